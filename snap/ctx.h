@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What every long-running call of the engine is given: how to stop it and where it counts. One
+ * ctx serves one job; its counters may be read by any thread while the job runs.
+ */
+#ifndef SNAP_CTX_H
+#define SNAP_CTX_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct snap_ctx {
+	atomic_bool cancel; /* set by anyone; calls return -ECANCELED within 100 ms */
+
+	/* Progress, monotone. Totals are 0 while unknown and grow while a walk finds more. */
+	_Atomic uint64_t entries_total, entries_done;
+	_Atomic uint64_t bytes_total, bytes_done;
+
+	unsigned threads; /* upper limit of threads for one call; 0: the engine chooses */
+};
+
+static inline bool snap_canceled(struct snap_ctx *ctx)
+{
+	return atomic_load_explicit(&ctx->cancel, memory_order_relaxed);
+}
+
+#endif

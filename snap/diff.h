@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What is different between two trees, as a stream of changes in path order. Two ways: walking
+ * both (any file system; a file is compared by content when sizes are equal but times, or inode
+ * and times, differ), and reading a btrfs no-data send stream (snap/send_stream.h).
+ */
+#ifndef SNAP_DIFF_H
+#define SNAP_DIFF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "snap/ctx.h"
+
+struct err;
+
+enum snap_change {
+	SNAP_ADDED = '+',
+	SNAP_REMOVED = '-',
+	SNAP_CONTENT = 'M',  /* content changed (metadata perhaps too); link target, type, rdev */
+	SNAP_METADATA = 'm', /* owner, mode, mtime, xattrs, ACLs only */
+	SNAP_RENAMED = 'R',  /* from `from` to `path` */
+};
+
+/* Called once a change from one thread; `from` is NULL except for SNAP_RENAMED. A value other than
+ * 0 stops the walk and is returned by it. Paths are borrowed until the callback returns. */
+typedef int snap_diff_fn(enum snap_change change, const char *path, const char *from, void *arg);
+
+struct snap_diff_opts {
+	bool full; /* compare the content of every file, trusting no time stamp: `fsctl check` */
+	bool ignore_dir_mtime;
+};
+
+/* Walk trees `a` (old) and `b` (new): directories, the caller's descriptors. An added or removed
+ * directory is followed by what it holds. Times of directories count as metadata. */
+int snap_diff(int a, int b, const struct snap_diff_opts *opts, struct snap_ctx *ctx,
+	snap_diff_fn *fn, void *arg, struct err *err);
+
+#endif

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Remove a tree beneath a held directory, never following a symlink or leaving the directory. */
+#ifndef SNAP_REMOVE_H
+#define SNAP_REMOVE_H
+
+#include "snap/ctx.h"
+
+struct err;
+
+/*
+ * Remove dirfd/name and everything below it. A name that does not exist is success. Does not enter
+ * a mount point or nested subvolume: -EXDEV "nested_filesystem" after removing the rest. Immutable
+ * and append-only flags are cleared first. Counts entries_done. Blocks.
+ */
+int snap_remove(int dirfd, const char *name, struct snap_ctx *ctx, struct err *err);
+
+#endif
