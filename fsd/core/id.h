@@ -32,6 +32,8 @@ int job_id_parse(const char *s, int64_t *id);
  * like an id, and names that end in "." or contain "..".
  */
 int name_check(const char *name, struct err *err);
+/* Only the rule of the bytes: could something be called so? (Ids are such names too.) */
+bool name_valid(const char *name);
 
 /* SOURCE of the command line, taken apart; nothing is looked up. */
 enum source_kind {
