@@ -16,6 +16,7 @@
 #include "snap/base/buf.h"
 
 struct err;
+struct json_t; /* jansson's */
 
 enum field {
 	F_NONE,
@@ -179,8 +180,9 @@ char *const *request_list(const struct request *r, enum field f, size_t *n);
 /*
  * The typed form between the processes. Decoding trusts nothing: unknown ops and fields, fields
  * the op does not take, wrong types, embedded NULs, invalid UTF-8 in anything but `paths` and
- * `dir`, missing required ones and excess sizes are -EBADMSG with code "bad_request" and the
- * field's name as object.
+ * `dir`, missing required ones, excess sizes and values that no field of this kind can have are
+ * -EBADMSG with code "bad_request" and the field's name as object. Names and SOURCEs that break
+ * their rules are -EINVAL as name_check() and source_parse() say it.
  */
 int request_encode(const struct request *r, struct buf *out);
 int request_decode(const void *data, size_t len, struct request *r, struct err *err);
@@ -194,5 +196,7 @@ int request_validate(const struct request *r, struct err *err);
  */
 char *request_to_json(const struct request *r);
 int request_from_json(enum op op, const char *json, struct request *r, struct err *err);
+/* Sets every member of an object but "kind" as a field of `r`; no other check than of its type. */
+int request_set_json(struct request *r, const struct json_t *object, struct err *err);
 
 #endif
