@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The configuration: INI, one file and its drop-ins (FILE.d/ *.conf in byte order; a later value
- * replaces an earlier one). Unknown sections and keys, bad values and missing required ones are
- * errors that name file and line. Read-only once loaded; a reload makes a new one.
+ * replaces an earlier one; import_from adds, and an empty value empties the list). Unknown sections
+ * and keys, the same key or pool twice in one file, bad values and missing required ones are errors
+ * that name file and line. Run by root, a file that others can write, or that is reached by a
+ * symbolic link of theirs, is refused. Read-only once loaded; a reload makes a new one.
  */
 #ifndef FSD_CORE_CONFIG_H
 #define FSD_CORE_CONFIG_H
@@ -53,7 +55,7 @@ void config_free(struct config **c);
 const struct config_pool *config_pool(const struct config *c, const char *name);
 
 /* What may not change by a reload (catalog, socket, api_user, a pool's path or driver): NULL when
- * `to` can follow `from`, otherwise the key's name. */
+ * `to` can follow `from`, otherwise the key's name, "pool" for a pool that came or went. */
 const char *config_frozen(const struct config *from, const struct config *to);
 
 #endif

@@ -11,14 +11,17 @@
 
 struct err;
 
-/* `process`: "fsd" or "fsd-api"; static storage. */
+/* `process`: "fsd" or "fsd-api"; static storage. Before this call messages go to standard error. */
 void log_open(const char *process, int level);
 void log_level(int level);
+/* The daemon leaves its terminal: what went to standard error as text goes to syslog(3) instead. */
+void log_background(void);
 
 /* Message, then NULL-terminated pairs of strings: log_msg(LOG_INFO, "job done", "job", id, NULL).
  * A pair whose value is NULL or "" is left out. Thread-safe; one write for each message. */
 void log_msg(int level, const char *message, ...) __attribute__((sentinel));
-/* The same with an error's code, object and reason as fields. */
+/* The same with an error: object, reason and hint behind the message ("MESSAGE: OBJECT: REASON;
+ * HINT"); in the journal as fields too. */
 void log_err(int level, const char *message, const struct err *err, ...) __attribute__((sentinel));
 
 #endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The log as text: standard error goes to a file meanwhile. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "fsd/core/log.h"
+#include "snap/base/clock.h"
+#include "snap/base/err.h"
+#include "snap/base/fd.h"
+#include "tests/unit/core/scratch.h"
+
+static int saved;
+
+static void capture(void)
+{
+	int fd = open("log", O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+
+	saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
+	dup2(fd, STDERR_FILENO);
+	close(fd);
+}
+
+/* The caller frees. */
+static char *captured(void)
+{
+	char *text = NULL;
+
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	assert_int_equal(fd_read_file(AT_FDCWD, "log", 1 << 20, &text, NULL), 0);
+	return text;
+}
+
+/* One line, behind its time, is this. */
+static void expect(const char *line)
+{
+	_cleanup_free_ char *text = captured();
+	char *end = strchr(text, ' ');
+	int64_t t;
+
+	assert_non_null(end);
+	*end = '\0';
+	assert_int_equal(time_parse(text, &t), 0);
+	assert_string_equal(end + 1, line);
+}
+
+static void test_log__text_has_time_process_level_and_fields(void **state)
+{
+	(void)state;
+	log_open("fsd", LOG_INFO);
+	capture();
+	log_msg(LOG_INFO, "job done", "job", "01ab", "site", NULL, "pool", "", "note", "a \"b\"\\",
+		NULL);
+	expect("fsd info: job done job=01ab note=\"a \\\"b\\\"\\\\\"\n");
+}
+
+static void test_log__bytes_of_names_cannot_forge_lines(void **state)
+{
+	(void)state;
+	log_open("fsd-api", LOG_INFO);
+	capture();
+	log_msg(LOG_WARNING, "bad\nname", "path", "a\nb\033c", NULL);
+	expect("fsd-api warning: bad\\nname path=\"a\\nb\\x1bc\"\n");
+}
+
+static void test_log__levels_above_the_limit_are_silent(void **state)
+{
+	_cleanup_free_ char *text = NULL;
+
+	(void)state;
+	log_open("fsd", LOG_WARNING);
+	capture();
+	log_msg(LOG_INFO, "no", NULL);
+	log_level(LOG_DEBUG);
+	log_msg(LOG_DEBUG, "yes", NULL);
+	text = captured();
+	assert_null(strstr(text, "no\n"));
+	assert_non_null(strstr(text, "fsd debug: yes\n"));
+}
+
+static void test_log__an_error_says_object_reason_and_hint(void **state)
+{
+	struct err err = ERR_INIT;
+
+	(void)state;
+	log_open("fsd", LOG_INFO);
+	err_set(&err, EINVAL, "bad_config", "/etc/fsd.conf:3", "unknown key \"x\"");
+	err_hint(&err, "see fsd.conf(5)");
+	capture();
+	log_err(LOG_ERR, "cannot start", &err, "pool", "main", NULL);
+	expect("fsd error: cannot start: /etc/fsd.conf:3: unknown key \"x\"; see fsd.conf(5)"
+	       " code=bad_config pool=main\n");
+}
+
+static void *chatter(void *arg)
+{
+	for (int i = 0; i < 200; i++)
+		log_msg(LOG_INFO, arg, "field", "0123456789012345678901234567890123456789", NULL);
+	return NULL;
+}
+
+static void test_log__messages_of_threads_do_not_mix(void **state)
+{
+	_cleanup_free_ char *text = NULL;
+	char first[] = "aaaa", second[] = "bbbb";
+	pthread_t a, b;
+	int lines = 0;
+
+	(void)state;
+	log_open("fsd", LOG_INFO);
+	capture();
+	assert_int_equal(pthread_create(&a, NULL, chatter, first), 0);
+	assert_int_equal(pthread_create(&b, NULL, chatter, second), 0);
+	pthread_join(a, NULL);
+	pthread_join(b, NULL);
+	text = captured();
+	for (char *s = text, *end; *s; s = end + 1, lines++) {
+		end = strchr(s, '\n');
+		assert_non_null(end);
+		assert_int_equal(end - s, 24 + strlen(" fsd info: aaaa field=") + 40);
+	}
+	assert_int_equal(lines, 400);
+}
+
+static void test_log__a_foreign_journal_stream_is_not_ours(void **state)
+{
+	struct stat st;
+	char id[80];
+
+	(void)state;
+	capture();
+	assert_int_equal(fstat(saved, &st), 0);
+	snprintf(id, sizeof(id), "%llu:%llu", (unsigned long long)st.st_dev,
+		(unsigned long long)st.st_ino + 1);
+	setenv("JOURNAL_STREAM", id, 1);
+	log_open("fsd", LOG_INFO);
+	log_msg(LOG_INFO, "hello", NULL);
+	unsetenv("JOURNAL_STREAM");
+	expect("fsd info: hello\n");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		scratch_test(test_log__text_has_time_process_level_and_fields),
+		scratch_test(test_log__bytes_of_names_cannot_forge_lines),
+		scratch_test(test_log__levels_above_the_limit_are_silent),
+		scratch_test(test_log__an_error_says_object_reason_and_hint),
+		scratch_test(test_log__messages_of_threads_do_not_mix),
+		scratch_test(test_log__a_foreign_journal_stream_is_not_ours),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
