@@ -10,7 +10,9 @@
  * since 1970 UTC, 0 for "never" or "none". Booleans in the records are 0 or 1.
  *
  * Common errors, besides those named: -EBUSY "catalog_locked" after 5 s, -EUCLEAN
- * "catalog_corrupt", -ENOSPC "no_space", -EROFS "read_only", -EIO "io_error".
+ * "catalog_corrupt", -ENOSPC "no_space", -EROFS "read_only", -EIO "io_error". Putting a record can
+ * fail with -EEXIST "name_taken" (a job: "key_reused") and with -EINVAL "bad_reference" when it
+ * names a tenant, a pool or, for a generation, a site that was not put before.
  */
 #ifndef BACKENDS_CATALOG_CATALOG_H
 #define BACKENDS_CATALOG_CATALOG_H
@@ -151,6 +153,7 @@ struct cat_snapshot_filter {
 	const char *site_name; /* NULL: any */
 	const char *label;
 	const char *after; /* a cursor: the id of the last one seen; NULL: from the start */
+	int64_t after_time; /* its `created`; 0: looked up, -ESTALE "cursor_gone" if deleted since */
 	int64_t not_after; /* created <= this; 0: any */
 	bool newest_first; /* order by (created, id); otherwise oldest first */
 	unsigned limit;
