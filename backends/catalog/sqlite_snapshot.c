@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Snapshots, labels and holds. */
+#include "backends/catalog/sqlite_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* ---- snapshots ---- */
+
+static const struct column snapshot_columns[] = {
+	COLUMN(TEXT, cat_snapshot, id),
+	COLUMN(TEXT, cat_snapshot, site),
+	COLUMN(TEXT, cat_snapshot, site_name),
+	COLUMN(TEXT, cat_snapshot, name),
+	COLUMN(TEXT, cat_snapshot, pool),
+	COLUMN(TEXT, cat_snapshot, kind),
+	COLUMN(INT, cat_snapshot, created),
+	COLUMN(INT, cat_snapshot, generation),
+	COLUMN(TEXT, cat_snapshot, method),
+	COLUMN(TEXT, cat_snapshot, consistency),
+	COLUMN(INT, cat_snapshot, gap_ns),
+	COLUMN(INT, cat_snapshot, expires),
+	COLUMN(INT, cat_snapshot, job),
+	COLUMN(INT, cat_snapshot, measured),
+	COLUMN(INT, cat_snapshot, logical),
+	COLUMN(INT, cat_snapshot, shared),
+	COLUMN(INT, cat_snapshot, exclusive),
+	COLUMN(INT, cat_snapshot, entries),
+};
+
+static const struct record snapshot_record = {
+	.table = "snapshots",
+	.key = "id",
+	.code = "name_taken",
+	.name = offsetof(struct cat_snapshot, name),
+	COLUMNS(snapshot_columns),
+};
+
+int catalog_snapshot_put(struct catalog *c, const struct cat_snapshot *s, struct err *err)
+{
+	return sql_put(c, &snapshot_record, s, err);
+}
+
+int catalog_snapshot_get(struct catalog *c, const char *site, const char *name,
+	struct cat_snapshot *out, struct err *err)
+{
+	_cleanup_query_ struct query q;
+
+	query_init(&q, &snapshot_record);
+	query_where_text(&q, "site = ?", site);
+	query_where_text(&q, "name = ?", name);
+	return query_one(c, &q, out, err);
+}
+
+int catalog_snapshot_get_id(struct catalog *c, const char *id, struct cat_snapshot *out,
+	struct err *err)
+{
+	_cleanup_query_ struct query q;
+
+	query_init(&q, &snapshot_record);
+	query_where_text(&q, "id = ?", id);
+	return query_one(c, &q, out, err);
+}
+
+int catalog_snapshot_delete(struct catalog *c, const char *id, struct err *err)
+{
+	bool own;
+	int r = sql_begin_nested(c, &own, err);
+
+	if (r < 0)
+		return r;
+	r = sql_delete(c, "DELETE FROM labels WHERE object = ?", id, NULL, err);
+	if (r == 0)
+		r = sql_delete(c, "DELETE FROM holds WHERE object = ?", id, NULL, err);
+	if (r == 0)
+		r = sql_delete(c, "DELETE FROM snapshots WHERE id = ?", id, NULL, err);
+	return sql_end_nested(c, own, r, err);
+}
+
+/* Behind the cursor in the list's order. */
+static int where_after(struct catalog *c, struct query *q, const struct cat_snapshot_filter *f,
+	struct err *err)
+{
+	struct cat_snapshot last;
+	int64_t time = f->after_time;
+	int r;
+
+	if (!time) {
+		r = catalog_snapshot_get_id(c, f->after, &last, err);
+		if (r == -ENOENT)
+			return err_set(err, ESTALE, "cursor_gone", f->after,
+				"the snapshot that the cursor names was deleted");
+		if (r < 0)
+			return r;
+		time = last.created;
+	}
+	query_where_int(q, f->newest_first ? "(created, id) < (?, ?)" : "(created, id) > (?, ?)",
+		time);
+	query_arg_text(q, f->after);
+	return 0;
+}
+
+int catalog_snapshots(struct catalog *c, const struct cat_snapshot_filter *f,
+	int (*fn)(const struct cat_snapshot *, void *), void *arg, struct err *err)
+{
+	_cleanup_query_ struct query q;
+	struct cat_snapshot snapshot;
+	int r = 0;
+
+	query_init(&q, &snapshot_record);
+	if (f->site)
+		query_where_text(&q, "site = ?", f->site);
+	if (f->site_name)
+		query_where_text(&q, "site_name = ?", f->site_name);
+	if (f->label)
+		query_where_label(&q, f->label);
+	if (f->not_after)
+		query_where_int(&q, "created <= ?", f->not_after);
+	if (f->after)
+		r = where_after(c, &q, f, err);
+	if (r < 0)
+		return r;
+	query_order(&q, f->newest_first ? "created DESC, id DESC" : "created, id", f->limit);
+	while ((r = query_next(c, &q, &snapshot, err)) > 0) {
+		r = fn(&snapshot, arg);
+		if (r)
+			break;
+	}
+	return r;
+}
+
+/* ---- labels ---- */
+
+struct label {
+	char object[CAT_ID_SIZE];
+	char key[CAT_NAME_SIZE];
+	char value[CAT_NAME_SIZE];
+};
+
+static const struct column label_columns[] = {
+	COLUMN(TEXT, label, object),
+	COLUMN(TEXT, label, key),
+	COLUMN(TEXT, label, value),
+};
+
+static const struct record label_record = {
+	.table = "labels",
+	.key = "object, key",
+	.code = "exists",
+	.name = offsetof(struct label, key),
+	COLUMNS(label_columns),
+};
+
+/* A text that is too long fills its field without an end, which sql_put refuses. */
+static void fill(char *field, size_t size, const char *text)
+{
+	size_t len = strnlen(text, size);
+
+	memcpy(field, text, len);
+	if (len < size)
+		field[len] = '\0';
+}
+
+int catalog_label_set(struct catalog *c, const char *object, const char *key, const char *value,
+	struct err *err)
+{
+	struct label label;
+
+	if (!value)
+		return sql_delete(c, "DELETE FROM labels WHERE object = ? AND key = ?", object,
+			key, err);
+	fill(label.object, sizeof(label.object), object);
+	fill(label.key, sizeof(label.key), key);
+	fill(label.value, sizeof(label.value), value);
+	return sql_put(c, &label_record, &label, err);
+}
+
+int catalog_labels(struct catalog *c, const char *object,
+	int (*fn)(const char *key, const char *value, void *), void *arg, struct err *err)
+{
+	_cleanup_query_ struct query q;
+	struct label label;
+	int r;
+
+	query_init(&q, &label_record);
+	query_where_text(&q, "object = ?", object);
+	query_order(&q, "key", 0);
+	while ((r = query_next(c, &q, &label, err)) > 0) {
+		r = fn(label.key, label.value, arg);
+		if (r)
+			break;
+	}
+	return r;
+}
+
+/* ---- holds ---- */
+
+static const struct column hold_columns[] = {
+	COLUMN(TEXT, cat_hold, object),
+	COLUMN(TEXT, cat_hold, tag),
+	COLUMN(TEXT, cat_hold, reason),
+	COLUMN(INT, cat_hold, created),
+};
+
+static const struct record hold_record = {
+	.table = "holds",
+	.key = "object, tag",
+	.code = "exists",
+	.name = offsetof(struct cat_hold, tag),
+	COLUMNS(hold_columns),
+};
+
+int catalog_hold_put(struct catalog *c, const struct cat_hold *h, struct err *err)
+{
+	return sql_put(c, &hold_record, h, err);
+}
+
+int catalog_hold_delete(struct catalog *c, const char *object, const char *tag, struct err *err)
+{
+	return sql_delete(c, "DELETE FROM holds WHERE object = ? AND tag = ?", object, tag, err);
+}
+
+int catalog_holds(struct catalog *c, const char *object, int (*fn)(const struct cat_hold *, void *),
+	void *arg, struct err *err)
+{
+	_cleanup_query_ struct query q;
+	struct cat_hold hold;
+	int r;
+
+	query_init(&q, &hold_record);
+	query_where_text(&q, "object = ?", object);
+	query_order(&q, "tag", 0);
+	while ((r = query_next(c, &q, &hold, err)) > 0) {
+		r = fn(&hold, arg);
+		if (r)
+			break;
+	}
+	return r;
+}
