@@ -110,7 +110,12 @@ struct pool_driver {
 	int (*tree_release)(struct pool *pool, struct tree_at from, struct tree_at to,
 		struct err *err);
 
-	/* Remove the tree. A missing tree is success. With POOL_FREES_LATER space comes back later. */
+	/*
+	 * Remove the tree, and what an interrupted call of the driver left beside it (".NAME.*"): a
+	 * wrapper is swept by tree_remove of "tree" and then as a plain directory. A missing tree is
+	 * success. A subvolume or mount inside: -EXDEV "nested_filesystem". With POOL_FREES_LATER
+	 * space comes back later.
+	 */
 	int (*tree_remove)(struct pool *pool, struct tree_at at, struct snap_ctx *ctx,
 		struct err *err);
 
@@ -121,14 +126,18 @@ struct pool_driver {
 	int (*tree_usage)(struct pool *pool, struct tree_at at, struct snap_ctx *ctx,
 		struct snap_usage *out, struct err *err);
 
-	/* Changes from `a` to `b`, sorted by path; O(changes) where the driver can. A writable side
-	 * may be copied by the driver inside `scratch` (a wrapper of the caller's) and removed again. */
+	/*
+	 * Changes from `a` to `b`, sorted by path; O(changes) where the driver can. A writable side
+	 * may be copied by the driver inside `scratch` (a wrapper of the caller's, -1: none) and
+	 * removed again; tree_remove of "tree" in `scratch` sweeps what a crash left.
+	 */
 	int (*tree_diff)(struct pool *pool, struct tree_at a, struct tree_at b, int scratch,
 		struct snap_ctx *ctx, snap_diff_fn *fn, void *arg, struct err *err);
 
 	/*
 	 * Make everything changed beneath `dir` (a directory inside a tree) durable: changes in
-	 * place, which have no snapshot to lean on.
+	 * place, which have no snapshot to lean on. btrfs takes one for a moment all the same, in a
+	 * wrapper beneath the root's .fsd/trash.
 	 */
 	int (*sync_dir)(struct pool *pool, int dir, struct snap_ctx *ctx, struct err *err);
 
