@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the files of the btrfs pool driver share. */
+#ifndef BACKENDS_POOL_BTRFS_H
+#define BACKENDS_POOL_BTRFS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backends/pool/pool.h"
+#include "backends/pool/tree_at.h"
+
+struct pool {
+	int rootfd;
+	bool privileged; /* tree search is allowed: root, in practice */
+};
+
+/* Subvolumes by descriptor and name (btrfs_subvol.c). 0 or -errno, nothing else is filled. */
+int subvol_create(int dirfd, const char *name);
+/* Durable when it returns: the ioctl flushes the source's data and commits (tested). */
+int subvol_snapshot(int fd, int dirfd, const char *name, bool read_only);
+/* 1 when dirfd/name is the root of a subvolume, 0 (also for a missing name), -errno. */
+int subvol_check(int dirfd, const char *name);
+/* Is the subvolume of `fd` read-only? 1, 0, -errno. */
+int subvol_read_only(int fd);
+
+/*
+ * Remove subvolume (or plain directory) at; a missing one is success. Refuses, before anything is
+ * touched, a mount or subvolume inside: -EXDEV "nested_filesystem". Without the privilege, and
+ * without the mount option user_subvol_rm_allowed, the content goes first, entry by entry.
+ */
+int subvol_remove(struct tree_at at, struct snap_ctx *ctx, struct err *err);
+
+/*
+ * Is there a subvolume or a mount somewhere inside the subvolume of `fd`? 0, or -EXDEV
+ * "nested_filesystem" with the path inside the tree, or another error. O(nested + mounts), not
+ * O(files) (btrfs_nested.c).
+ */
+int btrfs_refuse_nested(int fd, struct err *err);
+/* The same for mounts alone: what a removal would silently detach. */
+int btrfs_refuse_mounts(int fd, struct err *err);
+
+/* Make the dirty data and metadata of the subvolume of `fd` durable, whatever neighbours do. */
+int btrfs_flush(struct pool *pool, int fd, struct snap_ctx *ctx, struct err *err);
+
+/* pool_driver.tree_diff (btrfs_diff.c) */
+int btrfs_tree_diff(struct pool *pool, struct tree_at a, struct tree_at b, int scratch,
+	struct snap_ctx *ctx, snap_diff_fn *fn, void *arg, struct err *err);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "backends/pool/tree_at.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "snap/base/fd.h"
+
+const char *tree_path(struct tree_at at, char out[TREE_PATH_SIZE])
+{
+	char link[64], dir[PATH_MAX];
+	char full[PATH_MAX + NAME_MAX + 2];
+	size_t len;
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", at.dirfd);
+	n = readlink(link, dir, sizeof(dir) - 1);
+	if (n <= 0)
+		n = 0;
+	dir[n] = '\0';
+	len = (size_t)snprintf(full, sizeof(full), "%s%s%s", dir, n ? "/" : "", at.name);
+	if (len >= sizeof(full))
+		len = sizeof(full) - 1;
+	if (len >= TREE_PATH_SIZE)
+		memcpy(out, full + len - (TREE_PATH_SIZE - 1), TREE_PATH_SIZE);
+	else
+		memcpy(out, full, len + 1);
+	return out;
+}
+
+int tree_err(struct err *err, int num, const char *op, struct tree_at at)
+{
+	char path[TREE_PATH_SIZE];
+
+	return err_sys(err, num, op, tree_path(at, path));
+}
+
+int tree_open(struct tree_at at, struct err *err)
+{
+	int fd = fd_open_dir(at.dirfd, at.name);
+
+	return fd < 0 ? tree_err(err, -fd, "open tree", at) : fd;
+}
+
+int tree_must_not_exist(struct tree_at at, struct err *err)
+{
+	char path[TREE_PATH_SIZE];
+	int r = fd_exists(at.dirfd, at.name);
+
+	if (r < 0)
+		return tree_err(err, -r, "stat", at);
+	if (r > 0)
+		return err_set(err, EEXIST, "exists", tree_path(at, path),
+			"there is something of this name already");
+	return 0;
+}
+
+int tree_side_name(char *out, const char *name, const char *role)
+{
+	int n = snprintf(out, NAME_MAX + 1, ".%s.%s", name, role);
+
+	return n > NAME_MAX ? -ENAMETOOLONG : 0;
+}
