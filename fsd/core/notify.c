@@ -16,7 +16,7 @@
 static struct sockaddr_un manager;
 static socklen_t manager_len; /* 0: nobody listens */
 static int sock = -1;
-static int ready_fd = -1;
+static void (*on_ready)(void);
 static int64_t interval;
 
 /* A path, or "@" and an abstract name. */
@@ -71,10 +71,12 @@ static void tell(const char *state)
 
 void notify_ready(void)
 {
+	void (*fn)(void) = on_ready;
+
 	tell("READY=1");
-	if (ready_fd >= 0) {
-		(void)!write(ready_fd, "", 1);
-		fd_close(&ready_fd);
+	if (fn) {
+		on_ready = NULL;
+		fn();
 	}
 }
 
@@ -114,8 +116,7 @@ int64_t notify_watchdog_interval(void)
 	return interval;
 }
 
-void notify_ready_fd(int fd)
+void notify_on_ready(void (*fn)(void))
 {
-	fd_close(&ready_fd);
-	ready_fd = fd;
+	on_ready = fn;
 }

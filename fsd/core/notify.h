@@ -12,8 +12,7 @@
  * no child speaks for the daemon. Once, at the start. 1: somebody listens, 0: nobody. */
 int notify_open(void);
 
-/* The daemon serves (also: a reload has ended). The first call also writes one byte 0 to the
- * descriptor of notify_ready_fd() and closes it. */
+/* The daemon serves (also: a reload has ended). */
 void notify_ready(void);
 void notify_reloading(void);
 void notify_stopping(void);
@@ -25,7 +24,8 @@ void notify_watchdog(void);
 /* How often notify_watchdog() is wanted, in ns (half of what the manager tolerates); 0: never. */
 int64_t notify_watchdog_interval(void);
 
-/* The pipe to a parent that waits until the daemon in the background is ready. Owned from now on. */
-void notify_ready_fd(int fd);
+/* Have `fn` called once, by the first notify_ready(): where there is no manager, the program that
+ * waits for its daemon in the background wants to know too. */
+void notify_on_ready(void (*fn)(void));
 
 #endif
