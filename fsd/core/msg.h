@@ -18,7 +18,7 @@ enum msg_type {
 	MSG_REQUEST = 1, /* body: request_encode() */
 	MSG_ABANDON,	 /* the client of request `id` is gone: forget a waiting answer */
 	/* worker to api */
-	MSG_READY, /* the worker serves: the api may accept connections */
+	MSG_READY, /* the worker serves: the api may accept connections; id: the newest event's */
 	MSG_REPLY, /* status: of HTTP; body: JSON (text for /metrics) */
 	MSG_EVENT, /* wake-up: id is the newest event's */
 };

@@ -74,6 +74,7 @@ const char *role_name(enum role r);
 enum op {
 	OP_NONE,
 	/* queries */
+	OP_HEALTH, /* {"status":"ok"}, from memory; a role is not needed */
 	OP_STATUS,
 	OP_METRICS,
 	OP_SITES,

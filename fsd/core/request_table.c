@@ -43,6 +43,7 @@ const struct field_spec field_specs[F_COUNT] = {
 #define REQ(f) (F_##f | OP_REQUIRED)
 
 const struct op_spec op_specs[OP_COUNT] = {
+	[OP_HEALTH] = {"health", "GET", "/healthz", ROLE_NONE, {0}},
 	[OP_STATUS] = {"status", "GET", "/v1/status", ROLE_VIEWER, {0}},
 	[OP_METRICS] = {"metrics", "GET", "/metrics", ROLE_VIEWER, {0}},
 	[OP_SITES] = {"sites", "GET", "/v1/sites", ROLE_VIEWER,
