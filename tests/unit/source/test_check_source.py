@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The checks of check_source.py see what they are there to see."""
+
+import os
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))
+import check_source  # noqa: E402
+
+SPDX = '/* SPDX-License-Identifier: LGPL-2.1-or-later */\n'
+
+
+@pytest.fixture
+def tree(tmp_path):
+    def write(path, text):
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return str(tmp_path)
+
+    (tmp_path / 'tools').mkdir()
+    return write
+
+
+@pytest.mark.parametrize('path,include', [
+    ('snap/a.c', '"backends/pool/pool.h"'),
+    ('snap/base/a.c', '"snap/copy.h"'),
+    ('backends/pool/a.c', '"backends/catalog/catalog.h"'),
+    ('backends/catalog/a.c', '"fsd/core/log.h"'),
+    ('fsd/api/a.c', '"fsd/worker/worker.h"'),
+    ('fsd/worker/a.c', '"backends/pool/btrfs.h"'),
+    ('fsd/worker/a.c', '<sqlite3.h>'),
+    ('fsd/op/a.c', '<btrfsutil.h>'),
+    ('client/a.c', '"snap/base/err.h"'),
+    ('tools/fsctl/a.c', '"client/internal.h"'),
+    ('elsewhere/a.c', '"x.h"'),
+])
+def test_includes__wrong_direction_is_seen(tree, path, include):
+    root = tree(path, f'{SPDX}#include {include}\n')
+    if path.startswith('elsewhere'):
+        assert not list(check_source.includes(root))  # outside of the tree's folders
+    else:
+        assert [v.split(': ')[0] for v in check_source.includes(root)] == [f'{path}:2']
+
+
+def test_includes__right_direction_passes(tree):
+    tree('fsd/worker/a.c', '#include "backends/pool/pool.h"\n#include "fsd/op/op.h"\n')
+    root = tree('tests/a.c', '#include "backends/pool/btrfs.h"\n')
+    assert not list(check_source.includes(root))
+
+
+def test_silence__printing_libraries_are_seen(tree):
+    tree('snap/a.c', '/* printf("x") */\nconst char *s = "exit(1)";\nsnprintf(b, 1, "");\n')
+    root = tree('backends/pool/a.c', '\nprintf("x");\n')
+    assert [v.split(': ')[0] for v in check_source.silence(root)] == ['backends/pool/a.c:2']
+
+
+def test_spdx__missing_line_is_seen(tree):
+    tree('snap/a.c', SPDX)
+    root = tree('tools/run', '#!/bin/sh\necho\n')
+    assert [v.split(': ')[0] for v in check_source.spdx(root)] == ['tools/run:1']
+
+
+def test_headers__one_that_needs_another_is_seen(tree):
+    tree('snap/good.h', '#ifndef G\n#define G\n#include <stddef.h>\nstruct g { size_t n; };\n#endif\n')
+    root = tree('snap/bad.h', '#ifndef B\n#define B\nstruct b { size_t n; };\n#endif\n')
+    assert [v.split(': ')[0] for v in check_source.headers(root, ['cc'])] == ['snap/bad.h:1']
