@@ -52,7 +52,6 @@ static const struct meaning systems[] = {
 	{ELOOP, ELOOP, "catalog_symlink"},
 	{EACCES, EACCES, "denied"},
 	{EPERM, EACCES, "denied"},
-	{ENOENT, ENOENT, "catalog_missing"},
 };
 
 #define FIND(table, value) find(table, sizeof(table) / sizeof((table)[0]), value)

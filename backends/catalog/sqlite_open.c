@@ -135,6 +135,9 @@ static int open_handle(struct catalog *c, unsigned flags, struct err *err)
 
 	if (rc != SQLITE_OK)
 		return sql_error(c, rc, NULL, err);
+	/* SQLite is content with less than it was asked for. */
+	if (!(flags & CATALOG_READ_ONLY) && sqlite3_db_readonly(c->db, "main"))
+		return err_set(err, EROFS, "read_only", c->path, "the catalog cannot be written");
 	for (size_t i = 0; rc == SQLITE_OK && i < sizeof(options) / sizeof(options[0]); i++)
 		rc = sqlite3_db_config(c->db, options[i].option, options[i].on, NULL);
 	if (rc == SQLITE_OK)
@@ -193,11 +196,8 @@ static int check_identity(struct catalog *c, const struct identity *id, unsigned
 static int set_journal(struct catalog *c, struct err *err)
 {
 	sqlite3_stmt *s;
-	int rc, r;
+	int rc, r = sql_statement(c, "PRAGMA journal_mode = WAL", &s, err);
 
-	if (sqlite3_db_readonly(c->db, "main"))
-		return err_set(err, EROFS, "read_only", c->path, "the catalog cannot be written");
-	r = sql_statement(c, "PRAGMA journal_mode = WAL", &s, err);
 	if (r < 0)
 		return r;
 	rc = sqlite3_step(s);

@@ -115,6 +115,8 @@ int put_each(struct catalog *c, unsigned i, struct err *err)
 	struct cat_event event = {.time = 1, .kind = "job.done", .job = i, .data = "{}"};
 	int r;
 
+	strcpy(site.pool, pool.name);
+	strcpy(snapshot.pool, pool.name);
 	strcpy(generation.site, site.id);
 	strcpy(hold.object, snapshot.id);
 	r = catalog_pool_put(c, &pool, err);
