@@ -47,4 +47,11 @@ int btrfs_flush(struct pool *pool, int fd, struct snap_ctx *ctx, struct err *err
 int btrfs_tree_diff(struct pool *pool, struct tree_at a, struct tree_at b, int scratch,
 	struct snap_ctx *ctx, snap_diff_fn *fn, void *arg, struct err *err);
 
+/*
+ * Its short way alone, for two read-only subvolumes. *told: the differences were complete and the
+ * result is that of `fn`; false: nothing was given to `fn` and walking may succeed.
+ */
+int btrfs_diff_by_send(int a, int b, struct snap_ctx *ctx, snap_diff_fn *fn, void *arg,
+	bool *told, struct err *err);
+
 #endif
