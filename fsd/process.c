@@ -104,7 +104,7 @@ int process_find_user(const char *name, struct process_user *out, struct err *er
 	if (!pw) {
 		err_set(err, ENOENT, "no_api_user", name,
 			"there is no such user, and the api process needs one of its own (api_user)");
-		err_hint(err, "useradd --system --user-group --no-create-home "
+		err_hint(err, "make it: useradd --system --user-group --no-create-home "
 			"--home-dir /nonexistent --shell /usr/sbin/nologin %s", name);
 		return -ENOENT;
 	}

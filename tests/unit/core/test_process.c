@@ -188,7 +188,7 @@ static void test_process__a_missing_api_user_says_how_to_make_it(void **state)
 	assert_int_equal(process_find_user("no-such-user", &user, &err), -ENOENT);
 	assert_string_equal(err.code, "no_api_user");
 	assert_string_equal(err.object, "no-such-user");
-	assert_memory_equal(err.hint, "useradd --system ", 17);
+	assert_memory_equal(err.hint, "make it: useradd --system ", 26);
 	assert_int_equal(process_find_user("root", &user, &err), -EINVAL);
 	assert_string_equal(err.code, "bad_api_user");
 }
