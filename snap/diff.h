@@ -31,8 +31,14 @@ struct snap_diff_opts {
 	bool ignore_dir_mtime;
 };
 
-/* Walk trees `a` (old) and `b` (new): directories, the caller's descriptors. An added or removed
- * directory is followed by what it holds. Times of directories count as metadata. */
+/*
+ * Walk trees `a` (old) and `b` (new): directories, the caller's descriptors. An added or removed
+ * directory is followed by what it holds. Times of directories count as metadata. "." is the root
+ * itself. Path order: by components, that is '/' sorts before every other byte. Names that
+ * snap_copy() leaves out by default are left out here too. With `full`, names of one inode in one
+ * tree that are not names of one inode in the other are SNAP_METADATA. Errors: -ECANCELED; -EXDEV
+ * "nested_filesystem".
+ */
 int snap_diff(int a, int b, const struct snap_diff_opts *opts, struct snap_ctx *ctx,
 	snap_diff_fn *fn, void *arg, struct err *err);
 

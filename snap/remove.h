@@ -14,4 +14,8 @@ struct err;
  */
 int snap_remove(int dirfd, const char *name, struct snap_ctx *ctx, struct err *err);
 
+/* Remove everything in directory `dir`, which stays: the caller's descriptor. The same rules;
+ * `dir` itself may be a mount point or a subvolume. */
+int snap_remove_content(int dir, struct snap_ctx *ctx, struct err *err);
+
 #endif
