@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The walk of a copy: down the source with the destination beside it, a pass over the whole tree at
+ * a time. The first pass copies. With a live source further passes compare and copy what differs,
+ * until one finds nothing (snap/settle.h says why that proves the copy) or the rounds are used up.
+ */
+#include "snap/copy.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "snap/base/err.h"
+#include "snap/copy_priv.h"
+#include "snap/io_threads.h"
+
+#define SETTLE_ROUNDS 5
+
+const char *snap_consistency_name(enum snap_consistency c)
+{
+	static const char *const names[] = {"atomic", "settled", "fuzzy"};
+
+	return names[c];
+}
+
+void snap_copy_result_release(struct snap_copy_result *r)
+{
+	paths_release(&r->unsettled);
+	paths_release(&r->reported);
+}
+
+int copy_fail(struct copy *c, const struct io_item *it)
+{
+	const char *path = trail_path(&c->src, it->name);
+
+	if (it->error == -ENOENT && copy_at_virtual_root(c))
+		return walk_fail(c->err, it->error, it->op, path);
+	if (walk_vanished(it->error))
+		return err_set(c->err, ESTALE, "source_changed", path,
+			"the source changed while it was copied");
+	return walk_fail(c->err, it->error, it->op, path);
+}
+
+int copy_note_change(struct copy *c, const char *path)
+{
+	c->differences++;
+	if (paths_add(&c->changed, path, "changed") < 0)
+		return walk_fail(c->err, -ENOMEM, "copy", path);
+	return 0;
+}
+
+int copy_report(struct copy *c, const char *path, const char *reason)
+{
+	const struct paths *known = &c->result->reported;
+
+	/* A later pass copies some entries again. */
+	for (size_t i = 0; c->pass && i < known->n; i++) {
+		if (known->items[i].reason == reason && strcmp(known->items[i].path, path) == 0)
+			return 0;
+	}
+	if (paths_add(&c->result->reported, path, reason) < 0)
+		return walk_fail(c->err, -ENOMEM, "copy", path);
+	return 0;
+}
+
+void copy_found(struct copy *c, uint64_t entries, uint64_t bytes)
+{
+	c->found_entries += entries;
+	c->found_bytes += bytes;
+	walk_raise(&c->ctx->entries_total, c->base_entries + c->found_entries);
+	walk_raise(&c->ctx->bytes_total, c->base_bytes + c->found_bytes);
+}
+
+void copy_kept(struct copy *c, const struct io_item *it)
+{
+	c->result->entries++;
+	if (it->type != DT_REG)
+		return;
+	c->result->files++;
+	c->result->bytes += it->st.size;
+}
+
+void copy_done(struct copy *c, const struct io_item *it, bool cloned)
+{
+	copy_kept(c, it);
+	atomic_fetch_add(&c->ctx->entries_done, 1);
+	if (it->type != DT_REG)
+		return;
+	copy_found(c, 0, it->st.size);
+	if (cloned)
+		c->result->bytes_cloned += it->st.size;
+}
+
+/* What was left out or vanished is dealt with too. */
+static void all_done(struct copy *c)
+{
+	walk_raise(&c->ctx->entries_done, c->base_entries + c->found_entries);
+	walk_raise(&c->ctx->bytes_done, c->base_bytes + c->found_bytes);
+	if (c->result->bytes_cloned > c->result->bytes)
+		c->result->bytes_cloned = c->result->bytes; /* some were cloned again */
+}
+
+static int frame_push(struct copy *c, const struct io_item *meta)
+{
+	if (c->depth == c->size) {
+		size_t size = c->size ? c->size * 2 : 32;
+		void *frames = reallocarray(c->frames, size, sizeof(*c->frames));
+
+		if (!frames)
+			return walk_fail(c->err, -ENOMEM, "copy", NULL);
+		c->frames = frames;
+		c->size = size;
+	}
+	c->frames[c->depth++] = (struct copy_frame){.meta = *meta};
+	return 0;
+}
+
+static void frame_pop(struct copy *c)
+{
+	struct copy_frame *f = &c->frames[--c->depth];
+
+	io_names_release(&f->dirs);
+	io_item_release(&f->meta);
+	idmap_release(&f->here);
+}
+
+/* What the settle rule says about the directory just entered. */
+static int compare_dir(struct copy *c)
+{
+	struct copy_frame *f = copy_top(c);
+	const char *path = trail_path(&c->src, NULL);
+	int r = 0;
+
+	if (!c->opts->source_is_live)
+		return 0;
+	if (c->pass) {
+		f->changed = settle_compare(&c->settle, path, &f->meta.st) != SETTLE_SAME;
+		if (!f->changed)
+			return 0;
+		r = copy_note_change(c, path);
+	}
+	if (r == 0 && settle_record(&c->settle, path, &f->meta.st, c->now, false) < 0)
+		r = walk_fail(c->err, -ENOMEM, "settle", path);
+	return r;
+}
+
+/* Make the destination's directory, or find the one of a former pass. */
+static int destination(struct copy *c, const char *as, struct io_dir **out)
+{
+	struct io_dir *here = trail_dir(&c->dst);
+	struct io_item made = {.name = as, .type = DT_DIR};
+	int r;
+
+	if (c->pass) {
+		r = io_drv(here)->dir_open(here, as, 0, out);
+		if (r == 0)
+			return 0;
+		r = r == -ENOENT ? 0 : copy_make_way(c, as);
+		if (r < 0)
+			return r;
+	}
+	copy_top(c)->touched = true;
+	io_drv(here)->put(here, &made, 1, &c->put);
+	if (made.error < 0)
+		return walk_fail(c->err, made.error, made.op, trail_path(&c->dst, as));
+	r = io_drv(here)->dir_open(here, as, IO_OPEN_NEW, out);
+	if (r == 0 && c->put.strip)
+		io_drv(here)->dir_strip(*out);
+	return r < 0 ? walk_fail(c->err, r, "open", trail_path(&c->dst, as)) : 0;
+}
+
+static int check_source(struct copy *c, const char *name, const struct io_stat *st)
+{
+	if (guard_nested(&c->guard, st))
+		return guard_error(c->err, trail_path(&c->src, name));
+	if (st->dev == c->dst_dev && st->ino == c->dst_ino)
+		return err_set(c->err, EINVAL, "destination_inside_source",
+			trail_path(&c->src, name), "the destination lies inside the source");
+	return 0;
+}
+
+/* Both sides are open: from now on they belong to the trails. */
+static int go_down(struct copy *c, const char *name, const char *as, struct io_dir *src,
+	struct io_item *meta)
+{
+	struct io_dir *dst;
+	int r = destination(c, as, &dst);
+
+	if (r < 0) {
+		io_dir_close(&src);
+		return r;
+	}
+	r = trail_push(&c->src, name, src, &meta->st);
+	if (r < 0) {
+		io_dir_close(&dst);
+		return walk_fail(c->err, r, "copy", name);
+	}
+	r = io_drv(dst)->dir_get(dst, &c->items[0]);
+	if (r == 0)
+		r = trail_push(&c->dst, as, dst, &c->items[0].st);
+	else
+		io_dir_close(&dst);
+	return r < 0 ? walk_fail(c->err, r, "copy", name) : 0;
+}
+
+static int open_source(struct copy *c, const char *name, struct io_dir **out, struct io_item *meta)
+{
+	struct io_dir *here = trail_dir(&c->src);
+
+	meta->name = name;
+	meta->error = io_drv(here)->dir_open(here, name, 0, out);
+	meta->op = "open";
+	if (meta->error == 0) {
+		io_drv(*out)->dir_get(*out, meta);
+		if (meta->error < 0)
+			io_dir_close(out);
+	}
+	if (meta->error == 0)
+		return 1;
+	if (!walk_vanished(meta->error) || !c->opts->source_is_live)
+		return copy_fail(c, meta);
+	return copy_note_change(c, trail_path(&c->src, name));
+}
+
+/* 0: entered, or no longer there. */
+static int enter(struct copy *c, const char *name)
+{
+	const char *as = copy_at_virtual_root(c) ? c->only_as : name;
+	struct io_item meta = {0};
+	struct io_dir *src;
+	int r;
+
+	c->now = settle_now();
+	r = open_source(c, name, &src, &meta);
+	if (r <= 0) {
+		io_item_release(&meta);
+		return r;
+	}
+	r = check_source(c, name, &meta.st);
+	if (r < 0)
+		io_dir_close(&src);
+	else
+		r = go_down(c, name, as, src, &meta);
+	if (r == 0)
+		r = frame_push(c, &meta);
+	if (r < 0) {
+		io_item_release(&meta);
+		return r;
+	}
+	copy_top(c)->touched = c->pass == 0;
+	return compare_dir(c);
+}
+
+static int list_source(struct copy *c)
+{
+	struct io_dir *src = trail_dir(&c->src);
+	struct io_names names = {0};
+	bool restart = true;
+	int more, r = 0;
+
+	do {
+		io_names_reset(&names);
+		more = io_drv(src)->dir_list(src, restart, &names);
+		restart = false;
+		if (more == -ENOENT && c->opts->source_is_live)
+			more = 0; /* the directory itself was removed */
+		r = more < 0 ? walk_fail(c->err, more, "list", trail_path(&c->src, NULL)) :
+			       copy_names(c, &names);
+	} while (r == 0 && more > 0);
+	io_names_release(&names);
+	return r;
+}
+
+static int list_dir(struct copy *c)
+{
+	struct copy_frame *f = copy_top(c);
+	struct io_names one = {0};
+	int r;
+
+	f->listed = true;
+	if (copy_at_virtual_root(c)) {
+		io_names_add(&one, c->only, DT_UNKNOWN);
+		r = copy_names(c, &one);
+		io_names_release(&one);
+		return r;
+	}
+	r = list_source(c);
+	if (r == 0 && f->changed)
+		r = copy_drop_extra(c);
+	return r;
+}
+
+/* The directory is complete: its own metadata, which filling it has disturbed. */
+static int finish_dir(struct copy *c)
+{
+	struct copy_frame *f = copy_top(c);
+	struct io_dir *dst = trail_dir(&c->dst);
+	int r;
+
+	if (copy_at_virtual_root(c) || !(f->touched || f->changed))
+		return 0;
+	f->meta.error = 0;
+	io_drv(dst)->dir_put(dst, &f->meta, &c->put);
+	if (f->meta.error < 0)
+		return walk_fail(c->err, f->meta.error, f->meta.op, trail_path(&c->dst, NULL));
+	r = f->meta.flags & IO_XATTR_LOST ?
+		copy_report(c, trail_path(&c->src, NULL), "xattr") : 0;
+	return r;
+}
+
+static int leave(struct copy *c)
+{
+	bool root = c->depth == 1, inner = c->only ? c->depth > 1 : !root;
+	int r = finish_dir(c);
+
+	if (inner)
+		c->result->entries++;
+	if (inner && c->pass == 0)
+		atomic_fetch_add(&c->ctx->entries_done, 1);
+	frame_pop(c);
+	if (r < 0 || root)
+		return r;
+	r = trail_pop(&c->src);
+	if (r == 0)
+		r = trail_pop(&c->dst);
+	return r < 0 ? walk_fail(c->err, r, "walk back", trail_path(&c->src, NULL)) : 0;
+}
+
+static int step(struct copy *c)
+{
+	struct copy_frame *f = copy_top(c);
+	const char *name;
+
+	c->put.strip = copy_at_virtual_root(c);
+	if (snap_canceled(c->ctx))
+		return walk_fail(c->err, -ECANCELED, NULL, trail_path(&c->src, NULL));
+	if (!f->listed)
+		return list_dir(c);
+	name = io_names_next(&f->dirs, &f->next, NULL);
+	return name ? enter(c, name) : leave(c);
+}
+
+static int pass(struct copy *c)
+{
+	struct io_dir *src = trail_dir(&c->src);
+	struct io_item meta = {0};
+	int r;
+
+	c->differences = 0;
+	paths_release(&c->changed);
+	c->result->entries = c->result->files = c->result->bytes = 0;
+	links_release(&c->links);
+	c->now = settle_now();
+	io_drv(src)->dir_get(src, &meta);
+	if (meta.error < 0)
+		r = walk_fail(c->err, meta.error, meta.op, ".");
+	else
+		r = frame_push(c, &meta);
+	if (r < 0) {
+		io_item_release(&meta);
+		return r;
+	}
+	copy_top(c)->touched = c->pass == 0;
+	r = c->only ? 0 : compare_dir(c);
+	while (r == 0 && c->depth)
+		r = step(c);
+	return r;
+}
+
+static int passes(struct copy *c)
+{
+	unsigned rounds = c->opts->settle_rounds ? c->opts->settle_rounds : SETTLE_ROUNDS;
+	int r = pass(c);
+
+	if (!c->opts->source_is_live) {
+		c->result->consistency = c->differences ? SNAP_FUZZY : SNAP_ATOMIC;
+		return r;
+	}
+	c->result->consistency = SNAP_FUZZY;
+	for (c->pass = 1; r == 0 && c->pass <= rounds; c->pass++) {
+		r = settle_wait(&c->settle, c->ctx);
+		if (r < 0)
+			return walk_fail(c->err, r, NULL, NULL);
+		r = pass(c);
+		if (r == 0 && c->differences == 0) {
+			c->result->consistency = SNAP_SETTLED;
+			return 0;
+		}
+	}
+	return r;
+}
+
+static int start(struct copy *c, struct io_place *place, int src, int dst)
+{
+	struct io_dir *from = NULL, *to = NULL;
+	struct io_fs src_fs = {0}, dst_fs = {0};
+	int r = io_threads_dir(place, src, &from);
+
+	if (r == 0)
+		r = trail_init(&c->src, from);
+	if (r == 0)
+		r = io_threads_dir(place, dst, &to);
+	if (r == 0)
+		r = trail_init(&c->dst, to);
+	if (r == 0)
+		r = guard_init(&c->guard, from);
+	if (r == 0)
+		r = io_drv(from)->dir_fs(from, &src_fs);
+	if (r == 0)
+		r = io_drv(to)->dir_fs(to, &dst_fs);
+	if (r == 0)
+		r = io_drv(to)->dir_get(to, &c->items[0]);
+	if (r < 0)
+		return walk_fail(c->err, r, "open", c->only);
+	c->dst_dev = c->items[0].st.dev;
+	c->dst_ino = c->items[0].st.ino;
+	c->can_clone = c->opts->reflink && io_drv(from)->clone;
+	c->can_copy_range = c->opts->reflink && io_drv(from)->file_copy &&
+		!((src_fs.flags | dst_fs.flags) & IO_FS_FUSE);
+	c->put.flush = c->opts->durable && !(dst_fs.flags & IO_FS_BTRFS);
+	settle_init(&c->settle, src_fs.flags & IO_FS_NETWORK);
+	if (!c->only)
+		io_drv(to)->dir_strip(to);
+	return 0;
+}
+
+static void copy_free(struct copy *c)
+{
+	while (c->depth)
+		frame_pop(c);
+	free(c->frames);
+	trail_release(&c->src);
+	trail_release(&c->dst);
+	links_release(&c->links);
+	settle_release(&c->settle);
+	paths_release(&c->changed);
+	for (size_t i = 0; i < COPY_BATCH; i++)
+		io_item_release(&c->items[i]);
+	free(c->chunk);
+	free(c);
+}
+
+static int run(struct copy *c, int src, int dst)
+{
+	_cleanup_io_place_ struct io_place *place = NULL;
+	int r = io_threads_new(c->ctx, &place);
+
+	if (r < 0)
+		return walk_fail(c->err, r, "copy", c->only);
+	r = start(c, place, src, dst);
+	if (r == 0)
+		r = passes(c);
+	if (r == 0 && c->opts->durable)
+		r = copy_make_durable(c);
+	if (r == 0)
+		all_done(c);
+	if (r == 0 && c->result->consistency == SNAP_FUZZY) {
+		c->result->unsettled = c->changed;
+		c->changed = PATHS_INIT;
+	}
+	/* Directories belong to the place. */
+	trail_release(&c->src);
+	trail_release(&c->dst);
+	return r;
+}
+
+static int copy(int src, const char *only, int dst, const char *only_as,
+	const struct snap_copy_opts *opts, struct snap_ctx *ctx, struct snap_copy_result *result,
+	struct err *err)
+{
+	struct snap_copy_result out = {0};
+	struct copy *c = calloc(1, sizeof(*c));
+	int r;
+
+	*result = out;
+	if (!c)
+		return walk_fail(err, -ENOMEM, "copy", only);
+	c->opts = opts;
+	c->ctx = ctx;
+	c->err = err;
+	c->result = &out;
+	c->only = only;
+	c->only_as = only_as;
+	c->base_entries = atomic_load(&ctx->entries_done);
+	c->base_bytes = atomic_load(&ctx->bytes_done);
+	r = run(c, src, dst);
+	copy_free(c);
+	if (r < 0)
+		snap_copy_result_release(&out);
+	else
+		*result = out;
+	return r;
+}
+
+int snap_copy(int src, int dst, const struct snap_copy_opts *opts, struct snap_ctx *ctx,
+	struct snap_copy_result *result, struct err *err)
+{
+	return copy(src, NULL, dst, NULL, opts, ctx, result, err);
+}
+
+int snap_copy_entry(int src_dir, const char *src_name, int dst_dir, const char *dst_name,
+	const struct snap_copy_opts *opts, struct snap_ctx *ctx, struct snap_copy_result *result,
+	struct err *err)
+{
+	return copy(src_dir, src_name, dst_dir, dst_name, opts, ctx, result, err);
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "snap/settle.h"
+
+#include <errno.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "snap/base/clock.h"
+#include "snap/ctx.h"
+
+#define OPEN 1 /* the digest that never matches */
+
+static int64_t ns(const struct timespec *t)
+{
+	return t->tv_sec * NSEC_PER_SEC + t->tv_nsec;
+}
+
+void settle_init(struct settle *s, bool network)
+{
+	struct timespec tick = {.tv_nsec = 10 * NSEC_PER_MSEC};
+
+	clock_getres(CLOCK_REALTIME_COARSE, &tick);
+	*s = (struct settle){.tick = network ? NSEC_PER_SEC : ns(&tick)};
+}
+
+void settle_release(struct settle *s)
+{
+	idmap_release(&s->seen);
+}
+
+int64_t settle_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &t);
+	return ns(&t);
+}
+
+uint64_t stat_digest(const struct io_stat *st)
+{
+	uint64_t words[] = {st->dev, st->ino, st->size, st->mode,
+		(uint64_t)st->uid << 32 | st->gid, st->mtime.tv_sec, st->mtime.tv_nsec,
+		st->ctime.tv_sec, st->ctime.tv_nsec};
+
+	return XXH3_64bits(words, sizeof(words)) | 2;
+}
+
+/*
+ * A ctime that lies further in the future than two ticks comes from a clock that was set back: the
+ * next change will take it back too, so it hides nothing.
+ */
+static bool within_two_ticks(const struct settle *s, int64_t now, int64_t ctime)
+{
+	int64_t gap = now > ctime ? now - ctime : ctime - now;
+
+	return gap < 2 * s->tick;
+}
+
+int settle_record(struct settle *s, const char *path, const struct io_stat *st, int64_t now,
+	bool open)
+{
+	XXH128_hash_t h = XXH3_128bits(path, strlen(path));
+	int64_t ctime = ns(&st->ctime);
+	bool young = within_two_ticks(s, now, ctime);
+
+	if (ctime > s->newest && (ctime <= now || young))
+		s->newest = ctime;
+	return idmap_set(&s->seen, h.high64, h.low64, open || young ? OPEN : stat_digest(st));
+}
+
+enum settle_answer settle_compare(const struct settle *s, const char *path,
+	const struct io_stat *st)
+{
+	XXH128_hash_t h = XXH3_128bits(path, strlen(path));
+	const uint64_t *digest = idmap_get(&s->seen, h.high64, h.low64);
+
+	if (!digest)
+		return SETTLE_NEW;
+	return *digest == stat_digest(st) ? SETTLE_SAME : SETTLE_DIFFERENT;
+}
+
+int settle_wait(const struct settle *s, struct snap_ctx *ctx)
+{
+	int64_t until = s->newest + 2 * s->tick, left;
+
+	while ((left = until - settle_now()) > 0) {
+		struct timespec nap = {.tv_nsec = left < 10 * NSEC_PER_MSEC ? left :
+									      10 * NSEC_PER_MSEC};
+
+		if (snap_canceled(ctx))
+			return -ECANCELED;
+		nanosleep(&nap, NULL);
+	}
+	return 0;
+}
