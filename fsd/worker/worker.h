@@ -11,6 +11,7 @@
 
 struct config;
 struct err;
+struct op_kind;
 
 struct worker_args {
 	/* Handed over: worker_run() frees it, or the one that a reload put in its place. */
@@ -25,6 +26,8 @@ struct worker_args {
 	 * worker stops its jobs at safe points and returns -EPIPE "api_died"; it may leave the
 	 * child unreaped. */
 	pid_t api_pid;
+	/* What each kind of job does, by enum op (fsd/op/ops.h); static storage. */
+	const struct op_kind *const *kinds;
 };
 
 /*

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Who may ask for what: decided here, from uid and groups that the kernel told the api process. */
+#ifndef FSD_WORKER_AUTH_H
+#define FSD_WORKER_AUTH_H
+
+#include "fsd/core/config.h"
+#include "fsd/core/request.h"
+
+struct err;
+
+/* Root and fsd's own user are admins; otherwise the highest role one of the groups gives. */
+enum role auth_role(const struct config *config, const struct actor *actor);
+
+/* 0, or -EACCES "forbidden" with what would help. */
+int auth_check(const struct config *config, const struct request *r, struct err *err);
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What happens by itself: offline pools looked at again, trash emptied, kept links swept, expired
+ * snapshots and sites and retired generations turned into jobs, old jobs forgotten.
+ */
+#ifndef FSD_WORKER_HOUSEKEEPING_H
+#define FSD_WORKER_HOUSEKEEPING_H
+
+#include "fsd/worker/state.h"
+
+int housekeeping_start(struct fsd *f, struct err *err);
+void housekeeping_stop(struct fsd *f);
+
+/* Something was put into a pool's trash, or a site was published: look soon. Never blocks. */
+void housekeeping_wake(struct fsd *f);
+/* This site's kept link (live.old.JOB) may go in a while. */
+void housekeeping_published(struct fsd *f, struct pool_root *r, const char *site);
+
+/*
+ * Open a pool, recover its jobs, sweep what they left, and only then call it online. Errors are
+ * kept as the pool's reason and returned.
+ */
+int housekeeping_bring_online(struct fsd *f, struct pool_root *r, struct err *err);
+
+#endif

@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The queue and its threads: which job may run, running it, what follows from how it ended. */
+#include "fsd/worker/jobs.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "fsd/core/log.h"
+#include "fsd/worker/layout.h"
+#include "fsd/worker/state.h"
+#include "fsd/worker/step.h"
+#include "snap/base/clock.h"
+#include "snap/base/fd.h"
+
+const char *job_state_name(enum job_state s)
+{
+	static const char *const names[] = {"queued", "running", "done", "failed", "canceled"};
+
+	return names[s];
+}
+
+/* ---- one job ---- */
+
+struct job *job_new(enum op op)
+{
+	struct job *job = calloc(1, sizeof(*job));
+
+	if (!job)
+		return NULL;
+	job->intent = json_object();
+	job->plan = json_array();
+	job->result = json_object();
+	job->shown = op;
+	request_init(&job->request, op);
+	if (!job->intent || !job->plan || !job->result)
+		job_free(&job);
+	return job;
+}
+
+void job_free(struct job **jobp)
+{
+	struct job *job = *jobp;
+
+	*jobp = NULL;
+	if (!job)
+		return;
+	request_release(&job->request);
+	json_decref(job->intent);
+	json_decref(job->plan);
+	json_decref(job->warnings);
+	json_decref(job->result);
+	free(job);
+}
+
+static void add_text(json_t **list, const char *fmt, va_list ap)
+{
+	char text[1024];
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	if (!*list)
+		*list = json_array();
+	json_array_append_new(*list, json_string_nocheck(text));
+}
+
+void job_step(struct job *job, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	add_text(&job->plan, fmt, ap);
+	va_end(ap);
+}
+
+void job_warn(struct job *job, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	add_text(&job->warnings, fmt, ap);
+	va_end(ap);
+}
+
+void job_lock(struct job *job, const char *type, const char *name, bool exclusive)
+{
+	struct job_lock *l = &job->locks[job->n_locks++];
+
+	assert(job->n_locks <= JOB_LOCKS_MAX);
+	snprintf(l->key, sizeof(l->key), "%s:%s", type, name);
+	l->exclusive = exclusive;
+}
+
+void job_intend(struct job *job, const char *key, json_t *value)
+{
+	int r = json_object_set_new(job->intent, key, value);
+
+	assert(r == 0);
+}
+
+void job_intend_str(struct job *job, const char *key, const char *value)
+{
+	job_intend(job, key, json_string_nocheck(value));
+}
+
+void job_intend_int(struct job *job, const char *key, int64_t value)
+{
+	job_intend(job, key, json_integer(value));
+}
+
+const char *job_str(const struct job *job, const char *key)
+{
+	const char *s = json_string_value(json_object_get(job->intent, key));
+
+	return s ? s : "";
+}
+
+int64_t job_int(const struct job *job, const char *key)
+{
+	return json_integer_value(json_object_get(job->intent, key));
+}
+
+int job_sweep(struct job *job, struct err *err)
+{
+	struct snap_ctx ctx = {0};
+
+	if (!job->pool || !job->pool->handle)
+		return 0;
+	return layout_remove(job->pool, job->pool->staging, job->text, &ctx, err);
+}
+
+/* ---- the queue ---- */
+
+int jobs_init(struct jobs *j, const struct op_kind *const *kinds)
+{
+	*j = (struct jobs){.kinds = kinds, .tail = &j->head};
+	j->tail = &j->head;
+	pthread_mutex_init(&j->lock, NULL);
+	pthread_cond_init(&j->wake, NULL);
+	return 0;
+}
+
+void jobs_enqueue(struct fsd *f, struct job *job)
+{
+	struct jobs *j = &f->jobs;
+
+	pthread_mutex_lock(&j->lock);
+	job->next = NULL;
+	*j->tail = job;
+	j->tail = &job->next;
+	j->queued++;
+	pthread_cond_signal(&j->wake);
+	pthread_mutex_unlock(&j->lock);
+}
+
+static bool conflict(const struct job *a, const struct job *b)
+{
+	for (unsigned i = 0; i < a->n_locks; i++) {
+		for (unsigned k = 0; k < b->n_locks; k++) {
+			if ((a->locks[i].exclusive || b->locks[k].exclusive) &&
+				strcmp(a->locks[i].key, b->locks[k].key) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Nothing that runs, and nothing that was asked for earlier, stands in its way. */
+static bool may_run(const struct jobs *j, const struct job *job)
+{
+	unsigned in_pool = 0;
+	bool earlier = true;
+
+	if (job->pool && !atomic_load(&job->pool->online))
+		return false;
+	for (const struct job *o = j->head; o; o = o->next) {
+		if (o == job) {
+			earlier = false;
+			continue;
+		}
+		if (o->state == JOB_RUNNING && o->pool == job->pool)
+			in_pool++;
+		if ((earlier || o->state == JOB_RUNNING) && conflict(o, job))
+			return false;
+	}
+	return !job->pool || in_pool < job->pool->config->jobs;
+}
+
+static struct job *pick(struct jobs *j)
+{
+	struct job *best = NULL;
+
+	if (!j->queued)
+		return NULL;
+	for (struct job *job = j->head; job; job = job->next) {
+		if (job->state == JOB_QUEUED &&
+			(!best || job->kind->priority > best->kind->priority) && may_run(j, job))
+			best = job;
+	}
+	return best;
+}
+
+static void unlink_job(struct jobs *j, struct job *job)
+{
+	struct job **p;
+
+	for (p = &j->head; *p != job; p = &(*p)->next)
+		;
+	*p = job->next;
+	if (!*p)
+		j->tail = p;
+}
+
+static struct job *find(struct jobs *j, int64_t id)
+{
+	for (struct job *job = j->head; job; job = job->next) {
+		if (job->id == id)
+			return job;
+	}
+	return NULL;
+}
+
+bool jobs_unfinished(struct fsd *f, int64_t id)
+{
+	bool found;
+
+	pthread_mutex_lock(&f->jobs.lock);
+	found = find(&f->jobs, id);
+	pthread_mutex_unlock(&f->jobs.lock);
+	return found;
+}
+
+void jobs_count(struct fsd *f, unsigned *queued, unsigned *running)
+{
+	pthread_mutex_lock(&f->jobs.lock);
+	*queued = f->jobs.queued;
+	*running = f->jobs.running;
+	pthread_mutex_unlock(&f->jobs.lock);
+}
+
+bool jobs_holds(struct fsd *f, const char *type, const char *name, bool any,
+	char holder[JOB_ID_SIZE])
+{
+	struct job probe = {0};
+	bool found = false;
+
+	job_lock(&probe, type, name, any);
+	pthread_mutex_lock(&f->jobs.lock);
+	for (struct job *o = f->jobs.head; o && !found; o = o->next) {
+		found = conflict(&probe, o);
+		if (found)
+			memcpy(holder, o->text, JOB_ID_SIZE);
+	}
+	pthread_mutex_unlock(&f->jobs.lock);
+	return found;
+}
+
+/* ---- running ---- */
+
+static int run(struct fsd *f, struct job *job)
+{
+	struct err *err = &job->err;
+	int r = 0;
+
+	if (job->pool)
+		r = pool_root_verify(job->pool, err);
+	if (r == 0 && snap_canceled(&job->ctx))
+		r = err_set(err, ECANCELED, "canceled", NULL, "canceled before it started");
+	if (r == 0)
+		r = job->kind->run(f, job, err);
+	step("job.ran");
+	if (r == 0 && job->kind->finish)
+		r = job->kind->finish(f, job, err);
+	return r;
+}
+
+/* After a failure: was it before the commit point? Then nothing may be left. */
+static void clean_up(struct fsd *f, struct job *job)
+{
+	struct err err = ERR_INIT;
+	int r = 0;
+
+	if (job->kind->revert)
+		r = job->kind->revert(f, job, &err);
+	if (r == 0)
+		r = job_sweep(job, &err);
+	if (r < 0)
+		log_err(LOG_WARNING, "cannot clean up behind a failed job; the next start will",
+			&err, "job", job->text, NULL);
+}
+
+static bool passed_commit(struct fsd *f, struct job *job)
+{
+	struct err err = ERR_INIT;
+
+	return job->kind->committed && job->kind->committed(f, job, &err) == 1;
+}
+
+static int put_outcome(struct fsd *f, struct job *job, struct err *err)
+{
+	struct cat_event event = {.time = job->finished, .job = job->id};
+	struct cat_job row;
+	int r = job_row(job, job->outcome, &row);
+
+	if (r < 0)
+		return err_sys(err, -r, "record", job->text);
+	r = catalog_job_put(f->catalog, &row, err);
+	cat_job_release(&row);
+	if (r == 0 && job->undoes && job->outcome == JOB_DONE &&
+		catalog_job_get(f->catalog, job->undoes, &row, err) == 0) {
+		row.undone_by = job->id;
+		r = catalog_job_put(f->catalog, &row, err);
+		cat_job_release(&row);
+	}
+	snprintf(event.kind, sizeof(event.kind), "job.%s", job_state_name(job->outcome));
+	strcpy(event.site, job->site_id);
+	return r < 0 ? r : fsd_event(f, &event, err);
+}
+
+static int conclude_once(struct fsd *f, struct job *job, struct err *err)
+{
+	unsigned long before = catalog_commits(f->catalog);
+	int r = catalog_begin(f->catalog, err);
+
+	if (r < 0)
+		return r;
+	if (job->outcome == JOB_DONE && job->kind->record) {
+		r = job->kind->record(f, job, err);
+		if (r < 0) {
+			/* The pool has it, the record cannot be made: say so, keep the outcome. */
+			catalog_rollback(f->catalog);
+			return r;
+		}
+	}
+	job->commits += 1 + catalog_commits(f->catalog) - before;
+	r = put_outcome(f, job, err);
+	if (r == 0) {
+		step("outcome.put");
+		r = catalog_commit(f->catalog, err);
+	}
+	if (r < 0)
+		catalog_rollback(f->catalog);
+	step("outcome.committed");
+	return r;
+}
+
+int job_conclude(struct fsd *f, struct job *job, struct err *err)
+{
+	int r;
+
+	pthread_mutex_lock(&f->write_lock);
+	r = conclude_once(f, job, err);
+	pthread_mutex_unlock(&f->write_lock);
+	return r;
+}
+
+/* The outcome must not be lost to a catalog that is locked or full for a while. */
+static void conclude(struct fsd *f, struct job *job)
+{
+	struct err err = ERR_INIT;
+
+	while (job_conclude(f, job, &err) < 0 && !atomic_load(&f->stopping)) {
+		log_err(LOG_ERR, "cannot record a job's outcome; trying again", &err, "job",
+			job->text, NULL);
+		nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
+	}
+}
+
+static void log_end(const struct job *job)
+{
+	char ms[32];
+
+	snprintf(ms, sizeof(ms), "%.1f",
+		(double)(job->finished - job->started) / (double)NSEC_PER_MSEC);
+	if (job->outcome == JOB_DONE)
+		log_msg(LOG_INFO, "job done", "job", job->text, "kind", op_specs[job->shown].name,
+			"site", job->site_name, "actor", job->actor, "ms", ms, NULL);
+	else
+		log_err(job->outcome == JOB_CANCELED ? LOG_INFO : LOG_WARNING, "job failed",
+			&job->err, "job", job->text, "kind", op_specs[job->shown].name, "site",
+			job->site_name, "actor", job->actor, "ms", ms, NULL);
+}
+
+/* Returns with the job's end decided and, unless it goes back to the queue, recorded. */
+static void execute(struct fsd *f, struct job *job)
+{
+	unsigned long syncs = fd_sync_count();
+	int r = run(f, job);
+
+	job->finished = clock_real();
+	job->syncs = fd_sync_count() - syncs;
+	if (r < 0 && !passed_commit(f, job)) {
+		clean_up(f, job);
+		if (r == -ECANCELED && !job->was_canceled)
+			return; /* the daemon stops: it stays without outcome and runs again */
+		job->outcome = r == -ECANCELED ? JOB_CANCELED : JOB_FAILED;
+	} else {
+		if (r < 0) /* what finish left undone, the next start does */
+			job_warn(job, "%s", job->err.reason);
+		job->err = ERR_INIT;
+		job->outcome = JOB_DONE;
+	}
+	conclude(f, job);
+	log_end(job);
+}
+
+static void retire(struct fsd *f, struct job *job)
+{
+	json_t *view = job->outcome ? job_view(job, job->outcome) : NULL;
+
+	pthread_mutex_lock(&f->jobs.lock);
+	unlink_job(&f->jobs, job);
+	f->jobs.running--;
+	pthread_cond_broadcast(&f->jobs.wake);
+	pthread_mutex_unlock(&f->jobs.lock);
+	if (view)
+		atomic_fetch_add(&f->jobs.ended[job->outcome], 1);
+	if (view && f->jobs.on_end)
+		f->jobs.on_end(f, job->id, view);
+	json_decref(view);
+	job_free(&job);
+}
+
+static void *job_thread(void *arg)
+{
+	struct fsd *f = arg;
+	struct jobs *j = &f->jobs;
+
+	pthread_mutex_lock(&j->lock);
+	while (!j->stop) {
+		struct job *job = pick(j);
+
+		if (!job) {
+			pthread_cond_wait(&j->wake, &j->lock);
+			continue;
+		}
+		job->state = JOB_RUNNING;
+		job->started = clock_real();
+		j->queued--;
+		j->running++;
+		pthread_mutex_unlock(&j->lock);
+		execute(f, job);
+		retire(f, job);
+		pthread_mutex_lock(&j->lock);
+	}
+	pthread_mutex_unlock(&j->lock);
+	return NULL;
+}
+
+int jobs_cancel(struct fsd *f, int64_t id, struct err *err)
+{
+	char text[JOB_ID_SIZE];
+	struct job *job;
+
+	pthread_mutex_lock(&f->jobs.lock);
+	job = find(&f->jobs, id);
+	if (job) {
+		job->was_canceled = true;
+		atomic_store(&job->ctx.cancel, true);
+	}
+	pthread_mutex_unlock(&f->jobs.lock);
+	return job ? 0
+		   : err_set(err, EALREADY, "job_ended", job_id_format(id, text),
+			     "the job has already ended");
+}
+
+int jobs_start(struct fsd *f, unsigned threads)
+{
+	struct jobs *j = &f->jobs;
+
+	j->thread_ids = calloc(threads, sizeof(*j->thread_ids));
+	if (!j->thread_ids)
+		return -ENOMEM;
+	for (; j->threads < threads; j->threads++) {
+		int r = pthread_create(&j->thread_ids[j->threads], NULL, job_thread, f);
+
+		if (r)
+			return -r;
+	}
+	return 0;
+}
+
+void jobs_stop(struct fsd *f)
+{
+	struct jobs *j = &f->jobs;
+
+	pthread_mutex_lock(&j->lock);
+	j->stop = true;
+	for (struct job *job = j->head; job; job = job->next)
+		atomic_store(&job->ctx.cancel, true);
+	pthread_cond_broadcast(&j->wake);
+	pthread_mutex_unlock(&j->lock);
+	for (unsigned i = 0; i < j->threads; i++)
+		pthread_join(j->thread_ids[i], NULL);
+	free(j->thread_ids);
+	j->threads = 0;
+	while (j->head) {
+		struct job *job = j->head;
+
+		j->head = job->next;
+		job_free(&job);
+	}
+	j->tail = &j->head;
+}

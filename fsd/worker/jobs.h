@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Jobs: asked for, planned, made durable, queued, run, recorded. A kind of job is a `const struct
+ * op_kind` (fsd/op/); the queue decides when it may run.
+ *
+ * A job's life and its two durable commits:
+ *   plan    look everything up, refuse what cannot be done, choose all ids and names
+ *   COMMIT  the intent: from here on the job survives anything
+ *   run     stage, then one rename in the pool: the commit point, then finish
+ *   COMMIT  record: what the pool now holds, and the outcome
+ * A job found without an outcome at start is asked whether its commit point was passed: then finish
+ * and record, else revert, and it has failed with "interrupted" (or, never started, it runs).
+ */
+#ifndef FSD_WORKER_JOBS_H
+#define FSD_WORKER_JOBS_H
+
+#include <jansson.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backends/catalog/catalog.h"
+#include "fsd/core/id.h"
+#include "fsd/core/request.h"
+#include "snap/base/err.h"
+#include "snap/ctx.h"
+
+struct fsd;
+struct job;
+struct pool_root;
+
+/* What a job holds while it is queued or runs; jobs wait for earlier ones they conflict with. */
+#define JOB_LOCKS_MAX 6
+struct job_lock {
+	char key[CAT_NAME_SIZE + 64]; /* "site:ID", "snapshot:ID", "name:NAME", "pool:NAME" */
+	bool exclusive;
+};
+
+enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_DONE, JOB_FAILED, JOB_CANCELED };
+const char *job_state_name(enum job_state s);
+
+/* Higher runs first: DESIGN, "Jobs". */
+enum job_priority { PRIO_HOUSEKEEPING, PRIO_CHECK, PRIO_SNAPSHOT, PRIO_CLONE, PRIO_RESTORE };
+
+struct op_kind {
+	enum op op;
+	enum job_priority priority;
+
+	/*
+	 * Decide: write_lock is held, nothing is changed. Fills job->pool, locks, intent and, for
+	 * people, plan steps. Whatever can be refused now is refused now.
+	 */
+	int (*plan)(struct fsd *f, struct job *job, struct err *err);
+
+	/* Work up to and including the commit point, on a job thread without locks. On failure before
+	 * it, only what lies in the job's staging directory (swept by the caller) and what revert
+	 * undoes may be left. */
+	int (*run)(struct fsd *f, struct job *job, struct err *err);
+
+	/* Was the commit point passed? Looks at the pool alone. 1, 0, -errno. NULL: the job changes
+	 * nothing that matters and is simply run again. */
+	int (*committed)(struct fsd *f, struct job *job, struct err *err);
+
+	/* Undo what run did outside of staging before the commit point; idempotent. NULL: nothing. */
+	int (*revert)(struct fsd *f, struct job *job, struct err *err);
+
+	/* Steps after the commit point; idempotent. NULL: none. */
+	int (*finish)(struct fsd *f, struct job *job, struct err *err);
+
+	/* Bring the catalog in line with the pool and fill job->result: write_lock is held, a
+	 * transaction is open. */
+	int (*record)(struct fsd *f, struct job *job, struct err *err);
+
+	/* How to undo it: fill `request` (initialised by the callee) with the job to run instead.
+	 * NULL: it cannot be undone; `why_not` says so. */
+	int (*undo)(struct fsd *f, const struct cat_job *done, json_t *intent, struct request *request,
+		struct err *err);
+	const char *why_not; /* hint for an undo of a kind without one */
+};
+
+struct job {
+	int64_t id;
+	char text[JOB_ID_SIZE]; /* the id as text: also the staging directory's name */
+	const struct op_kind *kind;
+	struct request request; /* what runs; for an undo: the request that undoes */
+	enum op shown;		/* what was asked: OP_UNDO, else kind->op */
+	enum job_state state;	/* queued or running; jobs.lock */
+	enum job_state outcome; /* once it has ended; the job thread's until it is recorded */
+	char actor[CAT_ACTOR_SIZE];
+	char site_id[ID_SIZE]; /* of the site it is about, "" if none */
+	char site_name[NAME_SIZE];
+	struct pool_root *pool;
+	struct job_lock locks[JOB_LOCKS_MAX];
+	unsigned n_locks;
+	int64_t created, started, finished;
+	int64_t undoes; /* the job this one undoes */
+
+	json_t *intent; /* object: all that was chosen; durable before the job is accepted */
+	json_t *plan;	/* array of strings: the steps, for dry_run */
+	json_t *warnings; /* array of strings, or NULL */
+	char confirm[ERR_TEXT_SIZE]; /* the question; "" when none is needed */
+	const char *method;	     /* expected or used; static storage */
+	const char *consistency;     /* static storage */
+	uint64_t plan_entries, plan_bytes;
+
+	struct snap_ctx ctx;
+	uint64_t bytes_cloned;
+	unsigned long syncs, commits; /* made for this job alone where nothing else ran */
+	json_t *result;		      /* object */
+	struct err err;
+	bool was_canceled; /* by a client, not by a stop of the daemon */
+
+	struct job *next;
+};
+
+/* Add a step to the plan text, a lock, a warning. */
+void job_step(struct job *job, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void job_warn(struct job *job, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void job_lock(struct job *job, const char *type, const char *name, bool exclusive);
+
+/* Intent fields; they exist (asserted) once planned. Borrowed. */
+void job_intend(struct job *job, const char *key, json_t *value);
+void job_intend_str(struct job *job, const char *key, const char *value);
+void job_intend_int(struct job *job, const char *key, int64_t value);
+const char *job_str(const struct job *job, const char *key); /* "" when absent */
+int64_t job_int(const struct job *job, const char *key);     /* 0 when absent */
+
+struct jobs {
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	const struct op_kind *const *kinds; /* by enum op */
+	struct job *head, **tail;	    /* queued and running, oldest first */
+	/* Called without locks when a job has ended, with its JSON object (borrowed). */
+	void (*on_end)(struct fsd *f, int64_t id, json_t *view);
+	unsigned queued, running;
+	unsigned threads; /* started */
+	pthread_t *thread_ids;
+	bool stop;
+	int64_t last_id;
+	_Atomic uint64_t ended[JOB_CANCELED + 1]; /* since start, by outcome */
+};
+
+int jobs_init(struct jobs *j, const struct op_kind *const *kinds);
+
+/*
+ * Plan a request and queue it. *out is the new job's id; `view` receives {"job": ...} (new
+ * reference). An idempotency key seen before answers that job. With dry_run nothing is queued:
+ * *out is 0 and *view is {"plan": ...}. Takes what it needs out of `r`. Blocks for the commit.
+ */
+int jobs_submit(struct fsd *f, struct request *r, int64_t *out, json_t **view, struct err *err);
+
+/* Plan and queue a job of fsd's own (actor "fsd"). */
+int jobs_submit_internal(struct fsd *f, struct request *r, struct err *err);
+
+/* Ask a job to stop. 0; -ENOENT; -EALREADY "job_ended". */
+int jobs_cancel(struct fsd *f, int64_t id, struct err *err);
+
+/* Start the job threads; stop them: running jobs are asked to stop and go back to the queue. */
+int jobs_start(struct fsd *f, unsigned threads);
+void jobs_stop(struct fsd *f);
+
+/* Is any unfinished job holding this key exclusively, or at all? Names it. */
+bool jobs_holds(struct fsd *f, const char *type, const char *name, bool any,
+	char holder[JOB_ID_SIZE]);
+
+/*
+ * Jobs of this pool that have no outcome: finish, undo or queue them. Called when the pool comes
+ * online, before anything else touches it; write_lock must not be held.
+ */
+int jobs_recover(struct fsd *f, struct pool_root *pool, struct err *err);
+
+/* The JSON object of a job: the running one's state where there is one. New reference or NULL. */
+json_t *jobs_view(struct fsd *f, const struct cat_job *row);
+
+/* What runs a recorded job: an undo's is the kind that undoes. NULL when this fsd knows none. */
+const struct op_kind *jobs_kind(struct fsd *f, const struct cat_job *row);
+
+/* Is this job queued or running? */
+bool jobs_unfinished(struct fsd *f, int64_t id);
+void jobs_count(struct fsd *f, unsigned *queued, unsigned *running);
+
+/* ---- between the files of the queue ---- */
+
+struct job *job_new(enum op op);
+void job_free(struct job **job);
+/* Into the queue, oldest first; the queue owns it from here on. */
+void jobs_enqueue(struct fsd *f, struct job *job);
+/* The catalog's record of a job in this state; cat_job_release() it. 0 or -ENOMEM. */
+int job_row(const struct job *job, enum job_state state, struct cat_job *row);
+/* The JSON object of a job in memory: queued or running under jobs.lock, ended on its thread. */
+json_t *job_view(const struct job *job, enum job_state state);
+/* Sweep staging and trash names of a job that did not commit. */
+int job_sweep(struct job *job, struct err *err);
+/* Record and outcome in one durable commit; write_lock must not be held. */
+int job_conclude(struct fsd *f, struct job *job, struct err *err);
+
+#endif

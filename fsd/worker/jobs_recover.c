@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Jobs without an outcome, when their pool comes online: what did they come to? */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fsd/core/json.h"
+#include "fsd/core/log.h"
+#include "fsd/worker/jobs.h"
+#include "fsd/worker/layout.h"
+#include "fsd/worker/state.h"
+#include "snap/base/clock.h"
+#include "snap/base/fd.h"
+
+/* ---- a job from its record ---- */
+
+static void restore_locks(struct job *job)
+{
+	json_t *locks = json_object_get(job->intent, "_locks"), *pair;
+	size_t i;
+
+	json_array_foreach(locks, i, pair) {
+		const char *key = json_string_value(json_array_get(pair, 0));
+
+		if (!key || job->n_locks == JOB_LOCKS_MAX || strlen(key) >= sizeof(job->locks[0].key))
+			continue;
+		strcpy(job->locks[job->n_locks].key, key);
+		job->locks[job->n_locks++].exclusive = json_is_true(json_array_get(pair, 1));
+	}
+	json_object_del(job->intent, "_locks");
+}
+
+static int restore_request(struct fsd *f, struct job *job, const struct cat_job *row,
+	struct err *err)
+{
+	json_t *inner = json_object_get(job->intent, "_kind");
+	const char *kind = inner ? json_string_value(inner) : row->kind;
+	enum op op = kind ? op_by_kind(kind) : OP_NONE;
+	char *args;
+	int r;
+
+	if (op == OP_NONE || !f->jobs.kinds[op])
+		return err_set(err, ENOSYS, "not_implemented", row->kind,
+			"this fsd does not know this kind of job");
+	args = inner ? json_dumps(json_object_get(job->intent, "_args"), JSON_COMPACT)
+		     : strdup(row->args ? row->args : "{}");
+	if (!args)
+		return err_sys(err, ENOMEM, "recover", NULL);
+	request_release(&job->request);
+	r = request_from_json(op, args, &job->request, err);
+	free(args);
+	if (inner) {
+		job_id_parse(json_string_value(json_object_get(job->intent, "_undoes")),
+			&job->undoes);
+		json_object_del(job->intent, "_kind");
+		json_object_del(job->intent, "_args");
+		json_object_del(job->intent, "_undoes");
+	}
+	job->kind = f->jobs.kinds[op];
+	job->shown = op_by_kind(row->kind);
+	return r;
+}
+
+static int job_of(struct fsd *f, struct pool_root *pool, const struct cat_job *row,
+	struct job **out, struct err *err)
+{
+	struct job *job = job_new(op_by_kind(row->kind));
+	int r;
+
+	if (!job)
+		return err_sys(err, ENOMEM, "recover", NULL);
+	json_decref(job->intent);
+	job->intent = json_loads(row->intent ? row->intent : "{}", 0, NULL);
+	if (!job->intent)
+		job->intent = json_object();
+	job->id = row->id;
+	job_id_format(row->id, job->text);
+	job->created = row->created;
+	job->pool = pool;
+	strcpy(job->actor, row->actor);
+	strcpy(job->site_id, row->site);
+	strcpy(job->site_name, row->site_name);
+	r = restore_request(f, job, row, err);
+	if (r == 0 && *row->note)
+		request_set_str(&job->request, F_NOTE, row->note);
+	if (r == 0 && *row->key)
+		request_set_str(&job->request, F_KEY, row->key);
+	if (r < 0) {
+		job_free(&job);
+		return r;
+	}
+	restore_locks(job);
+	*out = job;
+	return 0;
+}
+
+/* ---- what it came to ---- */
+
+static void failed(struct job *job)
+{
+	err_set(&job->err, EINTR, "interrupted", job->site_name,
+		"fsd was stopped in the middle of this job; nothing of it is left");
+	err_hint(&job->err, "ask for it again");
+	job->outcome = JOB_FAILED;
+}
+
+/* 1: it ended, in one way or the other; 0: it never started. */
+static int settle_job(struct fsd *f, struct job *job, struct err *err)
+{
+	bool staged = job->pool && fd_exists(job->pool->staging, job->text) == 1;
+	int r = job->kind->committed ? job->kind->committed(f, job, err) : 0;
+
+	if (r < 0)
+		return r;
+	job->started = job->created;
+	job->finished = clock_real();
+	if (r == 1) {
+		r = job->kind->finish ? job->kind->finish(f, job, err) : 0;
+		if (r == 0)
+			r = job_sweep(job, err);
+		job->outcome = JOB_DONE;
+		return r < 0 ? r : 1;
+	}
+	r = job->kind->revert ? job->kind->revert(f, job, err) : 0;
+	if (r == 0 && staged)
+		r = job_sweep(job, err);
+	if (r < 0 || !staged)
+		return r;
+	failed(job);
+	return 1;
+}
+
+static int recover(struct fsd *f, struct pool_root *pool, const struct cat_job *row,
+	struct err *err)
+{
+	struct job *job = NULL;
+	int r;
+
+	if (jobs_unfinished(f, row->id))
+		return 0;
+	r = job_of(f, pool, row, &job, err);
+	if (r < 0)
+		return r;
+	r = settle_job(f, job, err);
+	if (r == 0) {
+		log_msg(LOG_NOTICE, "job goes on", "job", job->text, "kind", row->kind, NULL);
+		jobs_enqueue(f, job);
+		return 0;
+	}
+	if (r == 1) {
+		log_msg(LOG_NOTICE, "job recovered", "job", job->text, "kind", row->kind, "state",
+			job_state_name(job->outcome), NULL);
+		r = job_conclude(f, job, err);
+	}
+	job_free(&job);
+	return r;
+}
+
+/* ---- all of a pool ---- */
+
+struct unfinished {
+	const char *pool;
+	int64_t *ids;
+	unsigned n, size;
+};
+
+static int collect(const struct cat_job *row, void *arg)
+{
+	struct unfinished *u = arg;
+
+	if (strcmp(row->pool, u->pool) != 0)
+		return 0;
+	if (u->n == u->size) {
+		int64_t *more;
+
+		u->size = u->size ? 2 * u->size : 64;
+		more = realloc(u->ids, u->size * sizeof(*u->ids));
+		if (!more)
+			return -ENOMEM;
+		u->ids = more;
+	}
+	u->ids[u->n++] = row->id;
+	return 0;
+}
+
+int jobs_recover(struct fsd *f, struct pool_root *pool, struct err *err)
+{
+	struct cat_job_filter filter = {.state = "unfinished", .oldest_first = true};
+	struct unfinished u = {.pool = pool ? pool->config->name : ""};
+	int r = catalog_jobs(f->catalog, &filter, collect, &u, err);
+
+	for (unsigned i = 0; i < u.n && r == 0; i++) {
+		struct cat_job row;
+		struct err one = ERR_INIT;
+
+		r = catalog_job_get(f->catalog, u.ids[i], &row, err);
+		if (r < 0)
+			break;
+		/* One job that cannot be settled must not keep the others from serving. */
+		if (recover(f, pool, &row, &one) < 0)
+			log_err(LOG_ERR, "a job could not be recovered", &one, "kind", row.kind, NULL);
+		cat_job_release(&row);
+	}
+	free(u.ids);
+	return r;
+}

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* From a request to a queued job: plan, confirm, make durable. */
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fsd/core/json.h"
+#include "fsd/worker/jobs.h"
+#include "fsd/worker/state.h"
+#include "fsd/worker/step.h"
+#include "snap/base/clock.h"
+
+#define QUEUE_MAX 10000
+
+/* "uid:1000(anna)"; -1 is fsd itself. */
+static void name_actor(uid_t uid, char out[CAT_ACTOR_SIZE])
+{
+	struct passwd pw, *found = NULL;
+	char text[1024];
+
+	if (uid == (uid_t)-1) {
+		strcpy(out, "fsd");
+		return;
+	}
+	if (getpwuid_r(uid, &pw, text, sizeof(text), &found) == 0 && found)
+		snprintf(out, CAT_ACTOR_SIZE, "uid:%u(%.32s)", uid, found->pw_name);
+	else
+		snprintf(out, CAT_ACTOR_SIZE, "uid:%u", uid);
+}
+
+/* ---- undo: a job that runs the request its predecessor's kind answers ---- */
+
+static int undo_refused(const struct cat_job *done, const struct op_kind *kind, const char *text,
+	struct err *err)
+{
+	if (strcmp(done->state, "done") != 0)
+		return err_set(err, EBUSY, "not_done", text, "only a job that is done can be undone");
+	if (done->undone_by) {
+		char by[JOB_ID_SIZE];
+
+		return err_set(err, EEXIST, "already_undone", text, "job %s has undone it",
+			job_id_format(done->undone_by, by));
+	}
+	if (!kind || !kind->undo) {
+		err_set(err, EOPNOTSUPP, "not_undoable", text, "a %s cannot be undone", done->kind);
+		if (kind && kind->why_not)
+			err_hint(err, "%s", kind->why_not);
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+static int undo_request(struct fsd *f, struct request *r, int64_t *undoes, struct err *err)
+{
+	const char *text = request_str(r, F_JOB);
+	const struct op_kind *kind;
+	struct request inner;
+	struct cat_job done;
+	json_t *intent;
+	int ret;
+
+	if (job_id_parse(text, undoes) < 0)
+		return err_set(err, EINVAL, "bad_request", text, "this is not a job's id");
+	ret = catalog_job_get(f->catalog, *undoes, &done, err);
+	if (ret < 0)
+		return ret == -ENOENT
+			? err_set(err, ENOENT, "not_found", text, "there is no such job")
+			: ret;
+	intent = json_loads(done.intent ? done.intent : "{}", 0, NULL);
+	kind = jobs_kind(f, &done);
+	ret = undo_refused(&done, kind, text, err);
+	if (ret == 0)
+		ret = kind->undo(f, &done, intent, &inner, err);
+	json_decref(intent);
+	cat_job_release(&done);
+	if (ret < 0)
+		return ret;
+	inner.actor = r->actor;
+	/* what every job takes moves over: note, key, dry_run, confirm, discard_since */
+	for (enum field k = F_NONE; k < F_COUNT; k++) {
+		if (k != F_JOB && request_has(r, k) && !request_has(&inner, k)) {
+			inner.values[k] = r->values[k];
+			r->values[k] = (struct request_value){0};
+		}
+	}
+	request_release(r);
+	*r = inner;
+	return 0;
+}
+
+/* ---- plan ---- */
+
+static json_t *plan_view(const struct job *job)
+{
+	return json_pack("{s:{s:s,s:o,s:O,s:s?,s:I,s:I,s:o,s:o}}", "plan", "kind",
+		op_specs[job->shown].name, "site",
+		*job->site_name ? json_string(job->site_name) : json_null(), "steps", job->plan,
+		"method", job->method, "entries", (json_int_t)job->plan_entries, "bytes",
+		(json_int_t)job->plan_bytes, "warnings",
+		job->warnings ? json_incref(job->warnings) : json_array(), "confirm",
+		*job->confirm ? json_string(job->confirm) : json_null());
+}
+
+static json_t *wrap(json_t *job)
+{
+	return json_pack("{s:o}", "job", job);
+}
+
+/* Names that an unfinished job is about to make are taken. */
+static int check_names(struct fsd *f, const struct job *job, struct err *err)
+{
+	for (unsigned i = 0; i < job->n_locks; i++) {
+		const char *name = job->locks[i].key + strlen("name:");
+		char holder[JOB_ID_SIZE];
+
+		if (strncmp(job->locks[i].key, "name:", 5) != 0 ||
+			!jobs_holds(f, "name", name, true, holder))
+			continue;
+		err_set(err, EEXIST, "name_taken", name, "job %s is making it", holder);
+		err_hint(err, "fsctl job show %s", holder);
+		return -EEXIST;
+	}
+	return 0;
+}
+
+static int decide(struct fsd *f, struct job *job, struct err *err)
+{
+	int r;
+
+	r = job->kind->plan(f, job, err);
+	if (r == 0)
+		r = check_names(f, job, err);
+	if (r < 0 || !*job->confirm || request_bool(&job->request, F_CONFIRM) ||
+		request_bool(&job->request, F_DRY_RUN))
+		return r;
+	err_set(err, EINVAL, "confirmation_needed", job->site_name, "%s", job->confirm);
+	err_hint(err, "say --yes, or look first with --dry-run");
+	return -EINVAL;
+}
+
+/* ---- intent ---- */
+
+static int put_intent(struct fsd *f, struct job *job, struct err *err)
+{
+	struct cat_event event = {.kind = "job.queued", .time = job->created, .job = job->id};
+	unsigned long before = catalog_commits(f->catalog);
+	struct cat_job row;
+	int r;
+
+	if (job_row(job, JOB_QUEUED, &row) < 0)
+		return err_sys(err, ENOMEM, "plan", NULL);
+	strcpy(event.site, job->site_id);
+	r = catalog_begin(f->catalog, err);
+	if (r == 0)
+		r = catalog_job_put(f->catalog, &row, err);
+	if (r == 0)
+		r = fsd_event(f, &event, err);
+	step("intent.put");
+	if (r == 0)
+		r = catalog_commit(f->catalog, err);
+	else
+		catalog_rollback(f->catalog);
+	step("intent.committed");
+	cat_job_release(&row);
+	job->commits = catalog_commits(f->catalog) - before;
+	return r;
+}
+
+/* The same key again: the same job, if it is the same request. */
+static int find_by_key(struct fsd *f, struct request *r, const char *actor, int64_t *out,
+	json_t **view, struct err *err)
+{
+	const char *key = request_str(r, F_KEY);
+	struct cat_job row;
+	char *args;
+	int ret;
+
+	if (!key || request_bool(r, F_DRY_RUN))
+		return -ENOENT;
+	ret = catalog_job_by_key(f->catalog, actor, key, &row, err);
+	if (ret < 0)
+		return ret;
+	args = request_to_json(r);
+	if (!args) {
+		ret = err_sys(err, ENOMEM, "compare", NULL);
+	} else if (strcmp(row.kind, op_specs[r->op].name) != 0 || strcmp(args, row.args) != 0) {
+		ret = err_set(err, EEXIST, "key_reused", key,
+			"this idempotency key belongs to another request");
+	} else {
+		*out = row.id;
+		*view = wrap(jobs_view(f, &row));
+	}
+	free(args);
+	cat_job_release(&row);
+	return ret;
+}
+
+static int admit(struct fsd *f, struct err *err)
+{
+	unsigned queued, running;
+
+	jobs_count(f, &queued, &running);
+	return queued < QUEUE_MAX
+		? 0
+		: err_set(err, EAGAIN, "too_many", NULL, "%u jobs are queued already", queued);
+}
+
+/* write_lock is held. Takes `job`. */
+static int accept_job(struct fsd *f, struct job *job, int64_t *out, json_t **view, struct err *err)
+{
+	int r = decide(f, job, err);
+
+	if (r == 0 && request_bool(&job->request, F_DRY_RUN)) {
+		*out = 0;
+		*view = plan_view(job);
+		job_free(&job);
+		return *view ? 0 : err_sys(err, ENOMEM, "plan", NULL);
+	}
+	if (r == 0)
+		r = admit(f, err);
+	if (r == 0) {
+		job->created = clock_real();
+		job->id = job_id_next(f->jobs.last_id);
+		job_id_format(job->id, job->text);
+		r = put_intent(f, job, err);
+	}
+	if (r < 0) {
+		job_free(&job);
+		return r;
+	}
+	f->jobs.last_id = job->id;
+	*out = job->id;
+	*view = wrap(job_view(job, JOB_QUEUED));
+	jobs_enqueue(f, job);
+	return 0;
+}
+
+static int submit(struct fsd *f, struct request *r, int64_t *out, json_t **view, struct err *err)
+{
+	char actor[CAT_ACTOR_SIZE];
+	enum op shown = r->op;
+	int64_t undoes = 0;
+	struct job *job;
+	int ret;
+
+	name_actor(r->actor.uid, actor);
+	ret = find_by_key(f, r, actor, out, view, err);
+	if (ret != -ENOENT)
+		return ret;
+	if (r->op == OP_UNDO && (ret = undo_request(f, r, &undoes, err)) < 0)
+		return ret;
+	if (!f->jobs.kinds[r->op])
+		return err_set(err, ENOSYS, "not_implemented", op_specs[r->op].name,
+			"this fsd does not know how");
+	job = job_new(r->op);
+	if (!job)
+		return err_sys(err, ENOMEM, "plan", NULL);
+	request_release(&job->request);
+	job->request = *r;
+	request_init(r, shown);
+	job->kind = f->jobs.kinds[job->request.op];
+	job->shown = shown;
+	job->undoes = undoes;
+	strcpy(job->actor, actor);
+	return accept_job(f, job, out, view, err);
+}
+
+int jobs_submit(struct fsd *f, struct request *r, int64_t *out, json_t **view, struct err *err)
+{
+	int ret;
+
+	pthread_mutex_lock(&f->write_lock);
+	ret = submit(f, r, out, view, err);
+	pthread_mutex_unlock(&f->write_lock);
+	return ret;
+}
+
+int jobs_submit_internal(struct fsd *f, struct request *r, struct err *err)
+{
+	json_t *view = NULL;
+	int64_t id;
+	int ret;
+
+	r->actor.uid = (uid_t)-1;
+	ret = jobs_submit(f, r, &id, &view, err);
+	json_decref(view);
+	return ret;
+}

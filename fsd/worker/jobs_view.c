@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A job as the catalog and the API see it. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fsd/core/json.h"
+#include "fsd/worker/jobs.h"
+#include "fsd/worker/pools.h"
+#include "fsd/worker/state.h"
+#include "snap/base/clock.h"
+
+static json_t *stats(const struct job *job)
+{
+	json_t *s = json_pack("{s:f,s:I,s:I,s:I,s:I}", "seconds",
+		job->finished ? (double)(job->finished - job->started) / (double)NSEC_PER_SEC : 0,
+		"entries", (json_int_t)job->ctx.entries_done, "bytes",
+		(json_int_t)job->ctx.bytes_done, "bytes_cloned", (json_int_t)job->bytes_cloned,
+		"syncs", (json_int_t)job->syncs);
+
+	json_object_set_new(s, "commits", json_integer((json_int_t)job->commits));
+	json_object_set_new(s, "method", job->method ? json_string(job->method) : json_null());
+	json_object_set_new(s, "consistency",
+		job->consistency ? json_string(job->consistency) : json_null());
+	return s;
+}
+
+static json_t *progress(const struct job *job)
+{
+	return json_pack("{s:I,s:I,s:I,s:I}", "entries_done", (json_int_t)job->ctx.entries_done,
+		"entries_total", (json_int_t)job->ctx.entries_total, "bytes_done",
+		(json_int_t)job->ctx.bytes_done, "bytes_total", (json_int_t)job->ctx.bytes_total);
+}
+
+/* The intent with what recovery needs besides: locks, and the inner request of an undo. */
+static char *intent_text(const struct job *job)
+{
+	json_t *doc = json_copy(job->intent), *locks = json_array();
+	char *args, *text;
+
+	for (unsigned i = 0; i < job->n_locks; i++)
+		json_array_append_new(locks, json_pack("[s,b]", job->locks[i].key,
+			job->locks[i].exclusive));
+	json_object_set_new(doc, "_locks", locks);
+	if (job->undoes) {
+		char id[JOB_ID_SIZE];
+
+		args = request_to_json(&job->request);
+		json_object_set_new(doc, "_undoes", json_string(job_id_format(job->undoes, id)));
+		json_object_set_new(doc, "_kind", json_string(op_specs[job->kind->op].name));
+		json_object_set_new(doc, "_args", args ? json_loads(args, 0, NULL) : json_null());
+		free(args);
+	}
+	text = json_dumps(doc, JSON_COMPACT);
+	json_decref(doc);
+	return text;
+}
+
+static char *args_text(const struct job *job)
+{
+	char id[JOB_ID_SIZE];
+	json_t *doc;
+	char *text;
+
+	if (!job->undoes)
+		return request_to_json(&job->request);
+	doc = json_pack("{s:s}", "job", job_id_format(job->undoes, id));
+	text = json_dumps(doc, JSON_COMPACT);
+	json_decref(doc);
+	return text;
+}
+
+static void outcome_texts(const struct job *job, enum job_state state, struct cat_job *row)
+{
+	json_t *doc;
+
+	doc = json_copy(job->result);
+	if (job->warnings)
+		json_object_set(doc, "warnings", job->warnings);
+	row->result = state == JOB_DONE ? json_dumps(doc, JSON_COMPACT) : NULL;
+	json_decref(doc);
+	doc = stats(job);
+	row->stats = json_dumps(doc, JSON_COMPACT);
+	json_decref(doc);
+	if (state != JOB_DONE) {
+		doc = json_problem(&job->err, json_problem_status(&job->err));
+		row->error = json_dumps(doc, JSON_COMPACT);
+		json_decref(doc);
+	}
+}
+
+int job_row(const struct job *job, enum job_state state, struct cat_job *row)
+{
+	const char *key = request_str(&job->request, F_KEY);
+	const char *note = request_str(&job->request, F_NOTE);
+
+	*row = (struct cat_job){
+		.id = job->id,
+		.created = job->created,
+		.started = job->started,
+		.finished = state > JOB_RUNNING ? job->finished : 0,
+	};
+	strcpy(row->kind, op_specs[job->shown].name);
+	strcpy(row->state, state > JOB_RUNNING ? job_state_name(state) : "queued");
+	strcpy(row->site, job->site_id);
+	strcpy(row->site_name, job->site_name);
+	strcpy(row->pool, job->pool ? job->pool->config->name : "");
+	strcpy(row->actor, job->actor);
+	snprintf(row->note, sizeof(row->note), "%s", note ? note : "");
+	snprintf(row->key, sizeof(row->key), "%s", key ? key : "");
+	row->args = args_text(job);
+	row->intent = intent_text(job);
+	if (row->args && row->intent && state > JOB_RUNNING)
+		outcome_texts(job, state, row);
+	if (!row->args || !row->intent) {
+		cat_job_release(row);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static json_t *loads_or_null(const char *text)
+{
+	json_t *doc = text ? json_loads(text, JSON_DECODE_ANY, NULL) : NULL;
+
+	return doc ? doc : json_null();
+}
+
+static json_t *text_or_null(const char *s)
+{
+	return s && *s ? json_string_nocheck(s) : json_null();
+}
+
+static json_t *row_view(const struct cat_job *row, const struct op_kind *kind)
+{
+	char id[JOB_ID_SIZE];
+	json_t *v = json_object();
+
+	json_object_set_new(v, "id", json_string(job_id_format(row->id, id)));
+	json_object_set_new(v, "kind", json_string(row->kind));
+	json_object_set_new(v, "state", json_string(row->state));
+	json_object_set_new(v, "site", *row->site || *row->site_name
+		? json_pack("{s:o,s:o}", "id", text_or_null(row->site), "name",
+			  text_or_null(row->site_name))
+		: json_null());
+	json_object_set_new(v, "pool", text_or_null(row->pool));
+	json_object_set_new(v, "actor", text_or_null(row->actor));
+	json_object_set_new(v, "note", text_or_null(row->note));
+	json_object_set_new(v, "created", json_time(row->created));
+	json_object_set_new(v, "started", json_time(row->started));
+	json_object_set_new(v, "finished", json_time(row->finished));
+	json_object_set_new(v, "progress", json_null());
+	json_object_set_new(v, "args", loads_or_null(row->args));
+	json_object_set_new(v, "result", loads_or_null(row->result));
+	json_object_set_new(v, "stats", loads_or_null(row->stats));
+	json_object_set_new(v, "error", loads_or_null(row->error));
+	json_object_set_new(v, "undone_by",
+		row->undone_by ? json_string(job_id_format(row->undone_by, id)) : json_null());
+	json_object_set_new(v, "undoable", json_boolean(strcmp(row->state, "done") == 0 &&
+		!row->undone_by && kind && kind->undo));
+	return v;
+}
+
+json_t *job_view(const struct job *job, enum job_state state)
+{
+	struct cat_job row;
+	json_t *v;
+
+	if (job_row(job, state, &row) < 0)
+		return NULL;
+	/* A job without outcome is "queued" in the catalog whatever it does meanwhile. */
+	strcpy(row.state, job_state_name(state));
+	v = row_view(&row, job->kind);
+	if (state == JOB_RUNNING)
+		json_object_set_new(v, "progress", progress(job));
+	cat_job_release(&row);
+	return v;
+}
+
+const struct op_kind *jobs_kind(struct fsd *f, const struct cat_job *row)
+{
+	json_t *intent = row->intent ? json_loads(row->intent, 0, NULL) : NULL;
+	const char *inner = json_string_value(json_object_get(intent, "_kind"));
+	enum op op = op_by_kind(inner ? inner : row->kind);
+
+	json_decref(intent);
+	return op == OP_NONE ? NULL : f->jobs.kinds[op];
+}
+
+json_t *jobs_view(struct fsd *f, const struct cat_job *row)
+{
+	json_t *v = NULL;
+
+	pthread_mutex_lock(&f->jobs.lock);
+	for (struct job *job = f->jobs.head; job && !v; job = job->next) {
+		if (job->id == row->id)
+			v = job_view(job, job->state);
+	}
+	pthread_mutex_unlock(&f->jobs.lock);
+	return v ? v : row_view(row, jobs_kind(f, row));
+}

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fsd/worker/layout.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fsd/worker/meta.h"
+#include "fsd/worker/step.h"
+#include "snap/base/clock.h"
+#include "snap/base/err.h"
+#include "snap/base/fd.h"
+#include "snap/remove.h"
+
+int layout_open_site(const struct pool_root *r, const char *name)
+{
+	return fd_open_dir(r->sites, name);
+}
+
+int layout_open_snapshot(const struct pool_root *r, const char *site_id, const char *name)
+{
+	_cleanup_fd_ int dir = fd_open_dir(r->snapshots, site_id);
+
+	return dir < 0 ? dir : fd_open_dir(dir, name);
+}
+
+int layout_snapshot_folder(const struct pool_root *r, const char *site_id)
+{
+	int fd = fd_open_dir(r->snapshots, site_id), ret;
+
+	if (fd != -ENOENT)
+		return fd;
+	if ((ret = fd_mkdir(r->snapshots, site_id, 0700)) < 0 || (ret = fd_sync(r->snapshots)) < 0)
+		return ret;
+	step("snapshot.folder");
+	return fd_open_dir(r->snapshots, site_id);
+}
+
+int layout_open_generation(int site, int64_t number)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "gen/%" PRId64, number);
+	return fd_open_beneath(site, path, O_RDONLY | O_DIRECTORY);
+}
+
+int layout_open_tree(int site, int64_t number)
+{
+	_cleanup_fd_ int wrapper = layout_open_generation(site, number);
+
+	return wrapper < 0 ? wrapper : fd_open_dir(wrapper, LAYOUT_TREE);
+}
+
+/* Decimal without sign or leading zeros, at least 1. */
+static int parse_number(const char *s, const char **end, int64_t *out)
+{
+	char *e;
+
+	if (*s < '1' || *s > '9')
+		return -EBADMSG;
+	errno = 0;
+	*out = strtoll(s, &e, 10);
+	*end = e;
+	return errno ? -EBADMSG : 0;
+}
+
+int layout_live(int site, int64_t *number)
+{
+	char target[64];
+	const char *end;
+	ssize_t n = readlinkat(site, "live", target, sizeof(target) - 1);
+
+	if (n < 0)
+		return errno == EINVAL ? -EBADMSG : -errno;
+	target[n] = '\0';
+	if (strncmp(target, "gen/", 4) != 0 || parse_number(target + 4, &end, number) < 0 ||
+		strcmp(end, "/" LAYOUT_TREE) != 0)
+		return -EBADMSG;
+	return 0;
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static int collect_numbers(DIR *d, int64_t **out, unsigned *count)
+{
+	unsigned size = 0;
+	struct dirent *e;
+
+	while ((errno = 0, e = readdir(d))) {
+		const char *end;
+		int64_t number;
+
+		if (parse_number(e->d_name, &end, &number) < 0 || *end)
+			continue;
+		if (*count == size) {
+			int64_t *more = realloc(*out, (size = size ? 2 * size : 8) * sizeof(**out));
+
+			if (!more)
+				return -ENOMEM;
+			*out = more;
+		}
+		(*out)[(*count)++] = number;
+	}
+	return -errno;
+}
+
+int layout_generations(int site, int64_t **numbers, unsigned *n)
+{
+	int64_t *out = NULL;
+	unsigned count = 0;
+	DIR *d;
+	int fd = fd_open_dir(site, "gen"), r;
+
+	if (fd < 0)
+		return fd;
+	d = fdopendir(fd);
+	if (!d) {
+		fd_close(&fd);
+		return -ENOMEM;
+	}
+	r = collect_numbers(d, &out, &count);
+	closedir(d);
+	if (r < 0) {
+		free(out);
+		return r;
+	}
+	if (count)
+		qsort(out, count, sizeof(*out), compare_numbers);
+	*numbers = out;
+	*n = count;
+	return 0;
+}
+
+/* ---- staging ---- */
+
+int layout_stage(const struct pool_root *r, int64_t job)
+{
+	char name[JOB_ID_SIZE];
+
+	if (mkdirat(r->staging, job_id_format(job, name), 0755) < 0)
+		return -errno;
+	step("stage.made");
+	return layout_open_stage(r, job);
+}
+
+int layout_open_stage(const struct pool_root *r, int64_t job)
+{
+	char name[JOB_ID_SIZE];
+
+	return fd_open_dir(r->staging, job_id_format(job, name));
+}
+
+int layout_stage_generation(int stage, int64_t number)
+{
+	char path[32];
+	int ret = fd_mkdir(stage, "gen", 0755);
+
+	if (ret < 0)
+		return ret;
+	snprintf(path, sizeof(path), "gen/%" PRId64, number);
+	if (mkdirat(stage, path, 0755) < 0)
+		return -errno;
+	return layout_open_generation(stage, number);
+}
+
+/* A link that Apache's SymLinksIfOwnerMatch accepts: owned by its target's owner. */
+static int make_live(int site, const char *name, int64_t number)
+{
+	char target[64];
+	struct stat st;
+
+	snprintf(target, sizeof(target), "gen/%" PRId64 "/" LAYOUT_TREE, number);
+	if (fstatat(site, target, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		symlinkat(target, site, name) < 0)
+		return -errno;
+	if (fchownat(site, name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0 && geteuid() == 0)
+		return -errno;
+	return 0;
+}
+
+int layout_stage_live(int stage, int64_t number)
+{
+	return make_live(stage, "live", number);
+}
+
+int layout_stage_sync(int stage, int64_t number)
+{
+	_cleanup_fd_ int gen = fd_open_dir(stage, "gen");
+	_cleanup_fd_ int wrapper = layout_open_generation(stage, number);
+	int r;
+
+	if (gen < 0 || wrapper < 0)
+		return gen < 0 ? gen : wrapper;
+	if ((r = fd_sync(wrapper)) < 0 || (r = fd_sync(gen)) < 0 || (r = fd_sync(stage)) < 0)
+		return r;
+	step("stage.synced");
+	return 0;
+}
+
+int layout_move(int from_dir, const char *from, int to_dir, const char *to)
+{
+	if (renameat2(from_dir, from, to_dir, to, RENAME_NOREPLACE) < 0)
+		return -errno;
+	step("renamed");
+	if (fd_sync(to_dir) < 0)
+		return -errno;
+	step("rename.synced");
+	return 0;
+}
+
+int layout_commit(const struct pool_root *r, int64_t job, int to_dir, const char *to)
+{
+	char name[JOB_ID_SIZE];
+
+	return layout_move(r->staging, job_id_format(job, name), to_dir, to);
+}
+
+int layout_discard(const struct pool_root *r, int64_t job, int from_dir, const char *from)
+{
+	char name[JOB_ID_SIZE];
+
+	return layout_move(from_dir, from, r->trash, job_id_format(job, name));
+}
+
+/* ---- publish ---- */
+
+/*
+ * On btrfs a link that is replaced is freed while readers still walk it: about one open in a
+ * million fails with ENOENT (seen with kernel 6.18). A second name keeps its inode alive until
+ * nobody can be walking it any more.
+ */
+static int keep_old_link(int site, const char *job)
+{
+	char old[32];
+
+	snprintf(old, sizeof(old), "live.old.%s", job);
+	if (linkat(site, "live", site, old, 0) < 0 && errno != EEXIST && errno != ENOENT)
+		return -errno;
+	return 0;
+}
+
+int layout_publish(int site, int64_t number, int64_t job)
+{
+	char text[JOB_ID_SIZE], next[32];
+	int r;
+
+	job_id_format(job, text);
+	snprintf(next, sizeof(next), "live.%s", text);
+	if (unlinkat(site, next, 0) < 0 && errno != ENOENT)
+		return -errno;
+	r = make_live(site, next, number);
+	step("publish.linked");
+	if (r == 0)
+		r = keep_old_link(site, text);
+	if (r < 0)
+		return r;
+	step("publish.kept");
+	if (renameat(site, next, site, "live") < 0)
+		return -errno;
+	step("publish.renamed");
+	if (fd_sync(site) < 0)
+		return -errno;
+	step("publish.synced");
+	return 0;
+}
+
+int layout_sweep_links(int site, bool all)
+{
+	int fd = fd_reopen_dir(site);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	int64_t now = clock_real();
+	struct dirent *e;
+
+	if (!d) {
+		fd_close(&fd);
+		return fd < 0 ? fd : -ENOMEM;
+	}
+	while ((e = readdir(d))) {
+		struct stat st;
+
+		if (strncmp(e->d_name, "live.", 5) != 0 ||
+			fstatat(site, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+			!S_ISLNK(st.st_mode))
+			continue;
+		/* ctime: the moment of the link or of the rename over it */
+		if (all || st.st_ctim.tv_sec * NSEC_PER_SEC + st.st_ctim.tv_nsec <
+				now - 2 * NSEC_PER_SEC)
+			unlinkat(site, e->d_name, 0);
+	}
+	closedir(d);
+	return 0;
+}
+
+/* ---- removal ---- */
+
+static int remove_wrapper(const struct pool_root *r, int wrapper, struct snap_ctx *ctx,
+	struct err *err)
+{
+	struct tree_at tree = {wrapper, LAYOUT_TREE};
+
+	return r->driver->tree_remove(r->handle, tree, ctx, err);
+}
+
+/* All trees of a site or snapshot directory. */
+static int remove_generations(const struct pool_root *r, int dir, struct snap_ctx *ctx,
+	struct err *err)
+{
+	_cleanup_free_ int64_t *numbers = NULL;
+	unsigned n = 0;
+	int ret = layout_generations(dir, &numbers, &n);
+
+	if (ret < 0)
+		return ret == -ENOENT ? 0 : err_sys(err, -ret, "list generations", NULL);
+	for (unsigned i = 0; i < n; i++) {
+		_cleanup_fd_ int wrapper = layout_open_generation(dir, numbers[i]);
+
+		ret = wrapper < 0 ? err_sys(err, -wrapper, "open generation", NULL)
+				  : remove_wrapper(r, wrapper, ctx, err);
+		if (ret < 0)
+			return ret;
+		step("remove.tree");
+	}
+	return 0;
+}
+
+int layout_remove(const struct pool_root *r, int dirfd, const char *name, struct snap_ctx *ctx,
+	struct err *err)
+{
+	_cleanup_fd_ int dir = fd_open_dir(dirfd, name);
+	int ret;
+
+	if (dir == -ENOENT)
+		return 0;
+	if (dir == -ENOTDIR || dir == -ELOOP)
+		return snap_remove(dirfd, name, ctx, err);
+	if (dir < 0)
+		return err_sys(err, -dir, "open", name);
+	ret = remove_wrapper(r, dir, ctx, err);
+	if (ret == 0)
+		ret = remove_generations(r, dir, ctx, err);
+	return ret < 0 ? ret : snap_remove(dirfd, name, ctx, err);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A pool on disk (docs/architecture.md, "Layout"). Sites, snapshots and deleted sites have one
+ * shape: live -> gen/N/tree, gen/N/{tree,meta.json}, site.json; a snapshot has a meta.json of its
+ * own besides. The functions here make, move and read that shape, and know the rule of durability:
+ * every rename is followed by fsync of the directory that received it.
+ */
+#ifndef FSD_WORKER_LAYOUT_H
+#define FSD_WORKER_LAYOUT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fsd/worker/pools.h"
+
+#define LAYOUT_TREE "tree"
+#define LAYOUT_NUMBER_SIZE 21
+
+/* Descriptors of existing directories; the caller closes. The fd or -errno (err may be NULL). */
+int layout_open_site(const struct pool_root *r, const char *name);
+int layout_open_snapshot(const struct pool_root *r, const char *site_id, const char *name);
+/* .fsd/snapshots/SITE-ID, made durably when it is missing. */
+int layout_snapshot_folder(const struct pool_root *r, const char *site_id);
+/* gen/N of a site or snapshot directory. */
+int layout_open_generation(int site, int64_t number);
+/* gen/N/tree. */
+int layout_open_tree(int site, int64_t number);
+
+/* The number that `live` points to; accepted only as gen/N/tree. 0, -ENOENT, -EBADMSG. */
+int layout_live(int site, int64_t *number);
+
+/* Numbers of the generations on disk, ascending, malloc'd. 0 or -errno. */
+int layout_generations(int site, int64_t **numbers, unsigned *n);
+
+/* ---- staging: .fsd/staging/JOB ---- */
+
+/* Make it (empty, 0755). The fd or -errno; EEXIST is a bug of the caller. */
+int layout_stage(const struct pool_root *r, int64_t job);
+/* An existing one. The fd or -errno. */
+int layout_open_stage(const struct pool_root *r, int64_t job);
+/* gen/N inside a staged site or snapshot; the wrapper's fd or -errno. */
+int layout_stage_generation(int stage, int64_t number);
+/* The link live -> gen/N/tree in a staged directory, owned like the tree it points to. */
+int layout_stage_live(int stage, int64_t number);
+/* fsync a wrapper gen/N, gen/ and the stage itself. */
+int layout_stage_sync(int stage, int64_t number);
+/* Move what is staged to its place: rename without replacing, fsync of the receiving directory.
+ * This is the commit point of most operations. -EEXIST when the name is taken. */
+int layout_commit(const struct pool_root *r, int64_t job, int to_dir, const char *to);
+/* Move any name into the trash as JOB (a wrapper: later removals find the trees inside). */
+int layout_discard(const struct pool_root *r, int64_t job, int from_dir, const char *from);
+/* Rename within the pool with both rules above. */
+int layout_move(int from_dir, const char *from, int to_dir, const char *to);
+
+/*
+ * Make generation `number` the live one, by DESIGN's order of steps: link beside, keep the old link
+ * inode under another name for a second (live.old.JOB, swept later), rename (commit point), fsync.
+ */
+int layout_publish(int site, int64_t number, int64_t job);
+/* Remove live.JOB and live.old.* of publishes older than a second, at start all of them. */
+int layout_sweep_links(int site, bool all);
+
+/*
+ * Remove a wrapper, site or snapshot directory dirfd/name with the trees inside, each by the
+ * driver. Missing is success. Idempotent, blocks.
+ */
+int layout_remove(const struct pool_root *r, int dirfd, const char *name, struct snap_ctx *ctx,
+	struct err *err);
+
+#endif

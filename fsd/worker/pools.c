@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fsd/worker/pools.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "backends/catalog/catalog.h"
+#include "fsd/core/lock.h"
+#include "fsd/worker/meta.h"
+#include "fsd/worker/step.h"
+#include "snap/base/clock.h"
+#include "snap/base/err.h"
+#include "snap/base/fd.h"
+
+#define POOL_FILE "pool.json"
+
+static void root_close(struct pool_root *r)
+{
+	int *fds[] = {&r->sites, &r->snapshots, &r->deleted, &r->staging, &r->trash, &r->control,
+		&r->lock, &r->fd};
+
+	if (r->handle)
+		r->driver->close(&r->handle);
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		fd_close(fds[i]);
+	free(r->report);
+	r->report = NULL;
+}
+
+static void root_init(struct pool_root *r, const struct config_pool *config)
+{
+	*r = (struct pool_root){
+		.config = config,
+		.fd = -1,
+		.sites = -1,
+		.control = -1,
+		.snapshots = -1,
+		.deleted = -1,
+		.staging = -1,
+		.trash = -1,
+		.lock = -1,
+	};
+}
+
+int pools_init(struct pools *p, const struct config *config)
+{
+	p->items = calloc(config->n_pools, sizeof(*p->items));
+	if (!p->items)
+		return -ENOMEM;
+	p->n = config->n_pools;
+	for (unsigned i = 0; i < p->n; i++)
+		root_init(&p->items[i], &config->pools[i]);
+	return 0;
+}
+
+void pools_release(struct pools *p)
+{
+	for (unsigned i = 0; i < p->n; i++)
+		root_close(&p->items[i]);
+	free(p->items);
+	*p = (struct pools){0};
+}
+
+struct pool_root *pools_find(const struct pools *p, const char *name)
+{
+	for (unsigned i = 0; i < p->n; i++) {
+		if (strcmp(p->items[i].config->name, name) == 0)
+			return &p->items[i];
+	}
+	return NULL;
+}
+
+int pools_require(const struct pools *p, const char *name, struct pool_root **out, struct err *err)
+{
+	struct pool_root *r = pools_find(p, name);
+
+	if (!r) {
+		err_set(err, ENOENT, "not_found", name, "no pool of this name is configured");
+		err_hint(err, "fsctl pool list");
+		return -ENOENT;
+	}
+	if (!atomic_load(&r->online)) {
+		err_set(err, ENODEV, "pool_offline", name, "the pool is offline: %s",
+			r->reason.reason[0] ? r->reason.reason : "not opened yet");
+		err_hint(err, "%s",
+			r->reason.hint[0] ? r->reason.hint : "fsctl pool show says more");
+		return -ENODEV;
+	}
+	*out = r;
+	return 0;
+}
+
+int pools_default(const struct pools *p, struct pool_root **out, struct err *err)
+{
+	if (p->n == 1)
+		return pools_require(p, p->items[0].config->name, out, err);
+	err_set(err, EINVAL, "pool_needed", NULL, "there are %u pools to choose from", p->n);
+	err_hint(err, "say which with --pool; fsctl pool list names them");
+	return -EINVAL;
+}
+
+/* ---- opening ---- */
+
+static int open_root(struct pool_root *r, bool known, struct err *err)
+{
+	const char *path = r->config->path;
+
+	if (!known && mkdir(path, 0755) < 0 && errno != EEXIST)
+		return err_sys(err, errno, "mkdir", path);
+	r->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return r->fd < 0 ? err_sys(err, errno, "open", path) : 0;
+}
+
+static int missing(struct pool_root *r, struct err *err)
+{
+	err_set(err, ENODEV, "pool_missing", r->config->path,
+		"the catalog knows pool %s, but its pool.json is not there", r->config->name);
+	err_hint(err, "is its disk mounted? fsd looks again every 10 s");
+	return -ENODEV;
+}
+
+static int identify(struct pool_root *r, const struct cat_pool *known, struct err *err)
+{
+	json_t *doc;
+	const char *id;
+	int ret;
+
+	ret = meta_load(r->control, POOL_FILE, r->config->path, &doc, err);
+	if (ret < 0)
+		return ret;
+	id = json_string_value(json_object_get(doc, "id"));
+	if (!id || !id_valid(id)) {
+		ret = err_set(err, EBADMSG, "bad_meta", r->config->path, "pool.json has no id");
+	} else if (known && strcmp(known->id, id) != 0) {
+		ret = err_set(err, ENODEV, "pool_foreign", r->config->path,
+			"this is pool %s, the catalog expects %s", id, known->id);
+		err_hint(err, "another disk is mounted here, or the pool was made anew");
+	} else {
+		strcpy(r->id, id);
+	}
+	json_decref(doc);
+	return ret;
+}
+
+/* The directories of a pool; pool.json last, since it says that the rest is there. */
+static int make(struct pool_root *r, struct err *err)
+{
+	char id[ID_SIZE];
+	json_t *doc;
+	int ret;
+
+	ret = fd_mkdir(r->fd, "sites", 0755);
+	if (ret == 0)
+		ret = fd_mkdir(r->fd, ".fsd", 0700);
+	if (ret == 0)
+		ret = fd_sync(r->fd);
+	if (ret < 0)
+		return err_sys(err, -ret, "make pool", r->config->path);
+	r->control = fd_open_dir(r->fd, ".fsd");
+	if (r->control < 0)
+		return err_sys(err, -r->control, "open .fsd", r->config->path);
+	if (fd_exists(r->control, POOL_FILE) == 1)
+		return 0;
+	id_new(id);
+	doc = json_pack("{s:i,s:s,s:I}", "format", META_FORMAT, "id", id, "created",
+		(json_int_t)clock_real());
+	ret = meta_store(r->control, POOL_FILE, doc, err);
+	json_decref(doc);
+	if (ret == 0 && (ret = fd_sync(r->control)) < 0)
+		ret = err_sys(err, -ret, "fsync .fsd", r->config->path);
+	return ret;
+}
+
+static int open_folders(struct pool_root *r, struct err *err)
+{
+	struct {
+		int *fd;
+		int parent;
+		const char *name;
+	} folders[] = {
+		{&r->sites, r->fd, "sites"},
+		{&r->snapshots, r->control, "snapshots"},
+		{&r->deleted, r->control, "deleted"},
+		{&r->staging, r->control, "staging"},
+		{&r->trash, r->control, "trash"},
+	};
+
+	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+		int ret = fd_mkdir(folders[i].parent, folders[i].name,
+			folders[i].parent == r->fd ? 0755 : 0700);
+
+		if (ret == 0)
+			ret = *folders[i].fd = fd_open_dir(folders[i].parent, folders[i].name);
+		if (ret < 0)
+			return err_sys(err, -ret, folders[i].name, r->config->path);
+	}
+	return fd_sync(r->control) < 0 ? err_sys(err, errno, "fsync .fsd", r->config->path) : 0;
+}
+
+static int choose_driver(struct pool_root *r, const struct cat_pool *known, struct err *err)
+{
+	const char *wanted = r->config->driver;
+	int ret;
+
+	/* What "auto" chose once stays: trees made by one driver are not another one's. */
+	if (known && strcmp(wanted, "auto") == 0)
+		wanted = known->driver;
+	ret = pool_driver_choose(r->fd, wanted, &r->driver, &r->report, err);
+	if (ret < 0)
+		return ret;
+	return r->driver->open(r->fd, &r->handle, err);
+}
+
+static int remember(struct pool_root *r, struct catalog *c, struct err *err)
+{
+	struct cat_pool row = {.seen = clock_real()};
+
+	if (strlen(r->config->name) >= sizeof(row.name) ||
+		strlen(r->config->path) >= sizeof(row.path))
+		return err_set(err, ENAMETOOLONG, "bad_config", r->config->path, "name too long");
+	strcpy(row.id, r->id);
+	strcpy(row.name, r->config->name);
+	strcpy(row.driver, r->driver->name);
+	strcpy(row.path, r->config->path);
+	return catalog_pool_put(c, &row, err);
+}
+
+static int try_open(struct pool_root *r, struct catalog *c, struct err *err)
+{
+	struct cat_pool row, *known = NULL;
+	int ret = catalog_pool_get(c, r->config->name, &row, err);
+
+	if (ret < 0 && ret != -ENOENT)
+		return ret;
+	if (ret == 0)
+		known = &row;
+	ret = open_root(r, known, err);
+	if (ret < 0)
+		return known && ret == -ENOENT ? missing(r, err) : ret;
+	r->control = fd_open_dir(r->fd, ".fsd");
+	if (known && (r->control < 0 || fd_exists(r->control, POOL_FILE) != 1))
+		return missing(r, err);
+	fd_close(&r->control);
+	ret = make(r, err);
+	if (ret < 0 || (ret = lock_take(r->control, "lock", r->config->path, LOCK_WAIT, &r->lock, err)) < 0 ||
+		(ret = identify(r, known, err)) < 0 || (ret = open_folders(r, err)) < 0 ||
+		(ret = choose_driver(r, known, err)) < 0)
+		return ret;
+	return remember(r, c, err);
+}
+
+int pool_root_open(struct pool_root *r, struct catalog *c, struct err *err)
+{
+	struct err e = ERR_INIT;
+	int ret = try_open(r, c, &e);
+
+	if (ret < 0)
+		root_close(r);
+	r->reason = e;
+	if (ret < 0 && err)
+		*err = e;
+	return ret;
+}
+
+int pool_root_verify(struct pool_root *r, struct err *err)
+{
+	struct stat opened, now;
+
+	if (fstat(r->fd, &opened) == 0 && stat(r->config->path, &now) == 0 &&
+		opened.st_dev == now.st_dev && opened.st_ino == now.st_ino &&
+		fd_exists(r->control, POOL_FILE) == 1)
+		return 0;
+	missing(r, &r->reason);
+	atomic_store(&r->online, false);
+	if (err)
+		*err = r->reason;
+	return -ENODEV;
+}
+
+/* ---- space ---- */
+
+int pool_root_space(const struct pool_root *r, const struct config *config, struct pool_space *out)
+{
+	struct statvfs st;
+
+	if (fstatvfs(r->fd, &st) < 0)
+		return -errno;
+	*out = (struct pool_space){
+		.total = (uint64_t)st.f_blocks * st.f_frsize,
+		.free = (uint64_t)st.f_bavail * st.f_frsize,
+		.inodes = st.f_files,
+		.inodes_free = st.f_ffree,
+	};
+	out->min_free = config->min_free_bytes ? config->min_free_bytes
+					       : out->total / 100 * config->min_free_percent;
+	return 0;
+}
+
+int pool_root_admit(const struct pool_root *r, const struct config *config, struct err *err)
+{
+	struct pool_space s;
+	int ret = pool_root_space(r, config, &s);
+	bool inodes;
+
+	if (ret < 0)
+		return err_sys(err, -ret, "statvfs", r->config->path);
+	inodes = s.inodes && !config->min_free_bytes &&
+		 s.inodes_free < s.inodes / 100 * config->min_free_percent;
+	if (s.free >= s.min_free && !inodes)
+		return 0;
+	if (inodes)
+		err_set(err, ENOSPC, "below_min_free", r->config->name,
+			"%llu of %llu inodes are free, min_free keeps %u %%",
+			(unsigned long long)s.inodes_free, (unsigned long long)s.inodes,
+			config->min_free_percent);
+	else
+		err_set(err, ENOSPC, "below_min_free", r->config->name,
+			"%llu MiB are free, min_free keeps %llu MiB",
+			(unsigned long long)s.free >> 20, (unsigned long long)s.min_free >> 20);
+	return -ENOSPC;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The configured pools: opening their roots, telling an unmounted disk from an empty pool, free
+ * space, and the fixed directories beneath a root. A pool_root lives as long as the process; when
+ * its storage goes away it is offline, and its descriptors stay open for jobs that still run.
+ */
+#ifndef FSD_WORKER_POOLS_H
+#define FSD_WORKER_POOLS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backends/pool/pool.h"
+#include "fsd/core/config.h"
+#include "fsd/core/id.h"
+#include "snap/base/err.h"
+
+struct catalog;
+
+struct pool_root {
+	const struct config_pool *config; /* the one it was opened with; path and driver are frozen */
+	atomic_bool online;
+	const struct pool_driver *driver; /* the rest: valid once it was online */
+	struct pool *handle;
+	char id[ID_SIZE];
+	char *report; /* what was probed, one line a driver */
+	int fd;	      /* the root, and beneath it: */
+	int sites;    /* sites/ */
+	int control;  /* .fsd/ */
+	int snapshots, deleted, staging, trash; /* .fsd/... */
+	int lock;	   /* .fsd/lock */
+	struct err reason; /* why it is offline; written while it is brought online only */
+};
+
+struct pools {
+	struct pool_root *items;
+	unsigned n;
+};
+
+/* An offline pool_root for each configured pool. 0 or -ENOMEM. */
+int pools_init(struct pools *p, const struct config *config);
+void pools_release(struct pools *p);
+
+/* By name; NULL when there is none. */
+struct pool_root *pools_find(const struct pools *p, const char *name);
+/* The same, but an unknown one is -ENOENT "not_found" and an offline one -ENODEV "pool_offline". */
+int pools_require(const struct pools *p, const char *name, struct pool_root **out,
+	struct err *err);
+/* The only pool; several: -EINVAL "pool_needed". */
+int pools_default(const struct pools *p, struct pool_root **out, struct err *err);
+
+/*
+ * Open the root. A pool that the catalog never saw is made: its directory (one level), sites/,
+ * .fsd/ and pool.json. One that the catalog knows must have its pool.json with the same id;
+ * otherwise the pool stays offline ("pool_missing", "pool_foreign"): an unmounted disk must not
+ * become an empty pool. Takes .fsd/lock ("locked" names the holder). Writes the catalog.
+ */
+int pool_root_open(struct pool_root *r, struct catalog *c, struct err *err);
+
+/* Is what stands at the configured path still what was opened? Marks it offline otherwise. */
+int pool_root_verify(struct pool_root *r, struct err *err);
+
+struct pool_space {
+	uint64_t total, free; /* bytes; free as for an ordinary user */
+	uint64_t inodes, inodes_free; /* 0 where the file system has no fixed number */
+	uint64_t min_free;	      /* bytes */
+};
+int pool_root_space(const struct pool_root *r, const struct config *config, struct pool_space *out);
+
+/* -ENOSPC "below_min_free" with what to delete, when new clones and snapshots are refused. */
+int pool_root_admit(const struct pool_root *r, const struct config *config, struct err *err);
+
+#endif

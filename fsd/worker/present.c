@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fsd/worker/present.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "fsd/core/json.h"
+#include "fsd/worker/layout.h"
+#include "snap/base/clock.h"
+
+static json_t *text_or_null(const char *s)
+{
+	return *s ? json_string_nocheck(s) : json_null();
+}
+
+static json_t *bytes(int64_t measured, int64_t logical, int64_t shared, int64_t exclusive)
+{
+	if (!measured)
+		return json_null();
+	return json_pack("{s:I,s:I,s:I,s:o}", "logical", (json_int_t)logical, "shared",
+		(json_int_t)shared, "exclusive", (json_int_t)exclusive, "measured_at",
+		json_time(measured));
+}
+
+static int add_label(const char *key, const char *value, void *arg)
+{
+	return json_object_set_new(arg, key, json_string_nocheck(value));
+}
+
+static json_t *labels_of(struct catalog *c, const char *object)
+{
+	json_t *labels = json_object();
+
+	catalog_labels(c, object, add_label, labels, NULL);
+	return labels;
+}
+
+static const char *pool_path(struct fsd *f, const char *name)
+{
+	struct pool_root *r = pools_find(&f->pools, name);
+
+	return r ? r->config->path : "";
+}
+
+json_t *present_site(struct fsd *f, struct catalog *c, const struct cat_site *s)
+{
+	struct cat_generation g = {0};
+	json_t *v = json_object(), *path;
+
+	if (s->deleted)
+		path = json_sprintf("%s/.fsd/deleted/%s/live", pool_path(f, s->pool), s->id);
+	else
+		path = json_sprintf("%s/sites/%s/live", pool_path(f, s->pool), s->name);
+	catalog_generation_get(c, s->id, s->live, &g, NULL);
+	json_object_set_new(v, "id", json_string(s->id));
+	json_object_set_new(v, "name", json_string(s->name));
+	json_object_set_new(v, "pool", json_string(s->pool));
+	json_object_set_new(v, "live",
+		json_pack("{s:I,s:o}", "generation", (json_int_t)s->live, "path", path));
+	json_object_set_new(v, "parts", json_pack("[s]", "code"));
+	json_object_set_new(v, "classes", json_object());
+	json_object_set_new(v, "method", text_or_null(g.method));
+	json_object_set_new(v, "consistency", text_or_null(g.consistency));
+	json_object_set_new(v, "origin", text_or_null(g.origin));
+	json_object_set_new(v, "created", json_time(s->created));
+	json_object_set_new(v, "deleted", json_time(s->deleted));
+	json_object_set_new(v, "linked", text_or_null(s->linked));
+	json_object_set_new(v, "bytes", bytes(s->measured, s->logical, s->shared, s->exclusive));
+	json_object_set_new(v, "entries", s->measured ? json_integer(s->entries) : json_null());
+	json_object_set_new(v, "protected", json_boolean(s->protect));
+	json_object_set_new(v, "expires", json_time(s->expires));
+	json_object_set_new(v, "labels", labels_of(c, s->id));
+	return v;
+}
+
+json_t *present_generation(struct fsd *f, const struct cat_site *s, const struct cat_generation *g)
+{
+	char id[JOB_ID_SIZE];
+	json_t *v = json_object();
+
+	json_object_set_new(v, "site", json_pack("{s:s,s:s}", "id", s->id, "name", s->name));
+	json_object_set_new(v, "number", json_integer(g->number));
+	json_object_set_new(v, "live", json_boolean(g->number == s->live));
+	json_object_set_new(v, "created", json_time(g->created));
+	json_object_set_new(v, "method", text_or_null(g->method));
+	json_object_set_new(v, "consistency", text_or_null(g->consistency));
+	json_object_set_new(v, "origin", text_or_null(g->origin));
+	json_object_set_new(v, "retired", json_time(g->retired));
+	json_object_set_new(v, "retired_by",
+		g->retired_by ? json_string(job_id_format(g->retired_by, id)) : json_null());
+	json_object_set_new(v, "path", json_sprintf("%s/sites/%s/gen/%" PRId64 "/" LAYOUT_TREE,
+		pool_path(f, s->pool), s->name, g->number));
+	return v;
+}
+
+static int add_hold(const struct cat_hold *h, void *arg)
+{
+	return json_array_append_new(arg, json_string_nocheck(h->tag));
+}
+
+json_t *present_snapshot(struct fsd *f, struct catalog *c, const struct cat_snapshot *s)
+{
+	json_t *v = json_object(), *holds = json_array();
+
+	catalog_holds(c, s->id, add_hold, holds, NULL);
+	json_object_set_new(v, "id", json_string(s->id));
+	json_object_set_new(v, "site",
+		json_pack("{s:s,s:s}", "id", s->site, "name", s->site_name));
+	json_object_set_new(v, "name", json_string(s->name));
+	json_object_set_new(v, "pool", json_string(s->pool));
+	json_object_set_new(v, "time", json_time(s->created));
+	json_object_set_new(v, "kind", json_string(s->kind));
+	json_object_set_new(v, "generation", json_integer(s->generation));
+	json_object_set_new(v, "method", json_string(s->method));
+	json_object_set_new(v, "consistency", json_string(s->consistency));
+	json_object_set_new(v, "gap", json_real((double)s->gap_ns / (double)NSEC_PER_SEC));
+	json_object_set_new(v, "parts", json_pack("[s]", "code"));
+	json_object_set_new(v, "labels", labels_of(c, s->id));
+	json_object_set_new(v, "hold", json_boolean(json_array_size(holds) > 0));
+	json_object_set_new(v, "holds", holds);
+	json_object_set_new(v, "expires", json_time(s->expires));
+	json_object_set_new(v, "bytes", bytes(s->measured, s->logical, s->shared, s->exclusive));
+	json_object_set_new(v, "entries", s->measured ? json_integer(s->entries) : json_null());
+	json_object_set_new(v, "path",
+		json_sprintf("%s/.fsd/snapshots/%s/%s/gen/%" PRId64 "/" LAYOUT_TREE,
+			pool_path(f, s->pool), s->site, s->name, s->generation));
+	return v;
+}
+
+static json_t *capabilities(unsigned caps)
+{
+	static const struct {
+		unsigned bit;
+		const char *name;
+	} names[] = {
+		{POOL_CONSTANT_COST, "constant_cost"},
+		{POOL_READ_ONLY, "read_only"},
+		{POOL_SHARES, "shares"},
+		{POOL_FREES_LATER, "frees_later"},
+	};
+	json_t *v = json_array();
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (caps & names[i].bit)
+			json_array_append_new(v, json_string(names[i].name));
+	}
+	return v;
+}
+
+static json_t *report_lines(const char *report)
+{
+	json_t *v = json_array();
+
+	while (report && *report) {
+		size_t n = strcspn(report, "\n");
+
+		json_array_append_new(v, json_stringn_nocheck(report, n));
+		report += n + (report[n] == '\n');
+	}
+	return v;
+}
+
+static void add_space(json_t *v, struct fsd *f, struct pool_root *r)
+{
+	uint64_t trees = 0, pending = 0;
+	struct pool_space s;
+
+	if (pool_root_space(r, fsd_config(f), &s) < 0)
+		return;
+	if (r->driver->pending)
+		r->driver->pending(r->handle, &trees, &pending, NULL);
+	json_object_set_new(v, "bytes",
+		json_pack("{s:I,s:I,s:I,s:I}", "total", (json_int_t)s.total, "free",
+			(json_int_t)s.free, "min_free", (json_int_t)s.min_free, "pending",
+			(json_int_t)pending));
+	json_object_set_new(v, "inodes",
+		s.inodes ? json_pack("{s:I,s:I}", "total", (json_int_t)s.inodes, "free",
+				   (json_int_t)s.inodes_free)
+			 : json_null());
+	json_object_set_new(v, "pending_trees", json_integer((json_int_t)trees));
+}
+
+static int count_one(const struct cat_site *s, void *arg)
+{
+	(void)s;
+	++*(uint64_t *)arg;
+	return 0;
+}
+
+json_t *present_pool(struct fsd *f, struct catalog *c, struct pool_root *r)
+{
+	struct cat_site_filter filter = {.pool = r->config->name};
+	bool online = atomic_load(&r->online);
+	json_t *v = json_object();
+	uint64_t sites = 0;
+
+	catalog_sites(c, &filter, count_one, &sites, NULL);
+	json_object_set_new(v, "id", text_or_null(r->id));
+	json_object_set_new(v, "name", json_string(r->config->name));
+	json_object_set_new(v, "path", json_text(r->config->path));
+	json_object_set_new(v, "driver", r->driver ? json_string(r->driver->name) : json_null());
+	json_object_set_new(v, "online", json_boolean(online));
+	json_object_set_new(v, "reason", online ? json_null() : text_or_null(r->reason.reason));
+	json_object_set_new(v, "capabilities",
+		online ? capabilities(r->driver->caps(r->handle)) : json_array());
+	json_object_set_new(v, "probe", report_lines(r->report));
+	json_object_set_new(v, "bytes", json_null());
+	json_object_set_new(v, "inodes", json_null());
+	json_object_set_new(v, "pending_trees", json_integer(0));
+	if (online)
+		add_space(v, f, r);
+	json_object_set_new(v, "sites", json_integer((json_int_t)sites));
+	return v;
+}
+
+json_t *present_event(const struct cat_event *e)
+{
+	char id[JOB_ID_SIZE];
+	json_t *data = e->data ? json_loads(e->data, 0, NULL) : NULL;
+
+	return json_pack("{s:o,s:o,s:s,s:o,s:o,s:o}", "id",
+		json_sprintf("%" PRId64, e->id), "time", json_time(e->time), "kind", e->kind,
+		"site", text_or_null(e->site), "job",
+		e->job ? json_string(job_id_format(e->job, id)) : json_null(), "data",
+		data ? data : json_object());
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The API's objects (docs/api.md) from the catalog's records. New references; NULL without memory. */
+#ifndef FSD_WORKER_PRESENT_H
+#define FSD_WORKER_PRESENT_H
+
+#include <jansson.h>
+
+#include "fsd/worker/state.h"
+
+json_t *present_site(struct fsd *f, struct catalog *c, const struct cat_site *s);
+json_t *present_generation(struct fsd *f, const struct cat_site *s, const struct cat_generation *g);
+json_t *present_snapshot(struct fsd *f, struct catalog *c, const struct cat_snapshot *s);
+json_t *present_pool(struct fsd *f, struct catalog *c, struct pool_root *r);
+json_t *present_event(const struct cat_event *e);
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What is wrong and stays so until somebody acts: differences between catalog and pools, jobs that
+ * could not be recovered. `fsctl status` lists them; they are found again after a restart.
+ */
+#ifndef FSD_WORKER_PROBLEMS_H
+#define FSD_WORKER_PROBLEMS_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "snap/base/err.h"
+
+#define PROBLEMS_KEPT 100
+
+struct problems {
+	pthread_mutex_t lock;
+	struct {
+		bool critical;
+		char scope[64]; /* what is checked again as a whole: "pool:main" */
+		struct err err;
+	} *items;
+	unsigned n;
+};
+
+void problems_init(struct problems *p);
+void problems_release(struct problems *p);
+/* Beyond PROBLEMS_KEPT they are dropped. */
+void problems_add(struct problems *p, bool critical, const char *scope, const struct err *err);
+/* Forget all of a scope. */
+void problems_clear(struct problems *p, const char *scope);
+void problems_each(struct problems *p, void (*fn)(bool critical, const struct err *, void *),
+	void *arg);
+
+#endif

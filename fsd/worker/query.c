@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fsd/worker/query.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fsd/core/json.h"
+#include "fsd/worker/present.h"
+#include "fsd/worker/resolve.h"
+#include "snap/base/err.h"
+
+/* ---- lists ---- */
+
+struct list {
+	struct fsd *f;
+	struct catalog *c;
+	const struct cat_site *site; /* for generations */
+	json_t *items;
+	unsigned limit;
+	bool more;
+	char next[CAT_NAME_SIZE];
+};
+
+static int list_init(struct list *l, struct fsd *f, struct catalog *c, const struct request *r,
+	struct err *err)
+{
+	int64_t limit = request_has(r, F_LIMIT) ? request_int(r, F_LIMIT) : 100;
+
+	if (limit < 1 || limit > 1000)
+		return err_set(err, EINVAL, "bad_request", "limit", "a limit is 1 to 1000");
+	*l = (struct list){.f = f, .c = c, .items = json_array(), .limit = (unsigned)limit};
+	return 0;
+}
+
+/* One more than the limit is asked for: it says that there is a next page. */
+static int list_add(struct list *l, json_t *item, const char *cursor)
+{
+	if (json_array_size(l->items) == l->limit) {
+		json_decref(item);
+		l->more = true;
+		return 1;
+	}
+	json_array_append_new(l->items, item);
+	snprintf(l->next, sizeof(l->next), "%s", cursor);
+	return 0;
+}
+
+static int list_answer(struct list *l, int r, json_t **out)
+{
+	if (r < 0) {
+		json_decref(l->items);
+		return r;
+	}
+	*out = json_pack("{s:o,s:o}", "items", l->items, "next",
+		l->more ? json_string(l->next) : json_null());
+	return 0;
+}
+
+static int add_site(const struct cat_site *s, void *arg)
+{
+	struct list *l = arg;
+
+	return list_add(l, present_site(l->f, l->c, s), s->deleted ? s->id : s->name);
+}
+
+static int sites(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
+	struct err *err)
+{
+	struct cat_site_filter filter = {
+		.pool = request_str(r, F_POOL),
+		.label = request_str(r, F_LABEL),
+		.after = request_str(r, F_CURSOR),
+		.deleted = request_bool(r, F_DELETED),
+	};
+	struct list l;
+	int ret = list_init(&l, f, c, r, err);
+
+	if (ret < 0)
+		return ret;
+	filter.limit = l.limit + 1;
+	return list_answer(&l, catalog_sites(c, &filter, add_site, &l, err), out);
+}
+
+static int add_snapshot(const struct cat_snapshot *s, void *arg)
+{
+	struct list *l = arg;
+
+	return list_add(l, present_snapshot(l->f, l->c, s), s->id);
+}
+
+static int snapshots(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
+	struct err *err)
+{
+	struct cat_snapshot_filter filter = {
+		.label = request_str(r, F_LABEL),
+		.after = request_str(r, F_CURSOR),
+	};
+	const char *ref = request_str(r, F_SITE);
+	struct cat_site site;
+	struct list l;
+	int ret = list_init(&l, f, c, r, err);
+
+	if (ret < 0)
+		return ret;
+	filter.limit = l.limit + 1;
+	if (ref) {
+		ret = catalog_site_get(c, ref, &site, err);
+		if (ret < 0 && ret != -ENOENT)
+			return list_answer(&l, ret, out);
+		if (ret == 0)
+			filter.site = site.id;
+		else if (id_valid(ref))
+			filter.site = ref;
+		else /* the snapshots of a site that is gone */
+			filter.site_name = ref;
+	}
+	ret = catalog_snapshots(c, &filter, add_snapshot, &l, err);
+	if (ret == 0 && ref && filter.site_name && json_array_size(l.items) == 0)
+		ret = resolve_site(f, c, ref, &site, NULL, err);
+	return list_answer(&l, ret, out);
+}
+
+static int add_generation(const struct cat_generation *g, void *arg)
+{
+	struct list *l = arg;
+
+	return json_array_append_new(l->items, present_generation(l->f, l->site, g));
+}
+
+static int generations(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
+	struct err *err)
+{
+	struct list l = {.f = f, .c = c};
+	struct cat_site site;
+	int ret = resolve_site(f, c, request_str(r, F_SITE), &site, NULL, err);
+
+	if (ret < 0)
+		return ret;
+	l.site = &site;
+	l.items = json_array();
+	return list_answer(&l, catalog_generations(c, site.id, add_generation, &l, err), out);
+}
+
+static int add_job(const struct cat_job *j, void *arg)
+{
+	struct list *l = arg;
+	char id[JOB_ID_SIZE];
+
+	return list_add(l, jobs_view(l->f, j), job_id_format(j->id, id));
+}
+
+static int jobs(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
+	struct err *err)
+{
+	struct cat_job_filter filter = {
+		.state = request_str(r, F_STATE),
+		.site = request_str(r, F_SITE),
+	};
+	const char *cursor = request_str(r, F_CURSOR);
+	struct list l;
+	int ret = list_init(&l, f, c, r, err);
+
+	if (ret < 0)
+		return ret;
+	filter.limit = l.limit + 1;
+	if (cursor && job_id_parse(cursor, &filter.before) < 0)
+		ret = err_set(err, EINVAL, "bad_request", "cursor", "this is no cursor");
+	if (ret == 0)
+		ret = catalog_jobs(c, &filter, add_job, &l, err);
+	return list_answer(&l, ret, out);
+}
+
+static int add_event(const struct cat_event *e, void *arg)
+{
+	struct list *l = arg;
+	char id[24];
+
+	snprintf(id, sizeof(id), "%" PRId64, e->id);
+	return list_add(l, present_event(e), id);
+}
+
+static int events(struct fsd *f, struct catalog *c, const struct request *r, int64_t job,
+	json_t **out, struct err *err)
+{
+	struct cat_event_filter filter = {.after = request_int(r, F_AFTER), .job = job};
+	struct list l;
+	int ret = list_init(&l, f, c, r, err);
+
+	if (ret < 0)
+		return ret;
+	filter.limit = l.limit + 1;
+	return list_answer(&l, catalog_events(c, &filter, add_event, &l, err), out);
+}
+
+static int add_pool(struct list *l, struct pool_root *r)
+{
+	return json_array_append_new(l->items, present_pool(l->f, l->c, r));
+}
+
+static int pools(struct fsd *f, struct catalog *c, json_t **out)
+{
+	struct list l = {.f = f, .c = c, .items = json_array()};
+
+	for (unsigned i = 0; i < f->pools.n; i++)
+		add_pool(&l, &f->pools.items[i]);
+	return list_answer(&l, 0, out);
+}
+
+/* ---- single objects ---- */
+
+static int site(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
+	struct err *err)
+{
+	const char *ref = request_str(r, F_SITE);
+	struct cat_site s;
+	int ret = catalog_site_get(c, ref, &s, err);
+
+	if (ret == -ENOENT) /* for its message */
+		ret = resolve_site(f, c, ref, &s, NULL, err);
+	if (ret == 0)
+		*out = present_site(f, c, &s);
+	return ret;
+}
+
+static int snapshot(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
+	struct err *err)
+{
+	char text[2 * NAME_SIZE + 64];
+	struct resolved s;
+	int ret;
+
+	snprintf(text, sizeof(text), "%s@%s", request_str(r, F_SITE), request_str(r, F_SNAPSHOT));
+	ret = resolve_source(f, c, text, &s, err);
+	if (ret == 0)
+		*out = present_snapshot(f, c, &s.snapshot);
+	return ret;
+}
+
+static int find_job(struct catalog *c, const struct request *r, struct cat_job *row,
+	struct err *err)
+{
+	const char *text = request_str(r, F_JOB);
+	int64_t id;
+	int ret;
+
+	if (job_id_parse(text, &id) < 0)
+		return err_set(err, EINVAL, "bad_request", text, "this is not a job's id");
+	ret = catalog_job_get(c, id, row, err);
+	if (ret == -ENOENT) {
+		err_set(err, ENOENT, "not_found", text, "there is no such job");
+		err_hint(err, "fsctl job list");
+	}
+	return ret;
+}
+
+static int job(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
+	struct err *err)
+{
+	struct cat_job row;
+	int ret = find_job(c, r, &row, err);
+
+	if (ret < 0)
+		return ret;
+	*out = jobs_view(f, &row);
+	cat_job_release(&row);
+	return *out ? 0 : err_sys(err, ENOMEM, "job", NULL);
+}
+
+static int job_log(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
+	struct err *err)
+{
+	struct cat_job row;
+	int64_t id;
+	int ret = find_job(c, r, &row, err);
+
+	if (ret < 0)
+		return ret;
+	id = row.id;
+	cat_job_release(&row);
+	return events(f, c, r, id, out, err);
+}
+
+static int pool(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
+	struct err *err)
+{
+	struct pool_root *root = pools_find(&f->pools, request_str(r, F_POOL));
+
+	if (!root)
+		return pools_require(&f->pools, request_str(r, F_POOL), &root, err);
+	*out = present_pool(f, c, root);
+	return 0;
+}
+
+static int path(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
+	struct err *err)
+{
+	struct resolved s;
+	char *text;
+	int ret = resolve_source(f, c, request_str(r, F_SOURCE), &s, err);
+
+	if (ret < 0)
+		return ret;
+	text = resolve_path(&s);
+	if (!text)
+		return err_sys(err, ENOMEM, "path", NULL);
+	*out = json_pack("{s:o}", "path", json_text(text));
+	free(text);
+	return 0;
+}
+
+int query_answer(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
+	struct err *err)
+{
+	switch (r->op) {
+	case OP_STATUS:
+		return query_status(f, c, out, err);
+	case OP_METRICS:
+		return query_metrics(f, c, out, err);
+	case OP_SITES:
+		return sites(f, c, r, out, err);
+	case OP_SITE:
+		return site(f, c, r, out, err);
+	case OP_SNAPSHOTS:
+		return snapshots(f, c, r, out, err);
+	case OP_SNAPSHOT:
+		return snapshot(f, c, r, out, err);
+	case OP_GENERATIONS:
+		return generations(f, c, r, out, err);
+	case OP_JOBS:
+		return jobs(f, c, r, out, err);
+	case OP_JOB:
+		return job(f, c, r, out, err);
+	case OP_JOB_LOG:
+		return job_log(f, c, r, out, err);
+	case OP_POOLS:
+		return pools(f, c, out);
+	case OP_POOL:
+		return pool(f, c, r, out, err);
+	case OP_EVENTS:
+		return events(f, c, r, 0, out, err);
+	case OP_PATH:
+		return path(f, c, r, out, err);
+	default:
+		return err_set(err, ENOSYS, "not_implemented", op_specs[r->op].name,
+			"this is not a query");
+	}
+}

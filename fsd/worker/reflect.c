@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fsd/worker/reflect.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fsd/worker/layout.h"
+#include "fsd/worker/meta.h"
+#include "snap/base/clock.h"
+#include "snap/base/err.h"
+#include "snap/base/fd.h"
+
+/* ---- labels and holds ---- */
+
+struct known {
+	json_t *keys; /* object: key or tag -> true */
+};
+
+static int note_label(const char *key, const char *value, void *arg)
+{
+	(void)value;
+	return json_object_set_new(((struct known *)arg)->keys, key, json_true());
+}
+
+static int note_hold(const struct cat_hold *h, void *arg)
+{
+	return json_object_set_new(((struct known *)arg)->keys, h->tag, json_true());
+}
+
+static int reflect_labels(struct fsd *f, const char *object, json_t *doc, struct err *err)
+{
+	json_t *labels = json_object_get(doc, "labels"), *v;
+	struct known old = {json_object()};
+	const char *key;
+	int r = catalog_labels(f->catalog, object, note_label, &old, err);
+
+	json_object_foreach(labels, key, v) {
+		if (r == 0 && json_is_string(v))
+			r = catalog_label_set(f->catalog, object, key, json_string_value(v), err);
+		json_object_del(old.keys, key);
+	}
+	json_object_foreach(old.keys, key, v) {
+		if (r == 0)
+			r = catalog_label_set(f->catalog, object, key, NULL, err);
+	}
+	json_decref(old.keys);
+	return r;
+}
+
+static void read_hold(json_t *v, const char *object, struct cat_hold *h)
+{
+	const char *tag = json_string_value(json_object_get(v, "tag"));
+	const char *reason = json_string_value(json_object_get(v, "reason"));
+
+	*h = (struct cat_hold){.created = json_integer_value(json_object_get(v, "created"))};
+	snprintf(h->object, sizeof(h->object), "%s", object);
+	snprintf(h->tag, sizeof(h->tag), "%s", tag ? tag : "default");
+	snprintf(h->reason, sizeof(h->reason), "%s", reason ? reason : "");
+}
+
+static int reflect_holds(struct fsd *f, const char *object, json_t *doc, struct err *err)
+{
+	json_t *holds = json_object_get(doc, "holds"), *v;
+	struct known old = {json_object()};
+	const char *tag;
+	size_t i;
+	int r = catalog_holds(f->catalog, object, note_hold, &old, err);
+
+	json_array_foreach(holds, i, v) {
+		struct cat_hold h;
+
+		read_hold(v, object, &h);
+		if (r == 0)
+			r = catalog_hold_put(f->catalog, &h, err);
+		json_object_del(old.keys, h.tag);
+	}
+	json_object_foreach(old.keys, tag, v) {
+		if (r == 0)
+			r = catalog_hold_delete(f->catalog, object, tag, err);
+	}
+	json_decref(old.keys);
+	return r;
+}
+
+/* ---- generations ---- */
+
+static int reflect_generation(struct fsd *f, int dir, const struct cat_site *site, int64_t number,
+	struct err *err)
+{
+	_cleanup_fd_ int wrapper = layout_open_generation(dir, number);
+	struct cat_generation g = {0};
+	json_t *doc;
+	int r;
+
+	if (wrapper < 0)
+		return err_sys(err, -wrapper, "open generation", site->name);
+	r = meta_load(wrapper, META_WRAPPER, site->name, &doc, err);
+	if (r < 0)
+		return r;
+	r = meta_generation(doc, site->name, &g, err);
+	json_decref(doc);
+	if (r < 0)
+		return r;
+	strcpy(g.site, site->id);
+	g.number = number;
+	if (number == site->live) /* a mark of a publish that came to nothing */
+		g.retired = g.retired_by = 0;
+	return catalog_generation_put(f->catalog, &g, err);
+}
+
+struct stale {
+	const int64_t *numbers;
+	unsigned n;
+	int64_t gone[64];
+	unsigned n_gone;
+};
+
+static int find_stale(const struct cat_generation *g, void *arg)
+{
+	struct stale *s = arg;
+
+	for (unsigned i = 0; i < s->n; i++) {
+		if (s->numbers[i] == g->number)
+			return 0;
+	}
+	if (s->n_gone < sizeof(s->gone) / sizeof(s->gone[0]))
+		s->gone[s->n_gone++] = g->number;
+	return 0;
+}
+
+static int reflect_generations(struct fsd *f, int dir, const struct cat_site *site, struct err *err)
+{
+	_cleanup_free_ int64_t *numbers = NULL;
+	struct stale stale = {0};
+	unsigned n = 0;
+	int r = layout_generations(dir, &numbers, &n);
+
+	if (r < 0)
+		return err_sys(err, -r, "list generations", site->name);
+	for (unsigned i = 0; i < n && r == 0; i++)
+		r = reflect_generation(f, dir, site, numbers[i], err);
+	do {
+		stale = (struct stale){.numbers = numbers, .n = n};
+		if (r == 0)
+			r = catalog_generations(f->catalog, site->id, find_stale, &stale, err);
+		for (unsigned i = 0; i < stale.n_gone && r == 0; i++)
+			r = catalog_generation_delete(f->catalog, site->id, stale.gone[i], err);
+	} while (r == 0 && stale.n_gone);
+	return r;
+}
+
+/* ---- sites ---- */
+
+/* What only the catalog knows of a site (measured bytes) stays. */
+static int known_site(struct fsd *f, json_t *doc, struct cat_site *s, struct err *err)
+{
+	const char *id = json_string_value(json_object_get(doc, "id"));
+	int r = id ? catalog_site_get(f->catalog, id, s, err) : -ENOENT;
+
+	if (r == -ENOENT)
+		*s = (struct cat_site){.tenant = 1};
+	return r == -ENOENT ? 0 : r;
+}
+
+static int read_site(struct fsd *f, struct pool_root *r, int dir, const char *name,
+	struct cat_site *s, json_t **doc, struct err *err)
+{
+	int ret = meta_load(dir, META_SITE, name, doc, err);
+
+	if (ret < 0)
+		return ret;
+	ret = known_site(f, *doc, s, err);
+	if (ret == 0)
+		ret = meta_site(*doc, name, s, err);
+	if (ret == 0 && (ret = layout_live(dir, &s->live)) < 0) {
+		ret = err_set(err, -ret, "bad_live", name,
+			"the link \"live\" does not name a generation");
+		err_hint(err, "fsctl site show, then fsctl publish SITE:N");
+	}
+	if (ret < 0)
+		json_decref(*doc);
+	else
+		strcpy(s->pool, r->config->name);
+	return ret;
+}
+
+static int put_site(struct fsd *f, int dir, struct cat_site *s, json_t *doc, struct err *err)
+{
+	int r = catalog_site_put(f->catalog, s, err);
+
+	if (r == 0)
+		r = reflect_labels(f, s->id, doc, err);
+	return r == 0 ? reflect_generations(f, dir, s, err) : r;
+}
+
+static int site_gone(struct fsd *f, struct pool_root *r, const char *name, struct err *err)
+{
+	struct cat_site s;
+	int ret = catalog_site_get(f->catalog, name, &s, err);
+
+	if (ret == 0 && strcmp(s.name, name) == 0 && strcmp(s.pool, r->config->name) == 0 &&
+		!s.deleted)
+		return catalog_site_delete(f->catalog, s.id, err);
+	return ret == -ENOENT ? 0 : ret;
+}
+
+int reflect_site(struct fsd *f, struct pool_root *r, const char *name, struct cat_site *out,
+	struct err *err)
+{
+	_cleanup_fd_ int dir = layout_open_site(r, name);
+	struct cat_site s;
+	json_t *doc;
+	int ret;
+
+	if (dir == -ENOENT)
+		return site_gone(f, r, name, err);
+	if (dir < 0)
+		return err_sys(err, -dir, "open site", name);
+	ret = read_site(f, r, dir, name, &s, &doc, err);
+	if (ret < 0)
+		return ret;
+	snprintf(s.name, sizeof(s.name), "%s", name);
+	s.deleted = 0;
+	ret = put_site(f, dir, &s, doc, err);
+	json_decref(doc);
+	if (ret == 0 && out)
+		*out = s;
+	return ret;
+}
+
+static int deleted_gone(struct fsd *f, const char *id, struct err *err)
+{
+	struct cat_site s;
+	int ret = catalog_site_get(f->catalog, id, &s, err);
+
+	if (ret == 0 && s.deleted)
+		return catalog_site_delete(f->catalog, id, err);
+	return ret == -ENOENT ? 0 : ret;
+}
+
+int reflect_deleted(struct fsd *f, struct pool_root *r, const char *id, int64_t when,
+	struct err *err)
+{
+	_cleanup_fd_ int dir = fd_open_dir(r->deleted, id);
+	struct cat_site s;
+	json_t *doc;
+	int ret;
+
+	if (dir == -ENOENT)
+		return deleted_gone(f, id, err);
+	if (dir < 0)
+		return err_sys(err, -dir, "open deleted site", id);
+	ret = read_site(f, r, dir, id, &s, &doc, err);
+	if (ret < 0)
+		return ret;
+	if (!s.name[0]) { /* a rebuilt catalog: the name it had is in its site.json */
+		const char *name = json_string_value(json_object_get(doc, "name"));
+
+		snprintf(s.name, sizeof(s.name), "%s", name ? name : id);
+	}
+	s.deleted = when ? when : s.deleted ? s.deleted : clock_real();
+	ret = put_site(f, dir, &s, doc, err);
+	json_decref(doc);
+	return ret;
+}
+
+/* ---- snapshots ---- */
+
+static int snapshot_gone(struct fsd *f, const char *site_id, const char *name, struct err *err)
+{
+	struct cat_snapshot s;
+	int r = catalog_snapshot_get(f->catalog, site_id, name, &s, err);
+
+	if (r == 0)
+		return catalog_snapshot_delete(f->catalog, s.id, err);
+	return r == -ENOENT ? 0 : r;
+}
+
+int reflect_snapshot(struct fsd *f, struct pool_root *r, const char *site_id, const char *name,
+	struct cat_snapshot *out, struct err *err)
+{
+	_cleanup_fd_ int dir = layout_open_snapshot(r, site_id, name);
+	struct cat_snapshot s = {0};
+	json_t *doc;
+	int ret;
+
+	if (dir == -ENOENT)
+		return snapshot_gone(f, site_id, name, err);
+	if (dir < 0)
+		return err_sys(err, -dir, "open snapshot", name);
+	ret = meta_load(dir, META_WRAPPER, name, &doc, err);
+	if (ret < 0)
+		return ret;
+	ret = catalog_snapshot_get(f->catalog, site_id, name, &s, err);
+	if (ret == 0 || ret == -ENOENT)
+		ret = meta_snapshot(doc, name, &s, err);
+	if (ret == 0 && (strcmp(s.site, site_id) != 0 || strcmp(s.name, name) != 0))
+		ret = err_set(err, EBADMSG, "bad_meta", name,
+			"its meta.json belongs to another snapshot");
+	strcpy(s.pool, r->config->name);
+	if (ret == 0)
+		ret = catalog_snapshot_put(f->catalog, &s, err);
+	if (ret == 0)
+		ret = reflect_labels(f, s.id, doc, err);
+	if (ret == 0)
+		ret = reflect_holds(f, s.id, doc, err);
+	json_decref(doc);
+	if (ret == 0 && out)
+		*out = s;
+	return ret;
+}

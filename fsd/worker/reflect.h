@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The catalog made equal to the pool, one object at a time: what recording a job, recovery and
+ * `pool scan` all come down to, since the pool wins. write_lock is held by the caller; a
+ * transaction makes several calls one.
+ */
+#ifndef FSD_WORKER_REFLECT_H
+#define FSD_WORKER_REFLECT_H
+
+#include "fsd/worker/state.h"
+
+/* sites/NAME with its generations and labels. A name that is gone: the catalog's site of this name
+ * in this pool is removed. `out` may be NULL. */
+int reflect_site(struct fsd *f, struct pool_root *r, const char *name, struct cat_site *out,
+	struct err *err);
+
+/* .fsd/deleted/ID: `when` is the time of the deletion, 0 keeps what is known. A missing one is
+ * removed from the catalog if it stands there as deleted. */
+int reflect_deleted(struct fsd *f, struct pool_root *r, const char *id, int64_t when,
+	struct err *err);
+
+/* .fsd/snapshots/SITE-ID/NAME with labels and holds; a missing one is removed. `out` may be NULL. */
+int reflect_snapshot(struct fsd *f, struct pool_root *r, const char *site_id, const char *name,
+	struct cat_snapshot *out, struct err *err);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a SITE or SOURCE of a request means now, looked up in a catalog handle of the caller's.
+ */
+#ifndef FSD_WORKER_RESOLVE_H
+#define FSD_WORKER_RESOLVE_H
+
+#include "fsd/worker/state.h"
+
+struct resolved {
+	enum source_kind kind;	      /* SOURCE_LIVE, SOURCE_SNAPSHOT or SOURCE_GENERATION */
+	struct cat_site site;	      /* of a snapshot whose site is gone: id and name alone */
+	bool site_gone;		      /* deleted or forgotten */
+	struct cat_snapshot snapshot; /* SOURCE_SNAPSHOT */
+	int64_t generation;	      /* the number in either shape; the live one for SOURCE_LIVE */
+	struct pool_root *pool;
+	char text[CAT_NAME_SIZE * 2]; /* how to name it: "shop", "shop@nightly", "shop:3" */
+};
+
+/* A site in use, by name or id. -ENOENT "not_found"; a deleted one: "site_deleted" with how to get
+ * it back. `pool` may be NULL; otherwise it must be online. */
+int resolve_site(struct fsd *f, struct catalog *c, const char *ref, struct cat_site *out,
+	struct pool_root **pool, struct err *err);
+
+/* -EINVAL "bad_source"; -ENOENT "not_found"; pool_offline. */
+int resolve_source(struct fsd *f, struct catalog *c, const char *text, struct resolved *out,
+	struct err *err);
+
+/* Open the directory that holds live, gen/ and site.json: a site's, a snapshot's. The fd or -errno. */
+int resolve_open(const struct resolved *s);
+/* Its absolute path as `fsctl path` prints it. Malloc'd or NULL. */
+char *resolve_path(const struct resolved *s);
+
+#endif

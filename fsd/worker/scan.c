@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fsd/worker/scan.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fsd/core/json.h"
+#include "fsd/worker/meta.h"
+#include "fsd/worker/reflect.h"
+#include "snap/base/err.h"
+#include "snap/base/fd.h"
+
+/* ---- names in the pool ---- */
+
+typedef int name_fn(const char *name, void *arg);
+
+/* Every name in a directory but dot names. */
+static int each_name(int dirfd, name_fn *fn, void *arg)
+{
+	int fd = fd_reopen_dir(dirfd), r = 0;
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	if (!d) {
+		fd_close(&fd);
+		return fd < 0 ? fd : -ENOMEM;
+	}
+	while (r == 0 && (errno = 0, e = readdir(d))) {
+		if (e->d_name[0] != '.')
+			r = fn(e->d_name, arg);
+	}
+	if (r == 0)
+		r = -errno;
+	closedir(d);
+	return r;
+}
+
+struct each_snapshot {
+	struct pool_root *r;
+	name_fn *fn; /* given SITE-ID/SNAP */
+	void *arg;
+	const char *site;
+};
+
+static int one_snapshot(const char *name, void *arg)
+{
+	struct each_snapshot *e = arg;
+	char path[CAT_ID_SIZE + CAT_NAME_SIZE + 64];
+
+	snprintf(path, sizeof(path), "%s/%s", e->site, name);
+	return e->fn(path, e->arg);
+}
+
+static int snapshots_of_site(const char *site, void *arg)
+{
+	struct each_snapshot *e = arg;
+	_cleanup_fd_ int dir = fd_open_dir(e->r->snapshots, site);
+
+	if (dir < 0)
+		return 0;
+	e->site = site;
+	return each_name(dir, one_snapshot, e);
+}
+
+static int each_pool_snapshot(struct pool_root *r, name_fn *fn, void *arg)
+{
+	struct each_snapshot e = {r, fn, arg, NULL};
+
+	return each_name(r->snapshots, snapshots_of_site, &e);
+}
+
+/* ---- differences ---- */
+
+struct compare {
+	json_t *known; /* object: name -> id, of the catalog */
+	struct pool_root *r;
+	const char *kind;
+	scan_fn *fn;
+	void *arg;
+};
+
+static int note_site(const struct cat_site *s, void *arg)
+{
+	return json_object_set_new(((struct compare *)arg)->known, s->name, json_string(s->id));
+}
+
+static int note_deleted(const struct cat_site *s, void *arg)
+{
+	return json_object_set_new(((struct compare *)arg)->known, s->id, json_string(s->id));
+}
+
+static int note_snapshot(const struct cat_snapshot *s, void *arg)
+{
+	struct compare *c = arg;
+	char path[CAT_ID_SIZE + CAT_NAME_SIZE];
+
+	if (strcmp(s->pool, c->r->config->name) != 0)
+		return 0;
+	snprintf(path, sizeof(path), "%s/%s", s->site, s->name);
+	return json_object_set_new(c->known, path, json_string(s->id));
+}
+
+static bool same_id(struct compare *c, const char *name, json_t *known)
+{
+	_cleanup_fd_ int dir = strcmp(c->kind, "site") == 0 ? fd_open_dir(c->r->sites, name) : -1;
+	json_t *doc;
+	bool same;
+
+	if (dir < 0 || meta_load(dir, META_SITE, name, &doc, NULL) < 0)
+		return strcmp(c->kind, "site") != 0;
+	same = json_equal(json_object_get(doc, "id"), known);
+	json_decref(doc);
+	return same;
+}
+
+static int in_pool(const char *name, void *arg)
+{
+	struct compare *c = arg;
+	json_t *known = json_object_get(c->known, name);
+
+	if (!known)
+		c->fn(c->kind, '+', name, c->arg);
+	else if (!same_id(c, name, known))
+		c->fn(c->kind, '!', name, c->arg);
+	json_object_del(c->known, name);
+	return 0;
+}
+
+static void rest(struct compare *c)
+{
+	const char *name;
+	json_t *v;
+
+	json_object_foreach(c->known, name, v)
+		c->fn(c->kind, '-', name, c->arg);
+	json_object_clear(c->known);
+}
+
+int scan_differences(struct catalog *c, struct pool_root *r, scan_fn *fn, void *arg,
+	struct err *err)
+{
+	struct compare cmp = {json_object(), r, "site", fn, arg};
+	struct cat_site_filter sites = {.pool = r->config->name};
+	struct cat_snapshot_filter all = {0};
+	int ret = catalog_sites(c, &sites, note_site, &cmp, err);
+
+	if (ret == 0 && (ret = each_name(r->sites, in_pool, &cmp)) < 0)
+		ret = err_sys(err, -ret, "list sites", r->config->path);
+	if (ret == 0) {
+		rest(&cmp);
+		cmp.kind = "deleted";
+		sites.deleted = true;
+		ret = catalog_sites(c, &sites, note_deleted, &cmp, err);
+	}
+	if (ret == 0 && (ret = each_name(r->deleted, in_pool, &cmp)) < 0)
+		ret = err_sys(err, -ret, "list deleted sites", r->config->path);
+	if (ret == 0) {
+		rest(&cmp);
+		cmp.kind = "snapshot";
+		ret = catalog_snapshots(c, &all, note_snapshot, &cmp, err);
+	}
+	if (ret == 0 && (ret = each_pool_snapshot(r, in_pool, &cmp)) < 0)
+		ret = err_sys(err, -ret, "list snapshots", r->config->path);
+	if (ret == 0)
+		rest(&cmp);
+	json_decref(cmp.known);
+	return ret;
+}
+
+struct report {
+	struct fsd *f;
+	const char *pool, *scope;
+};
+
+static void report_one(const char *kind, char change, const char *name, void *arg)
+{
+	const struct report *rep = arg;
+	struct err e = ERR_INIT;
+
+	if (change == '+')
+		err_set(&e, 1, "not_in_catalog", name, "a %s of pool %s is not in the catalog", kind,
+			rep->pool);
+	else if (change == '-')
+		err_set(&e, 1, "not_in_pool", name, "a %s of the catalog is not in pool %s", kind,
+			rep->pool);
+	else
+		err_set(&e, 1, "other_id", name, "the %s in pool %s is not the catalog's", kind,
+			rep->pool);
+	err_hint(&e, "fsctl pool scan %s brings the catalog in line with the pool", rep->pool);
+	problems_add(&rep->f->problems, false, rep->scope, &e);
+}
+
+int scan_report(struct fsd *f, struct catalog *c, struct pool_root *r, struct err *err)
+{
+	char scope[64];
+	struct report rep = {f, r->config->name, scope};
+
+	snprintf(scope, sizeof(scope), "scan:%.50s", r->config->name);
+	problems_clear(&f->problems, scope);
+	return scan_differences(c, r, report_one, &rep, err);
+}
+
+/* ---- apply ---- */
+
+struct apply {
+	struct fsd *f;
+	struct pool_root *r;
+	struct snap_ctx *ctx;
+	json_t *bad;
+	json_t *names; /* of the catalog, to be looked at as well: they may be gone */
+};
+
+/* One object that cannot be read must not stop the rest; a failing catalog must. */
+static int judge(struct apply *a, const char *name, int r, const struct err *err)
+{
+	atomic_fetch_add(&a->ctx->entries_done, 1);
+	if (r >= 0)
+		return snap_canceled(a->ctx) ? -ECANCELED : 0;
+	json_array_append_new(a->bad,
+		json_pack("{s:o,s:s}", "name", json_text(name), "reason", err->reason));
+	return strncmp(err->code, "catalog", 7) == 0 || r == -ENOSPC ? r : 0;
+}
+
+static int apply_site(const char *name, void *arg)
+{
+	struct apply *a = arg;
+	struct err err = ERR_INIT;
+
+	return judge(a, name, reflect_site(a->f, a->r, name, NULL, &err), &err);
+}
+
+static int apply_deleted(const char *name, void *arg)
+{
+	struct apply *a = arg;
+	struct err err = ERR_INIT;
+
+	return judge(a, name, reflect_deleted(a->f, a->r, name, 0, &err), &err);
+}
+
+static int apply_snapshot(const char *path, void *arg)
+{
+	struct apply *a = arg;
+	struct err err = ERR_INIT;
+	char site[CAT_ID_SIZE];
+	const char *slash = strchr(path, '/');
+
+	if ((size_t)(slash - path) >= sizeof(site))
+		return 0;
+	memcpy(site, path, slash - path);
+	site[slash - path] = '\0';
+	return judge(a, path, reflect_snapshot(a->f, a->r, site, slash + 1, NULL, &err), &err);
+}
+
+static void gone(const char *kind, char change, const char *name, void *arg)
+{
+	struct apply *a = arg;
+
+	if (change != '+')
+		json_array_append_new(a->names, json_pack("[s,s]", kind, name));
+}
+
+static int apply_gone(struct apply *a)
+{
+	json_t *pair;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach(a->names, i, pair) {
+		const char *kind = json_string_value(json_array_get(pair, 0));
+		const char *name = json_string_value(json_array_get(pair, 1));
+
+		if (r < 0)
+			break;
+		if (strcmp(kind, "site") == 0)
+			r = apply_site(name, a);
+		else if (strcmp(kind, "deleted") == 0)
+			r = apply_deleted(name, a);
+		else
+			r = apply_snapshot(name, a);
+	}
+	return r;
+}
+
+int scan_apply(struct fsd *f, struct pool_root *r, struct snap_ctx *ctx, json_t *bad,
+	struct err *err)
+{
+	struct apply a = {f, r, ctx, bad, json_array()};
+	int ret = scan_differences(f->catalog, r, gone, &a, err);
+
+	/* The gone ones first: their names may stand in the way of new ones. */
+	if (ret == 0)
+		ret = apply_gone(&a);
+	if (ret == 0)
+		ret = each_name(r->deleted, apply_deleted, &a);
+	if (ret == 0)
+		ret = each_name(r->sites, apply_site, &a);
+	if (ret == 0)
+		ret = each_pool_snapshot(r, apply_snapshot, &a);
+	json_decref(a.names);
+	if (ret < 0 && err && !err->num)
+		err_sys(err, -ret, "scan", r->config->path);
+	return ret;
+}

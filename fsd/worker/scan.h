@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A whole pool held against the catalog. */
+#ifndef FSD_WORKER_SCAN_H
+#define FSD_WORKER_SCAN_H
+
+#include "fsd/worker/state.h"
+
+/*
+ * What differs between the pool and the catalog by names and ids alone: called for each, `kind` is
+ * "site", "deleted" or "snapshot"; `change` is '+' in the pool only, '-' in the catalog only, '!'
+ * another id. `name` is SITE, SITE-ID or SITE-ID/SNAP. `c` is a handle of the caller's.
+ */
+typedef void scan_fn(const char *kind, char change, const char *name, void *arg);
+int scan_differences(struct catalog *c, struct pool_root *r, scan_fn *fn, void *arg,
+	struct err *err);
+
+/* Put differences into f->problems under the pool's scope, replacing those of the last look. */
+int scan_report(struct fsd *f, struct catalog *c, struct pool_root *r, struct err *err);
+
+/* Bring the catalog in line with the pool, everything read again; write_lock and a transaction are
+ * the caller's.
+ * What cannot be read is listed in `bad` ([{"name","reason"}]) and does not stop the rest. */
+int scan_apply(struct fsd *f, struct pool_root *r, struct snap_ctx *ctx, json_t *bad,
+	struct err *err);
+
+#endif

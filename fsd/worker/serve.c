@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fsd/worker/serve.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "fsd/core/json.h"
+#include "fsd/core/log.h"
+#include "fsd/worker/auth.h"
+#include "fsd/worker/query.h"
+#include "snap/base/clock.h"
+#include "snap/base/fd.h"
+
+#define WAIT_MAX 60 /* seconds */
+
+struct work {
+	uint64_t id;
+	struct request request;
+	int64_t expired; /* the job of a wait that is over; 0: an ordinary request */
+	bool submitted;
+	struct work *next;
+};
+
+struct workq {
+	struct work *head, **tail;
+	pthread_cond_t wake;
+};
+
+struct serve {
+	struct fsd *f;
+	pthread_mutex_t lock;
+	bool stop;
+	struct workq queries, submits;
+	unsigned n_readers;
+	bool submitter_runs;
+	pthread_t *readers, submitter;
+};
+
+/* ---- answers ---- */
+
+static void send_text(struct fsd *f, uint64_t id, int status, char *text)
+{
+	struct msg m = {.type = MSG_REPLY, .id = id, .status = (uint16_t)status};
+	int r;
+
+	if (text)
+		buf_adds(&m.body, text);
+	else
+		m.status = 500;
+	pthread_mutex_lock(&f->send_lock);
+	r = msg_send(f->msg_fd, &m);
+	pthread_mutex_unlock(&f->send_lock);
+	if (r < 0 && r != -EPIPE)
+		log_msg(LOG_ERR, "cannot answer the api", "reason", strerror(-r), NULL);
+	msg_release(&m);
+	free(text);
+}
+
+/* Takes `body`. */
+static void send_json(struct fsd *f, uint64_t id, int status, json_t *body)
+{
+	send_text(f, id, status,
+		json_is_string(body) ? strdup(json_string_value(body))
+				     : json_dumps(body, JSON_COMPACT));
+	json_decref(body);
+}
+
+static void send_problem(struct fsd *f, uint64_t id, const struct err *err)
+{
+	int status = json_problem_status(err);
+
+	send_json(f, id, status, json_problem(err, status));
+}
+
+static void send_event(struct fsd *f)
+{
+	struct msg m = {.type = MSG_EVENT, .id = (uint64_t)atomic_load(&f->last_event)};
+
+	pthread_mutex_lock(&f->send_lock);
+	msg_send(f->msg_fd, &m);
+	pthread_mutex_unlock(&f->send_lock);
+}
+
+int fsd_event(struct fsd *f, const struct cat_event *e, struct err *err)
+{
+	int64_t id;
+	int r = catalog_event_put(f->catalog, e, &id, err);
+
+	if (r == 0)
+		atomic_store(&f->last_event, id);
+	return r;
+}
+
+void serve_job_end(struct fsd *f, int64_t id, json_t *view)
+{
+	struct waiter w;
+
+	while (waiters_take_job(&f->waiters, id, &w))
+		send_json(f, w.request, 200,
+			w.submitted ? json_pack("{s:O}", "job", view) : json_incref(view));
+	send_event(f);
+}
+
+/* ---- waiting ---- */
+
+static int64_t wait_ns(const struct request *r)
+{
+	int64_t s = request_int(r, F_WAIT);
+
+	return (s < 0 ? 0 : s > WAIT_MAX ? WAIT_MAX : s) * NSEC_PER_SEC;
+}
+
+/*
+ * True when the answer will come later. A job may end between the two looks: then either its end
+ * has taken the waiter and answers, or we take it back and the caller does.
+ */
+static bool wait_for(struct fsd *f, uint64_t id, int64_t job, int64_t ns, bool submitted)
+{
+	struct waiter w = {id, job, clock_mono() + ns, submitted, NULL};
+	uint64_t one = 1;
+
+	if (!ns || !jobs_unfinished(f, job) || waiters_add(&f->waiters, w) < 0)
+		return false;
+	if (!jobs_unfinished(f, job) && waiters_take_request(&f->waiters, id))
+		return false;
+	fd_write_all(f->wake_fd, &one, sizeof(one));
+	return true;
+}
+
+/* ---- reader threads ---- */
+
+static void answer_expired(struct fsd *f, struct catalog *c, struct work *w)
+{
+	struct err err = ERR_INIT;
+	struct cat_job row;
+	json_t *view;
+
+	if (catalog_job_get(c, w->expired, &row, &err) < 0) {
+		send_problem(f, w->id, &err);
+		return;
+	}
+	view = jobs_view(f, &row);
+	send_json(f, w->id, w->submitted && !row.finished ? 202 : 200,
+		w->submitted ? json_pack("{s:o}", "job", view) : view);
+	cat_job_release(&row);
+}
+
+static void answer_query(struct fsd *f, struct catalog *c, struct work *w)
+{
+	struct err err = ERR_INIT;
+	json_t *out = NULL;
+	int64_t job;
+
+	if (w->expired) {
+		answer_expired(f, c, w);
+		return;
+	}
+	if (w->request.op == OP_JOB && request_has(&w->request, F_WAIT) &&
+		job_id_parse(request_str(&w->request, F_JOB), &job) == 0 &&
+		wait_for(f, w->id, job, wait_ns(&w->request), false))
+		return;
+	if (query_answer(f, c, &w->request, &out, &err) < 0)
+		send_problem(f, w->id, &err);
+	else
+		send_json(f, w->id, 200, out);
+}
+
+static void answer_cancel(struct fsd *f, struct catalog *c, struct work *w)
+{
+	struct err err = ERR_INIT;
+	struct cat_job row;
+	int64_t id;
+	int r = -ENOENT;
+
+	if (job_id_parse(request_str(&w->request, F_JOB), &id) == 0)
+		r = catalog_job_get(c, id, &row, &err);
+	if (r == -ENOENT)
+		err_set(&err, ENOENT, "not_found", request_str(&w->request, F_JOB),
+			"there is no such job");
+	if (r == 0) {
+		r = jobs_cancel(f, id, &err);
+		if (r == 0)
+			send_json(f, w->id, 202, json_pack("{s:o}", "job", jobs_view(f, &row)));
+		cat_job_release(&row);
+	}
+	if (r < 0)
+		send_problem(f, w->id, &err);
+}
+
+static void answer_submit(struct fsd *f, struct work *w)
+{
+	int64_t ns = wait_ns(&w->request), job = 0;
+	struct err err = ERR_INIT;
+	json_t *view = NULL;
+
+	if (jobs_submit(f, &w->request, &job, &view, &err) < 0) {
+		send_problem(f, w->id, &err);
+		return;
+	}
+	if (job)
+		send_event(f);
+	if (job && ns) {
+		struct work over = {.id = w->id, .expired = job, .submitted = true};
+
+		json_decref(view);
+		if (wait_for(f, w->id, job, ns, true))
+			return;
+		pthread_mutex_lock(&f->write_lock);
+		answer_expired(f, f->catalog, &over);
+		pthread_mutex_unlock(&f->write_lock);
+		return;
+	}
+	send_json(f, w->id, job ? 202 : 200, view);
+}
+
+/* ---- queues ---- */
+
+static void work_free(struct work *w)
+{
+	request_release(&w->request);
+	free(w);
+}
+
+static void push(struct serve *s, struct workq *q, struct work *w)
+{
+	pthread_mutex_lock(&s->lock);
+	w->next = NULL;
+	*q->tail = w;
+	q->tail = &w->next;
+	pthread_cond_signal(&q->wake);
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* NULL: stop. */
+static struct work *pop(struct serve *s, struct workq *q)
+{
+	struct work *w;
+
+	pthread_mutex_lock(&s->lock);
+	while (!q->head && !s->stop)
+		pthread_cond_wait(&q->wake, &s->lock);
+	w = s->stop ? NULL : q->head;
+	if (w) {
+		q->head = w->next;
+		if (!q->head)
+			q->tail = &q->head;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return w;
+}
+
+static void *reader(void *arg)
+{
+	struct serve *s = arg;
+	struct catalog *c = NULL;
+	struct err err = ERR_INIT;
+	struct work *w;
+
+	while ((w = pop(s, &s->queries))) {
+		if (!c && catalog_open(fsd_config(s->f)->catalog, CATALOG_READ_ONLY, &c, &err) < 0)
+			send_problem(s->f, w->id, &err);
+		else if (w->request.op == OP_JOB_CANCEL)
+			answer_cancel(s->f, c, w);
+		else
+			answer_query(s->f, c, w);
+		work_free(w);
+	}
+	catalog_close(&c);
+	return NULL;
+}
+
+static void *submitter(void *arg)
+{
+	struct serve *s = arg;
+	struct work *w;
+
+	while ((w = pop(s, &s->submits))) {
+		answer_submit(s->f, w);
+		work_free(w);
+	}
+	return NULL;
+}
+
+static void pass_on(struct serve *s, struct msg *m)
+{
+	struct work *w = calloc(1, sizeof(*w));
+	struct err err = ERR_INIT;
+
+	if (!w) {
+		err_sys(&err, ENOMEM, "request", NULL);
+		send_problem(s->f, m->id, &err);
+		return;
+	}
+	w->id = m->id;
+	if (request_decode(m->body.data, m->body.len, &w->request, &err) < 0 ||
+		auth_check(fsd_config(s->f), &w->request, &err) < 0) {
+		send_problem(s->f, m->id, &err);
+		work_free(w);
+		return;
+	}
+	push(s, op_is_job(w->request.op) ? &s->submits : &s->queries, w);
+}
+
+void serve_message(struct serve *s, struct msg *m)
+{
+	if (m->type == MSG_REQUEST)
+		pass_on(s, m);
+	else if (m->type == MSG_ABANDON)
+		waiters_take_request(&s->f->waiters, m->id);
+	else
+		log_msg(LOG_ERR, "the api sent a message of no known type", NULL);
+}
+
+void serve_due(struct serve *s)
+{
+	struct waiter due;
+
+	while (waiters_take_due(&s->f->waiters, clock_mono(), &due)) {
+		struct work *w = calloc(1, sizeof(*w));
+
+		if (!w)
+			return;
+		*w = (struct work){.id = due.request, .expired = due.job,
+			.submitted = due.submitted};
+		push(s, &s->queries, w);
+	}
+}
+
+/* ---- life ---- */
+
+static void queue_init(struct workq *q)
+{
+	q->tail = &q->head;
+	pthread_cond_init(&q->wake, NULL);
+}
+
+static void queue_release(struct workq *q)
+{
+	while (q->head) {
+		struct work *next = q->head->next;
+
+		work_free(q->head);
+		q->head = next;
+	}
+	pthread_cond_destroy(&q->wake);
+}
+
+int serve_start(struct fsd *f, unsigned readers, struct serve **out, struct err *err)
+{
+	struct serve *s = calloc(1, sizeof(*s));
+	int r = 0;
+
+	if (!s)
+		return err_sys(err, ENOMEM, "start", NULL);
+	s->f = f;
+	pthread_mutex_init(&s->lock, NULL);
+	queue_init(&s->queries);
+	queue_init(&s->submits);
+	s->readers = calloc(readers, sizeof(*s->readers));
+	if (!s->readers)
+		r = ENOMEM;
+	for (; r == 0 && s->n_readers < readers; s->n_readers++) {
+		r = pthread_create(&s->readers[s->n_readers], NULL, reader, s);
+		if (r)
+			break;
+	}
+	if (r == 0 && (r = pthread_create(&s->submitter, NULL, submitter, s)) == 0)
+		s->submitter_runs = true;
+	if (r) {
+		serve_stop(&s);
+		return err_sys(err, r, "start threads", NULL);
+	}
+	*out = s;
+	return 0;
+}
+
+void serve_stop(struct serve **sp)
+{
+	struct serve *s = *sp;
+
+	*sp = NULL;
+	if (!s)
+		return;
+	pthread_mutex_lock(&s->lock);
+	s->stop = true;
+	pthread_cond_broadcast(&s->queries.wake);
+	pthread_cond_broadcast(&s->submits.wake);
+	pthread_mutex_unlock(&s->lock);
+	for (unsigned i = 0; i < s->n_readers; i++)
+		pthread_join(s->readers[i], NULL);
+	if (s->submitter_runs)
+		pthread_join(s->submitter, NULL);
+	queue_release(&s->queries);
+	queue_release(&s->submits);
+	pthread_mutex_destroy(&s->lock);
+	free(s->readers);
+	free(s);
+}

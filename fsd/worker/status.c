@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* GET /v1/status and /metrics: is all well, and numbers for a monitor. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fsd/core/json.h"
+#include "fsd/worker/present.h"
+#include "fsd/worker/query.h"
+#include "fsd/worker/problems.h"
+#include "snap/base/buf.h"
+#include "snap/base/err.h"
+
+#ifndef FSD_VERSION
+#define FSD_VERSION "unknown"
+#endif
+
+static void add_problem(json_t *list, const char *severity, const struct err *e)
+{
+	json_array_append_new(list,
+		json_pack("{s:s,s:s,s:o,s:s,s:s}", "severity", severity, "code", e->code, "object",
+			json_text(e->object), "reason", e->reason, "hint", e->hint));
+}
+
+static void pool_problems(struct fsd *f, struct pool_root *r, json_t *list)
+{
+	struct err e = ERR_INIT;
+
+	if (!atomic_load(&r->online)) {
+		err_set(&e, 1, "pool_offline", r->config->name, "the pool is offline: %s",
+			r->reason.reason);
+		err_hint(&e, "%s", r->reason.hint);
+		add_problem(list, "critical", &e);
+	} else if (pool_root_admit(r, fsd_config(f), &e) < 0) {
+		err_hint(&e, "new clones and snapshots are refused; delete some: "
+			     "fsctl snapshot list, fsctl site list");
+		add_problem(list, "warning", &e);
+	}
+}
+
+static void kept_problem(bool critical, const struct err *e, void *arg)
+{
+	add_problem(arg, critical ? "critical" : "warning", e);
+}
+
+static const char *state_of(json_t *problems)
+{
+	const char *state = "ok";
+	json_t *p;
+	size_t i;
+
+	json_array_foreach(problems, i, p) {
+		const char *severity = json_string_value(json_object_get(p, "severity"));
+
+		if (strcmp(severity, "critical") == 0)
+			return "critical";
+		state = "warning";
+	}
+	return state;
+}
+
+int query_status(struct fsd *f, struct catalog *c, json_t **out, struct err *err)
+{
+	json_t *pools = json_array(), *problems = json_array();
+	unsigned queued, running;
+	uint64_t sites = 0;
+	int r = catalog_site_count(c, &sites, err);
+
+	if (r < 0) {
+		json_decref(pools);
+		json_decref(problems);
+		return r;
+	}
+	for (unsigned i = 0; i < f->pools.n; i++) {
+		json_array_append_new(pools, present_pool(f, c, &f->pools.items[i]));
+		pool_problems(f, &f->pools.items[i], problems);
+	}
+	problems_each(&f->problems, kept_problem, problems);
+	jobs_count(f, &queued, &running);
+	*out = json_pack("{s:s,s:o,s:s,s:o,s:{s:i,s:i},s:I,s:o}", "version", FSD_VERSION, "started",
+		json_time(f->started), "state", state_of(problems), "pools", pools, "jobs",
+		"queued", (int)queued, "running", (int)running, "sites", (json_int_t)sites,
+		"problems", problems);
+	return *out ? 0 : err_sys(err, 12, "status", NULL);
+}
+
+/* ---- metrics: Prometheus text format 0.0.4 ---- */
+
+static void head(struct buf *b, const char *name, const char *type, const char *help)
+{
+	buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void gauge(struct buf *b, const char *name, const char *help, uint64_t value)
+{
+	head(b, name, "gauge", help);
+	buf_printf(b, "%s %" PRIu64 "\n", name, value);
+}
+
+static void pool_space(struct fsd *f, struct buf *b)
+{
+	static const struct {
+		const char *name, *help;
+		size_t offset;
+	} rows[] = {
+		{"fsd_pool_bytes_total", "Size of the pool's file system",
+			offsetof(struct pool_space, total)},
+		{"fsd_pool_bytes_free", "Free bytes of the pool's file system",
+			offsetof(struct pool_space, free)},
+		{"fsd_pool_inodes_free", "Free inodes, 0 where there is no limit",
+			offsetof(struct pool_space, inodes_free)},
+	};
+
+	for (size_t k = 0; k < sizeof(rows) / sizeof(rows[0]); k++) {
+		head(b, rows[k].name, "gauge", rows[k].help);
+		for (unsigned i = 0; i < f->pools.n; i++) {
+			struct pool_root *r = &f->pools.items[i];
+			struct pool_space s;
+
+			if (atomic_load(&r->online) && pool_root_space(r, fsd_config(f), &s) == 0)
+				buf_printf(b, "%s{pool=\"%s\"} %" PRIu64 "\n", rows[k].name,
+					r->config->name,
+					*(uint64_t *)((char *)&s + rows[k].offset));
+		}
+	}
+}
+
+int query_metrics(struct fsd *f, struct catalog *c, json_t **out, struct err *err)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	unsigned queued, running;
+	uint64_t sites = 0;
+	int r = catalog_site_count(c, &sites, err);
+
+	if (r < 0)
+		return r;
+	jobs_count(f, &queued, &running);
+	gauge(&b, "fsd_sites", "Sites in use", sites);
+	gauge(&b, "fsd_jobs_queued", "Jobs that wait", queued);
+	gauge(&b, "fsd_jobs_running", "Jobs that run", running);
+	head(&b, "fsd_jobs_total", "counter", "Jobs that ended since start, by outcome");
+	for (int s = JOB_DONE; s <= JOB_CANCELED; s++)
+		buf_printf(&b, "fsd_jobs_total{state=\"%s\"} %" PRIu64 "\n", job_state_name(s),
+			atomic_load(&f->jobs.ended[s]));
+	head(&b, "fsd_pool_online", "gauge", "1 when the pool is online");
+	for (unsigned i = 0; i < f->pools.n; i++)
+		buf_printf(&b, "fsd_pool_online{pool=\"%s\"} %d\n", f->pools.items[i].config->name,
+			atomic_load(&f->pools.items[i].online));
+	pool_space(f, &b);
+	*out = json_string(buf_str(&b));
+	return *out ? 0 : err_sys(err, 12, "metrics", NULL);
+}

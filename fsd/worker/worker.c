@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The worker's life: open, recover, serve, stop. */
+#include "fsd/worker/worker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fsd/core/log.h"
+#include "fsd/core/notify.h"
+#include "fsd/worker/housekeeping.h"
+#include "fsd/worker/serve.h"
+#include "fsd/worker/state.h"
+#include "snap/base/clock.h"
+#include "snap/base/fd.h"
+
+#define READERS 2
+#define LOOP_MS 30000
+
+struct worker {
+	struct fsd fsd;
+	const struct worker_args *args;
+	struct serve *serve;
+	struct config **configs; /* every one that was loaded: threads may still read an old one */
+	unsigned n_configs;
+	bool stop;
+	struct err *err;
+};
+
+/* ---- start ---- */
+
+static int keep_config(struct worker *w, struct config *c)
+{
+	struct config **more = realloc(w->configs, (w->n_configs + 1) * sizeof(*more));
+
+	if (!more)
+		return -ENOMEM;
+	w->configs = more;
+	w->configs[w->n_configs++] = c;
+	atomic_store(&w->fsd.config, c);
+	return 0;
+}
+
+static int open_catalog(struct fsd *f, struct err *err)
+{
+	int r = catalog_open(fsd_config(f)->catalog, CATALOG_CREATE, &f->catalog, err);
+
+	if (r == 0)
+		r = catalog_job_last(f->catalog, &f->jobs.last_id, err);
+	if (r == 0) {
+		int64_t event;
+
+		r = catalog_event_last(f->catalog, &event, err);
+		if (r == 0)
+			atomic_store(&f->last_event, event);
+	}
+	return r;
+}
+
+/* A pool that is offline is a problem, not a reason to leave the others unserved; one that another
+ * fsd holds is. */
+static int open_pools(struct fsd *f, struct err *err)
+{
+	for (unsigned i = 0; i < f->pools.n; i++) {
+		struct pool_root *r = &f->pools.items[i];
+		struct err e = ERR_INIT;
+
+		if (housekeeping_bring_online(f, r, &e) == 0)
+			continue;
+		if (strcmp(e.code, "locked") == 0) {
+			*err = e;
+			return -EBUSY;
+		}
+		log_err(LOG_ERR, "pool offline", &e, "pool", r->config->name, NULL);
+	}
+	return jobs_recover(f, NULL, err);
+}
+
+static int start(struct worker *w)
+{
+	struct fsd *f = &w->fsd;
+	const struct config *c = fsd_config(f);
+	int r = open_catalog(f, w->err);
+
+	if (r == 0)
+		r = pools_init(&f->pools, c);
+	if (r == 0)
+		r = open_pools(f, w->err);
+	if (r == 0)
+		r = jobs_start(f, c->max_jobs);
+	if (r == 0)
+		r = housekeeping_start(f, w->err);
+	if (r == 0)
+		r = serve_start(f, READERS, &w->serve, w->err);
+	if (r < 0 && !w->err->num)
+		err_sys(w->err, -r, "start", NULL);
+	return r;
+}
+
+static int say_ready(struct worker *w)
+{
+	struct msg ready = {.type = MSG_READY};
+	int r = msg_send(w->args->msg_fd, &ready);
+
+	if (r < 0)
+		return err_set(w->err, -r, "api_died", NULL, "the api process is gone");
+	notify_ready();
+	log_msg(LOG_INFO, "fsd serves", "socket", fsd_config(&w->fsd)->socket, NULL);
+	return 0;
+}
+
+/* ---- main loop ---- */
+
+static void reload(struct worker *w)
+{
+	const struct config *now = fsd_config(&w->fsd);
+	struct config *next = NULL;
+	struct err err = ERR_INIT;
+	const char *frozen;
+
+	notify_reloading();
+	if (config_load(now->file, &next, &err) < 0) {
+		log_err(LOG_ERR, "the new configuration is refused; the old one stays", &err, NULL);
+	} else if ((frozen = config_frozen(now, next))) {
+		log_msg(LOG_ERR, "this change needs a restart; the old configuration stays", "key",
+			frozen, NULL);
+		config_free(&next);
+	} else if (keep_config(w, next) < 0) {
+		config_free(&next);
+	} else {
+		log_level((int)next->log_level);
+		log_msg(LOG_INFO, "configuration reloaded", "file", next->file, NULL);
+	}
+	notify_ready();
+}
+
+static int api_died(struct worker *w)
+{
+	w->stop = true;
+	return err_set(w->err, EPIPE, "api_died", NULL, "the api process is gone");
+}
+
+static int on_signal(struct worker *w)
+{
+	struct signalfd_siginfo info;
+	int status;
+
+	while (read(w->args->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGHUP)
+			reload(w);
+		else if (info.ssi_signo != SIGCHLD)
+			w->stop = true;
+		else if (waitpid(w->args->api_pid, &status, WNOHANG) == w->args->api_pid)
+			return api_died(w);
+	}
+	return 0;
+}
+
+static int on_message(struct worker *w)
+{
+	struct msg m = MSG_INIT;
+	int r = msg_recv(w->args->msg_fd, &m, REQUEST_SIZE_MAX);
+
+	if (r == 1)
+		serve_message(w->serve, &m);
+	msg_release(&m);
+	if (r == 0 || r == -EPIPE || r == -ECONNRESET)
+		return api_died(w);
+	if (r < 0 && r != -EAGAIN && r != -EINTR)
+		log_msg(LOG_ERR, "bad message from the api", "reason", strerror(-r), NULL);
+	return 0;
+}
+
+static int loop_ms(struct worker *w)
+{
+	int64_t watchdog = notify_watchdog_interval();
+	int most = watchdog && watchdog < LOOP_MS * NSEC_PER_MSEC ? (int)(watchdog / NSEC_PER_MSEC)
+								  : LOOP_MS;
+
+	return waiters_timeout(&w->fsd.waiters, clock_mono(), most);
+}
+
+static int loop(struct worker *w)
+{
+	struct pollfd fds[] = {
+		{.fd = w->args->msg_fd, .events = POLLIN},
+		{.fd = w->args->signal_fd, .events = POLLIN},
+		{.fd = w->fsd.wake_fd, .events = POLLIN},
+	};
+	uint64_t count;
+	int r = 0;
+
+	while (!w->stop && r == 0) {
+		int n = poll(fds, 3, loop_ms(w));
+
+		if (n < 0 && errno != EINTR)
+			return err_sys(w->err, errno, "poll", NULL);
+		notify_watchdog();
+		if (n <= 0)
+			fds[0].revents = fds[1].revents = fds[2].revents = 0;
+		if (fds[2].revents)
+			fd_read_all(w->fsd.wake_fd, &count, sizeof(count));
+		serve_due(w->serve);
+		if (fds[1].revents)
+			r = on_signal(w);
+		if (r == 0 && fds[0].revents)
+			r = on_message(w);
+	}
+	return r;
+}
+
+/* ---- stop ---- */
+
+static void stop(struct worker *w)
+{
+	struct fsd *f = &w->fsd;
+
+	notify_stopping();
+	atomic_store(&f->stopping, true);
+	serve_stop(&w->serve);
+	housekeeping_stop(f);
+	jobs_stop(f);
+	pools_release(&f->pools);
+	catalog_close(&f->catalog);
+	waiters_release(&f->waiters);
+	problems_release(&f->problems);
+	fd_close(&f->wake_fd);
+	for (unsigned i = 0; i < w->n_configs; i++)
+		config_free(&w->configs[i]);
+	free(w->configs);
+	log_msg(LOG_INFO, "fsd has stopped", NULL);
+}
+
+int worker_run(const struct worker_args *args, struct err *err)
+{
+	struct worker w = {.args = args, .err = err};
+	struct fsd *f = &w.fsd;
+	int r;
+
+	f->msg_fd = args->msg_fd;
+	f->started = clock_real();
+	pthread_mutex_init(&f->send_lock, NULL);
+	pthread_mutex_init(&f->write_lock, NULL);
+	waiters_init(&f->waiters);
+	problems_init(&f->problems);
+	jobs_init(&f->jobs, args->kinds);
+	f->jobs.on_end = serve_job_end;
+	f->wake_fd = eventfd(0, EFD_CLOEXEC);
+	r = keep_config(&w, args->config);
+	if (r == 0)
+		r = start(&w);
+	if (r == 0)
+		r = say_ready(&w);
+	if (r == 0)
+		r = loop(&w);
+	stop(&w);
+	return r;
+}
