@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fsd/op/common.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fsd/worker/meta.h"
+#include "fsd/worker/present.h"
+#include "fsd/worker/reflect.h"
+#include "fsd/worker/step.h"
+#include "snap/base/clock.h"
+#include "snap/base/err.h"
+#include "snap/base/fd.h"
+#include "snap/remove.h"
+
+/* ---- planning ---- */
+
+int op_plan_site(struct fsd *f, struct job *job, const char *ref, bool exclusive,
+	struct cat_site *out, struct err *err)
+{
+	int r = resolve_site(f, f->catalog, ref, out, &job->pool, err);
+
+	if (r < 0)
+		return r;
+	strcpy(job->site_id, out->id);
+	strcpy(job->site_name, out->name);
+	job_lock(job, "site", out->id, exclusive);
+	return 0;
+}
+
+int op_plan_source(struct fsd *f, struct job *job, const char *text, struct resolved *out,
+	struct err *err)
+{
+	int r = resolve_source(f, f->catalog, text, out, err);
+
+	if (r < 0)
+		return r;
+	if (out->kind == SOURCE_SNAPSHOT)
+		job_lock(job, "snapshot", out->snapshot.id, false);
+	else if (strcmp(job->site_id, out->site.id) != 0) /* its own site is locked already */
+		job_lock(job, "site", out->site.id, false);
+	job_intend_str(job, "source", out->text);
+	job_intend_str(job, "source_site", out->site.id);
+	job_intend_str(job, "source_pool", out->pool->config->name);
+	job_intend_str(job, "source_snapshot", out->snapshot.name);
+	if (out->kind != SOURCE_LIVE)
+		job_intend_int(job, "source_generation", out->generation);
+	return 0;
+}
+
+static int name_taken(const char *name, const char *by, struct err *err)
+{
+	return err_set(err, EEXIST, "name_taken", name, "%s of this name exists", by);
+}
+
+int op_plan_name(struct fsd *f, struct job *job, const struct pool_root *pool, const char *name,
+	struct err *err)
+{
+	struct cat_site other;
+	int r = name_check(name, err);
+
+	if (r < 0)
+		return r;
+	r = catalog_site_get(f->catalog, name, &other, err);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (r == 0 && !other.deleted)
+		return name_taken(name, "a site", err);
+	if (pools_find(&f->pools, name))
+		return name_taken(name, "a pool", err);
+	if (fd_exists(pool->sites, name) == 1) {
+		err_set(err, EEXIST, "exists", name,
+			"pool %s has a directory of this name that the catalog does not know",
+			pool->config->name);
+		err_hint(err, "fsctl pool scan %s", pool->config->name);
+		return -EEXIST;
+	}
+	job_lock(job, "name", name, true);
+	return 0;
+}
+
+struct oldest {
+	char text[256];
+	size_t len;
+};
+
+static int add_oldest(const struct cat_snapshot *s, void *arg)
+{
+	struct oldest *o = arg;
+	int n = snprintf(o->text + o->len, sizeof(o->text) - o->len, "%s%.60s@%.60s",
+		o->len ? ", " : "", s->site_name, s->name);
+
+	if (n > 0 && o->len + (size_t)n < sizeof(o->text))
+		o->len += (size_t)n;
+	return 0;
+}
+
+int op_plan_space(struct fsd *f, struct job *job, struct err *err)
+{
+	struct cat_snapshot_filter filter = {.site = *job->site_id ? job->site_id : NULL, .limit = 3};
+	struct oldest oldest = {0};
+	int r = pool_root_admit(job->pool, fsd_config(f), err);
+
+	if (r == 0)
+		return 0;
+	catalog_snapshots(f->catalog, &filter, add_oldest, &oldest, NULL);
+	if (oldest.len)
+		err_hint(err, "delete old snapshots, the oldest are %s: fsctl snapshot delete",
+			oldest.text);
+	else
+		err_hint(err, "delete sites or snapshots that are not needed, or lower min_free");
+	return r;
+}
+
+int op_plan_expires(const char *text, int64_t *when, struct err *err)
+{
+	int64_t after;
+
+	*when = 0;
+	if (!text || strcmp(text, "never") == 0)
+		return 0;
+	if (duration_parse(text, &after) < 0 || after <= 0)
+		return err_set(err, EINVAL, "bad_request", text,
+			"expires takes a duration (90m, 24h, 3d, 2w) or \"never\"");
+	*when = clock_real() + after;
+	return 0;
+}
+
+static int highest(const struct cat_generation *g, void *arg)
+{
+	int64_t *max = arg;
+
+	if (g->number > *max)
+		*max = g->number;
+	return 0;
+}
+
+int op_next_generation(struct fsd *f, const struct pool_root *pool, const struct cat_site *site,
+	int64_t *number, struct err *err)
+{
+	_cleanup_fd_ int dir = layout_open_site(pool, site->name);
+	int64_t max = site->live, last;
+	json_t *doc;
+	int r;
+
+	if (dir < 0)
+		return err_sys(err, -dir, "open site", site->name);
+	r = meta_load(dir, META_SITE, site->name, &doc, err);
+	if (r < 0)
+		return r;
+	last = json_integer_value(json_object_get(doc, "last_generation"));
+	json_decref(doc);
+	r = catalog_generations(f->catalog, site->id, highest, &max, err);
+	*number = (last > max ? last : max) + 1;
+	return r;
+}
+
+void op_expect_copy(struct job *job, const struct pool_root *from, bool live)
+{
+	const struct pool_root *to = job->pool;
+	bool constant = from == to && to->driver->caps(to->handle) & POOL_CONSTANT_COST;
+
+	job->method = pool_method_name(constant ? POOL_METHOD_SNAPSHOT : POOL_METHOD_COPY);
+	job->consistency =
+		snap_consistency_name(constant || !live ? SNAP_ATOMIC : SNAP_SETTLED);
+}
+
+/* ---- running ---- */
+
+int op_site_name(struct fsd *f, const char *site_id, char name[NAME_SIZE], struct err *err)
+{
+	struct cat_site s;
+	int r;
+
+	pthread_mutex_lock(&f->write_lock);
+	r = catalog_site_get(f->catalog, site_id, &s, err);
+	pthread_mutex_unlock(&f->write_lock);
+	if (r == -ENOENT || (r == 0 && s.deleted))
+		return err_set(err, ENOENT, "not_found", site_id, "the site is gone meanwhile");
+	if (r == 0)
+		strcpy(name, s.name);
+	return r;
+}
+
+int op_open_site(struct fsd *f, struct job *job, struct err *err)
+{
+	char name[NAME_SIZE];
+	int r = op_site_name(f, job->site_id, name, err);
+
+	if (r < 0)
+		return r;
+	r = layout_open_site(job->pool, name);
+	return r < 0 ? err_sys(err, -r, "open site", name) : r;
+}
+
+int op_open_source(struct fsd *f, struct job *job, struct pool_root **pool, int64_t *number,
+	struct err *err)
+{
+	const char *site = job_str(job, "source_site"), *snapshot = job_str(job, "source_snapshot");
+	const char *text = job_str(job, "source");
+	char name[NAME_SIZE];
+	int dir, r;
+
+	r = pools_require(&f->pools, job_str(job, "source_pool"), pool, err);
+	if (r < 0)
+		return r;
+	if (*snapshot) {
+		dir = layout_open_snapshot(*pool, site, snapshot);
+	} else {
+		r = op_site_name(f, site, name, err);
+		if (r < 0)
+			return r;
+		dir = layout_open_site(*pool, name);
+	}
+	if (dir < 0)
+		return err_sys(err, -dir, "open", text);
+	*number = job_int(job, "source_generation");
+	if (!*number && (r = layout_live(dir, number)) < 0) {
+		fd_close(&dir);
+		return err_set(err, -r, "bad_live", text,
+			"the link \"live\" does not name a generation");
+	}
+	return dir;
+}
+
+void op_count_copy(struct job *job, struct pool_made *made)
+{
+	const struct snap_copy_result *c = &made->copy;
+
+	job->method = pool_method_name(made->method);
+	job->consistency = snap_consistency_name(c->consistency);
+	job->bytes_cloned += c->bytes_cloned;
+	if (c->consistency == SNAP_FUZZY)
+		job_warn(job, "%" PRIu64 " paths kept changing while they were copied, first: %s",
+			c->unsettled.total, c->unsettled.n ? c->unsettled.items[0].path : "?");
+	for (size_t i = 0; i < c->reported.n && i < 20; i++)
+		job_warn(job, "not carried over: %s (%s)", c->reported.items[i].path,
+			c->reported.items[i].reason);
+	if (c->reported.total > 20)
+		job_warn(job, "not carried over: %" PRIu64 " more", c->reported.total - 20);
+	snap_copy_result_release(&made->copy);
+}
+
+/* Work of changes in place that the source carried along (.fsd-JOB at the root of its tree). */
+static int drop_work(int wrapper, struct job *job, struct err *err)
+{
+	int fd = fd_open_dir(wrapper, LAYOUT_TREE), r = 0;
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	if (!d) {
+		fd_close(&fd);
+		return err_sys(err, fd < 0 ? -fd : ENOMEM, "open", LAYOUT_TREE);
+	}
+	while (r == 0 && (e = readdir(d))) {
+		if (strncmp(e->d_name, ".fsd-", 5) == 0)
+			r = snap_remove(dirfd(d), e->d_name, &job->ctx, err);
+	}
+	closedir(d);
+	return r;
+}
+
+int op_copy_tree(struct job *job, struct pool_root *from_pool, int from_wrapper, int wrapper,
+	unsigned flags, struct err *err)
+{
+	struct tree_at from = {from_wrapper, LAYOUT_TREE}, to = {wrapper, LAYOUT_TREE};
+	struct pool_root *p = job->pool;
+	struct pool_made made = {0};
+	int r;
+
+	if (from_pool == p) {
+		r = p->driver->tree_copy(p->handle, from, to, flags, &job->ctx, &made, err);
+	} else {
+		_cleanup_fd_ int src = fd_open_dir(from_wrapper, LAYOUT_TREE);
+
+		r = src < 0 ? err_sys(err, -src, "open", job_str(job, "source"))
+			    : p->driver->tree_fill(p->handle, src, to, flags & POOL_COPY_LIVE,
+				      &job->ctx, &made, err);
+	}
+	step("tree.made");
+	if (r == 0)
+		op_count_copy(job, &made);
+	else
+		snap_copy_result_release(&made.copy);
+	return r == 0 && !(flags & POOL_COPY_READ_ONLY) ? drop_work(wrapper, job, err) : r;
+}
+
+static int store_generation(struct job *job, int wrapper, struct cat_generation *g, struct err *err)
+{
+	json_t *doc;
+	int r;
+
+	snprintf(g->method, sizeof(g->method), "%s", job->method);
+	snprintf(g->consistency, sizeof(g->consistency), "%s", job->consistency);
+	doc = meta_generation_new(g);
+	r = meta_store(wrapper, META_WRAPPER, doc, err);
+	json_decref(doc);
+	return r;
+}
+
+int op_make_generation(struct fsd *f, struct job *job, int wrapper, struct cat_generation *g,
+	struct err *err)
+{
+	struct pool_root *from_pool;
+	_cleanup_fd_ int dir = -1, from = -1;
+	bool live = !*job_str(job, "source_snapshot");
+	const char *method, *consistency;
+	int64_t number;
+	int r;
+
+	dir = op_open_source(f, job, &from_pool, &number, err);
+	if (dir < 0)
+		return dir;
+	from = layout_open_generation(dir, number);
+	if (from < 0)
+		return err_sys(err, -from, "open generation", job_str(job, "source"));
+	op_expect_copy(job, from_pool, live);
+	method = job->method;
+	consistency = job->consistency;
+	/* A snapshot's commit makes what was written before it durable at no extra cost. */
+	r = store_generation(job, wrapper, g, err);
+	if (r == 0)
+		r = op_copy_tree(job, from_pool, from, wrapper, live ? POOL_COPY_LIVE : 0, err);
+	if (r == 0 && (method != job->method || consistency != job->consistency))
+		r = store_generation(job, wrapper, g, err);
+	return r;
+}
+
+/* ---- recording ---- */
+
+int op_record_site(struct fsd *f, struct job *job, const char *name, struct cat_site *out,
+	struct err *err)
+{
+	struct cat_site site;
+	int r = reflect_site(f, job->pool, name, &site, err);
+
+	if (r < 0)
+		return r;
+	strcpy(job->site_name, site.name);
+	json_object_set_new(job->result, "site", present_site(f, f->catalog, &site));
+	if (out)
+		*out = site;
+	return 0;
+}
+
+int op_doc_says(int dirfd, const char *name, const char *key, const char *text)
+{
+	const char *value;
+	json_t *doc;
+	int r;
+
+	if (dirfd < 0)
+		return dirfd == -ENOENT ? 0 : dirfd;
+	r = meta_load(dirfd, name, name, &doc, NULL);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	value = json_string_value(json_object_get(doc, key));
+	r = value && strcmp(value, text) == 0;
+	json_decref(doc);
+	return r;
+}

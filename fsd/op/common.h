@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What operations share: sites and sources noted in the intent when planned and opened by id when
+ * run (names may have changed while the job was queued), new generations, refusals.
+ */
+#ifndef FSD_OP_COMMON_H
+#define FSD_OP_COMMON_H
+
+#include "fsd/worker/layout.h"
+#include "fsd/worker/resolve.h"
+#include "fsd/worker/state.h"
+
+/* ---- planning: write_lock is held ---- */
+
+/* The site a job is about: resolved, noted (job->site_id, site_name, pool), locked. */
+int op_plan_site(struct fsd *f, struct job *job, const char *ref, bool exclusive,
+	struct cat_site *out, struct err *err);
+
+/* Resolve a source, lock it shared, note it in the intent. */
+int op_plan_source(struct fsd *f, struct job *job, const char *text, struct resolved *out,
+	struct err *err);
+
+/* Is the name legal and free for a new site? Reserves it with a lock. */
+int op_plan_name(struct fsd *f, struct job *job, const struct pool_root *pool, const char *name,
+	struct err *err);
+
+/* Is there room? -ENOSPC "below_min_free" with the site's oldest snapshots as what to delete. */
+int op_plan_space(struct fsd *f, struct job *job, struct err *err);
+
+/* "expires": a duration from now, or "never" or absent (0), into *when. */
+int op_plan_expires(const char *text, int64_t *when, struct err *err);
+
+/* The next number for a generation: none is ever given twice. */
+int op_next_generation(struct fsd *f, const struct pool_root *pool, const struct cat_site *site,
+	int64_t *number, struct err *err);
+
+/* What a copy within the pool will be: sets job->method and job->consistency. */
+void op_expect_copy(struct job *job, const struct pool_root *from, bool live);
+
+/* ---- running ---- */
+
+/* The site's name now. 0, or -ENOENT "not_found" when it is gone. */
+int op_site_name(struct fsd *f, const char *site_id, char name[NAME_SIZE], struct err *err);
+
+/* Open the job's site (job->site_id). The fd, or -errno. */
+int op_open_site(struct fsd *f, struct job *job, struct err *err);
+
+/* Open the planned source: its directory, and the number of the generation to take (for a live
+ * one: live now). The fd, or -errno. */
+int op_open_source(struct fsd *f, struct job *job, struct pool_root **pool, int64_t *number,
+	struct err *err);
+
+/*
+ * Make wrapper/tree from the planned source and write wrapper/meta.json, in the order that costs
+ * the fewest flushes. `g` is what meta.json shall say; method and consistency are filled in.
+ */
+int op_make_generation(struct fsd *f, struct job *job, int wrapper, struct cat_generation *g,
+	struct err *err);
+
+/* Copy a tree within the pool into wrapper/tree, with this meta.json, known or mended after. */
+int op_copy_tree(struct job *job, struct pool_root *from_pool, int from_wrapper, int wrapper,
+	unsigned flags, struct err *err);
+
+/* Add what a copy cost to the job's statistics, and warn about what it could not carry. */
+void op_count_copy(struct job *job, struct pool_made *made);
+
+/* ---- recording: write_lock is held ---- */
+
+/* Reflect the job's site and put {"site": ...} into the result. `out` may be NULL. */
+int op_record_site(struct fsd *f, struct job *job, const char *name, struct cat_site *out,
+	struct err *err);
+
+/* Does the document dirfd/name say "id" (or another key) is this text? 1, 0, -errno. */
+int op_doc_says(int dirfd, const char *name, const char *key, const char *text);
+
+#endif

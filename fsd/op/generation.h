@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A new generation of a site from a source, up to its rename into gen/. */
+#ifndef FSD_OP_GENERATION_H
+#define FSD_OP_GENERATION_H
+
+#include "fsd/op/common.h"
+
+/* Choose the number and note it; the site and the source are planned already. */
+int generation_plan(struct fsd *f, struct job *job, const struct cat_site *site, struct err *err);
+
+/* Stage it and move it to gen/N. `site` is the site's directory. */
+int generation_build(struct fsd *f, struct job *job, int site, struct err *err);
+
+/* Does gen/N exist and is it this job's? 1, 0, -errno. */
+int generation_built(struct job *job, int site);
+
+/* Take it away again (into the trash) where it was built but may not stay. */
+int generation_discard(struct job *job, int site, struct err *err);
+
+#endif

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Jobs that read trees and change nothing: diff, check, measure. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fsd/core/json.h"
+#include "fsd/op/common.h"
+#include "fsd/op/ops.h"
+#include "fsd/worker/meta.h"
+#include "fsd/worker/present.h"
+#include "snap/base/clock.h"
+#include "snap/base/err.h"
+#include "snap/base/fd.h"
+
+#define ITEMS_MAX 100000
+
+/* ---- diff ---- */
+
+/* One side of a diff: noted when planned, opened by id when run. */
+static void note_side(struct job *job, const char *key, const struct resolved *s)
+{
+	job_intend(job, key,
+		json_pack("{s:s,s:s,s:s,s:I,s:s}", "site", s->site.id, "pool",
+			s->pool->config->name, "snapshot", s->snapshot.name, "generation",
+			(json_int_t)(s->kind == SOURCE_LIVE ? 0 : s->generation), "text", s->text));
+	if (s->kind == SOURCE_SNAPSHOT)
+		job_lock(job, "snapshot", s->snapshot.id, false);
+	else
+		job_lock(job, "site", s->site.id, false);
+}
+
+/* The wrapper of the side's tree. The fd, or -errno. */
+static int open_side(struct fsd *f, struct job *job, const char *key, struct pool_root **pool,
+	struct err *err)
+{
+	json_t *side = json_object_get(job->intent, key);
+	const char *site = json_string_value(json_object_get(side, "site"));
+	const char *snapshot = json_string_value(json_object_get(side, "snapshot"));
+	const char *text = json_string_value(json_object_get(side, "text"));
+	int64_t number = json_integer_value(json_object_get(side, "generation"));
+	_cleanup_fd_ int dir = -1;
+	char name[NAME_SIZE];
+	int fd, r;
+
+	r = pools_require(&f->pools, json_string_value(json_object_get(side, "pool")), pool, err);
+	if (r == 0 && !*snapshot)
+		r = op_site_name(f, site, name, err);
+	if (r < 0)
+		return r;
+	dir = *snapshot ? layout_open_snapshot(*pool, site, snapshot) : layout_open_site(*pool, name);
+	if (dir >= 0 && !number)
+		layout_live(dir, &number);
+	fd = dir < 0 ? dir : layout_open_generation(dir, number);
+	return fd < 0 ? err_sys(err, -fd, "open", text) : fd;
+}
+
+static int plan_diff(struct fsd *f, struct job *job, struct err *err)
+{
+	const char *text_b = request_str(&job->request, F_B);
+	struct resolved a, b;
+	int r = resolve_source(f, f->catalog, request_str(&job->request, F_A), &a, err);
+
+	if (r == 0)
+		r = text_b ? resolve_source(f, f->catalog, text_b, &b, err)
+			   : resolve_source(f, f->catalog, a.site.name, &b, err);
+	if (r < 0)
+		return r;
+	if (!text_b && a.kind == SOURCE_LIVE)
+		return err_set(err, EINVAL, "bad_source", a.text,
+			"this is the live site; say what to compare it with");
+	job->pool = a.pool;
+	strcpy(job->site_id, a.site.id);
+	strcpy(job->site_name, a.site.name);
+	note_side(job, "a", &a);
+	note_side(job, "b", &b);
+	job_step(job, "compare %s with %s", a.text, b.text);
+	return 0;
+}
+
+struct changes {
+	struct job *job;
+	json_t *items;
+	json_int_t counts[128];
+	char *const *paths; /* only these and what is below them */
+	size_t n_paths;
+	bool dropped;
+};
+
+static bool below(const char *path, const char *top)
+{
+	size_t len = strlen(top);
+
+	while (len && top[len - 1] == '/')
+		len--;
+	return strncmp(path, top, len) == 0 && (path[len] == '\0' || path[len] == '/');
+}
+
+static bool wanted(const struct changes *c, const char *path)
+{
+	if (strncmp(path, ".fsd-", 5) == 0)
+		return false;
+	for (size_t i = 0; i < c->n_paths; i++) {
+		if (below(path, c->paths[i]))
+			return true;
+	}
+	return !c->n_paths;
+}
+
+static int add_change(enum snap_change change, const char *path, const char *from, void *arg)
+{
+	struct changes *c = arg;
+	char text[2] = {(char)change, '\0'};
+
+	if (!wanted(c, path) && !(from && wanted(c, from)))
+		return 0;
+	c->counts[(unsigned)change & 127]++;
+	if (json_array_size(c->items) >= ITEMS_MAX) {
+		c->dropped = true;
+		return 0;
+	}
+	return json_array_append_new(c->items,
+		       json_pack("{s:s,s:o,s:o}", "change", text, "path", json_text(path), "from",
+			       from ? json_text(from) : json_null())) < 0
+		? -ENOMEM
+		: 0;
+}
+
+static void put_changes(struct changes *c)
+{
+	static const char kinds[] = "+-MmR";
+	json_t *counts = json_object(), *result = c->job->result;
+
+	for (const char *k = kinds; *k; k++) {
+		char key[2] = {*k, '\0'};
+
+		json_object_set_new(counts, key, json_integer(c->counts[(unsigned)*k & 127]));
+	}
+	json_object_set(result, "items", c->items);
+	json_object_set_new(result, "counts", counts);
+	json_object_set_new(result, "truncated", json_boolean(c->dropped));
+}
+
+/* Both in one pool: the driver may know a shorter way than walking. */
+static int diff_trees(struct job *job, struct pool_root *pa, int a, struct pool_root *pb, int b,
+	struct changes *c, struct err *err)
+{
+	static const struct snap_diff_opts opts = {0};
+	_cleanup_fd_ int tree_a = -1, tree_b = -1, scratch = -1;
+
+	if (pa == pb) {
+		struct tree_at at_a = {a, LAYOUT_TREE}, at_b = {b, LAYOUT_TREE};
+
+		scratch = layout_stage(pa, job->id);
+		if (scratch < 0)
+			return err_sys(err, -scratch, "stage", job->site_name);
+		return pa->driver->tree_diff(pa->handle, at_a, at_b, scratch, &job->ctx, add_change,
+			c, err);
+	}
+	tree_a = fd_open_dir(a, LAYOUT_TREE);
+	tree_b = fd_open_dir(b, LAYOUT_TREE);
+	if (tree_a < 0 || tree_b < 0)
+		return err_sys(err, tree_a < 0 ? -tree_a : -tree_b, "open", job->site_name);
+	return snap_diff(tree_a, tree_b, &opts, &job->ctx, add_change, c, err);
+}
+
+static int run_diff(struct fsd *f, struct job *job, struct err *err)
+{
+	struct pool_root *pool_a, *pool_b;
+	_cleanup_fd_ int a = open_side(f, job, "a", &pool_a, err);
+	_cleanup_fd_ int b = a < 0 ? -1 : open_side(f, job, "b", &pool_b, err);
+	struct changes c = {.job = job, .items = json_array()};
+	int r;
+
+	if (a < 0 || b < 0) {
+		json_decref(c.items);
+		return a < 0 ? a : b;
+	}
+	c.paths = request_list(&job->request, F_PATHS, &c.n_paths);
+	r = diff_trees(job, pool_a, a, pool_b, b, &c, err);
+	if (r == 0) {
+		put_changes(&c);
+		r = job_sweep(job, err);
+	}
+	json_decref(c.items);
+	return r;
+}
+
+const struct op_kind op_diff = {
+	.op = OP_DIFF,
+	.priority = PRIO_RESTORE, /* somebody looks at the screen */
+	.plan = plan_diff,
+	.run = run_diff,
+	.why_not = "a diff changes nothing",
+};
+
+/* ---- check ---- */
+
+static int plan_check(struct fsd *f, struct job *job, struct err *err)
+{
+	struct resolved s;
+	int r = op_plan_source(f, job, request_str(&job->request, F_SOURCE), &s, err);
+
+	if (r < 0)
+		return r;
+	job->pool = s.pool;
+	strcpy(job->site_id, s.site.id);
+	strcpy(job->site_name, s.site.name);
+	job_step(job, "check %s", s.text);
+	return 0;
+}
+
+static void add_problem(json_t *problems, const char *path, const char *reason)
+{
+	json_array_append_new(problems,
+		json_pack("{s:o,s:s}", "path", json_text(path), "reason", reason));
+}
+
+/* The documents of one generation, its tree, and every entry readable. */
+static void check_generation(struct job *job, struct pool_root *pool, int dir, int64_t number,
+	bool snapshot, json_t *problems)
+{
+	_cleanup_fd_ int wrapper = layout_open_generation(dir, number);
+	struct tree_at tree = {wrapper, LAYOUT_TREE};
+	struct cat_generation g = {0};
+	struct snap_usage usage;
+	struct err e = ERR_INIT;
+	char path[64];
+	json_t *doc;
+	bool ro;
+	int r;
+
+	snprintf(path, sizeof(path), "gen/%" PRId64, number);
+	if (wrapper < 0) {
+		add_problem(problems, path, "missing");
+		return;
+	}
+	r = meta_load(wrapper, META_WRAPPER, path, &doc, &e);
+	if (r == 0) {
+		r = meta_generation(doc, path, &g, &e);
+		json_decref(doc);
+	}
+	if (r < 0)
+		add_problem(problems, path, e.reason);
+	r = pool->driver->tree_check(pool->handle, tree, &ro, &e);
+	if (r <= 0)
+		add_problem(problems, path, r < 0 ? e.reason : "no complete tree");
+	else if (snapshot && !ro && pool->driver->caps(pool->handle) & POOL_READ_ONLY)
+		add_problem(problems, path, "a snapshot's tree is writable");
+	if (r > 0 && pool->driver->tree_usage(pool->handle, tree, &job->ctx, &usage, &e) < 0)
+		add_problem(problems, e.object[0] ? e.object : path, e.reason);
+}
+
+static int run_check(struct fsd *f, struct job *job, struct err *err)
+{
+	bool snapshot = *job_str(job, "source_snapshot");
+	json_t *problems = json_array(), *doc;
+	struct cat_snapshot s = {0};
+	struct err e = ERR_INIT;
+	struct pool_root *pool;
+	int64_t number;
+	_cleanup_fd_ int dir = op_open_source(f, job, &pool, &number, err);
+
+	if (dir < 0) {
+		json_decref(problems);
+		return dir;
+	}
+	check_generation(job, pool, dir, number, snapshot, problems);
+	if (snapshot && meta_load(dir, META_WRAPPER, META_WRAPPER, &doc, &e) < 0) {
+		add_problem(problems, META_WRAPPER, e.reason);
+	} else if (snapshot) {
+		if (meta_snapshot(doc, META_WRAPPER, &s, &e) < 0)
+			add_problem(problems, META_WRAPPER, e.reason);
+		json_decref(doc);
+	}
+	json_object_set_new(job->result, "ok", json_boolean(json_array_size(problems) == 0));
+	json_object_set_new(job->result, "problems", problems);
+	return snap_canceled(&job->ctx) ? err_sys(err, ECANCELED, "check", job->site_name) : 0;
+}
+
+const struct op_kind op_check = {
+	.op = OP_CHECK,
+	.priority = PRIO_CHECK,
+	.plan = plan_check,
+	.run = run_check,
+	.why_not = "a check changes nothing",
+};
+
+/* ---- measure ---- */
+
+static int plan_measure(struct fsd *f, struct job *job, struct err *err)
+{
+	struct cat_site site;
+	int r = op_plan_site(f, job, request_str(&job->request, F_SITE), false, &site, err);
+
+	job_step(job, "walk the live tree of %s and count", job->site_name);
+	return r;
+}
+
+static int run_measure(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_fd_ int site = op_open_site(f, job, err);
+	_cleanup_fd_ int wrapper = -1;
+	struct snap_usage u = {0};
+	struct tree_at tree;
+	int64_t live;
+	int r;
+
+	if (site < 0)
+		return site;
+	r = layout_live(site, &live);
+	wrapper = r < 0 ? r : layout_open_generation(site, live);
+	if (wrapper < 0)
+		return err_sys(err, -wrapper, "open generation", job->site_name);
+	tree = (struct tree_at){wrapper, LAYOUT_TREE};
+	r = job->pool->driver->tree_usage(job->pool->handle, tree, &job->ctx, &u, err);
+	if (r < 0)
+		return r;
+	json_object_set_new(job->result, "usage",
+		json_pack("{s:I,s:I,s:I,s:I}", "entries", (json_int_t)u.entries, "logical",
+			(json_int_t)u.logical, "shared", (json_int_t)u.shared, "exclusive",
+			(json_int_t)u.exclusive));
+	return 0;
+}
+
+static int record_measure(struct fsd *f, struct job *job, struct err *err)
+{
+	json_t *u = json_object_get(job->result, "usage");
+	struct cat_site s;
+	int r = catalog_site_get(f->catalog, job->site_id, &s, err);
+
+	if (r < 0)
+		return r;
+	s.measured = job->finished;
+	s.entries = json_integer_value(json_object_get(u, "entries"));
+	s.logical = json_integer_value(json_object_get(u, "logical"));
+	s.shared = json_integer_value(json_object_get(u, "shared"));
+	s.exclusive = json_integer_value(json_object_get(u, "exclusive"));
+	r = catalog_site_put(f->catalog, &s, err);
+	json_object_del(job->result, "usage");
+	json_object_set_new(job->result, "site", present_site(f, f->catalog, &s));
+	return r;
+}
+
+const struct op_kind op_site_measure = {
+	.op = OP_SITE_MEASURE,
+	.priority = PRIO_CHECK,
+	.plan = plan_measure,
+	.run = run_measure,
+	.record = record_measure,
+	.why_not = "measuring changes nothing",
+};

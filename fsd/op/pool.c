@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* pool scan: the catalog is made equal to the pool. pool check: what is wrong in a pool. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fsd/core/json.h"
+#include "fsd/op/common.h"
+#include "fsd/op/ops.h"
+#include "fsd/worker/scan.h"
+#include "snap/base/err.h"
+#include "snap/base/fd.h"
+
+static int plan(struct fsd *f, struct job *job, struct err *err)
+{
+	const char *name = request_str(&job->request, F_POOL);
+	int r = pools_require(&f->pools, name, &job->pool, err);
+
+	if (r < 0)
+		return r;
+	job_lock(job, "pool", name, true);
+	job_step(job, job->request.op == OP_POOL_SCAN ? "bring the catalog in line with pool %s"
+						      : "check pool %s", name);
+	return 0;
+}
+
+/* ---- scan ---- */
+
+struct lists {
+	json_t *result;
+};
+
+/* The API's words: {"sites": {"added": [...], "removed": [...], "changed": [...]}, ...} */
+static void list_difference(const char *kind, char change, const char *name, void *arg)
+{
+	json_t *result = ((struct lists *)arg)->result;
+	const char *what = strcmp(kind, "site") == 0 ? "sites"
+			   : strcmp(kind, "snapshot") == 0 ? "snapshots"
+							   : "deleted";
+	const char *how = change == '+' ? "added" : change == '-' ? "removed" : "changed";
+
+	json_array_append_new(json_object_get(json_object_get(result, what), how),
+		json_text(name));
+}
+
+static void init_lists(json_t *result)
+{
+	static const char *const kinds[] = {"sites", "deleted", "snapshots"};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		json_object_set_new(result, kinds[i],
+			json_pack("{s:[],s:[],s:[]}", "added", "removed", "changed"));
+	json_object_set_new(result, "failed", json_array());
+}
+
+static int scan(struct fsd *f, struct job *job, struct err *err)
+{
+	struct lists lists = {job->result};
+	int r = scan_differences(f->catalog, job->pool, list_difference, &lists, err);
+
+	if (r == 0)
+		r = catalog_begin(f->catalog, err);
+	if (r < 0)
+		return r;
+	r = scan_apply(f, job->pool, &job->ctx, json_object_get(job->result, "failed"), err);
+	if (r == 0)
+		r = catalog_commit(f->catalog, err);
+	else
+		catalog_rollback(f->catalog);
+	if (r == 0)
+		scan_report(f, f->catalog, job->pool, err);
+	return r;
+}
+
+static int run_scan(struct fsd *f, struct job *job, struct err *err)
+{
+	int r;
+
+	init_lists(job->result);
+	pthread_mutex_lock(&f->write_lock);
+	r = scan(f, job, err);
+	pthread_mutex_unlock(&f->write_lock);
+	return r;
+}
+
+const struct op_kind op_pool_scan = {
+	.op = OP_POOL_SCAN,
+	.priority = PRIO_RESTORE,
+	.plan = plan,
+	.run = run_scan,
+	.why_not = "the pool is what counts; there is nothing to go back to",
+};
+
+/* ---- check ---- */
+
+static void add_difference(const char *kind, char change, const char *name, void *arg)
+{
+	char reason[128];
+
+	snprintf(reason, sizeof(reason), "%s: %s", kind,
+		change == '+' ? "not in the catalog"
+			: change == '-' ? "in the catalog only"
+					: "not the one in the catalog");
+	json_array_append_new(arg, json_pack("{s:o,s:s}", "path", json_text(name), "reason", reason));
+}
+
+struct trees {
+	struct fsd *f;
+	struct job *job;
+	json_t *problems;
+};
+
+static int check_site(const struct cat_site *s, void *arg)
+{
+	struct trees *t = arg;
+	_cleanup_fd_ int dir = layout_open_site(t->job->pool, s->name);
+	_cleanup_fd_ int wrapper = -1;
+	struct tree_at tree;
+	int64_t live = 0;
+	const char *reason = NULL;
+
+	if (dir < 0)
+		return 0; /* a difference, listed already */
+	if (layout_live(dir, &live) < 0)
+		reason = "\"live\" does not name a generation";
+	else if ((wrapper = layout_open_generation(dir, live)) < 0)
+		reason = "the live generation is missing";
+	tree = (struct tree_at){wrapper, LAYOUT_TREE};
+	if (!reason && t->job->pool->driver->tree_check(t->job->pool->handle, tree, NULL, NULL) != 1)
+		reason = "the live generation has no complete tree";
+	if (reason)
+		json_array_append_new(t->problems,
+			json_pack("{s:o,s:s}", "path", json_text(s->name), "reason", reason));
+	atomic_fetch_add(&t->job->ctx.entries_done, 1);
+	return snap_canceled(&t->job->ctx) ? -ECANCELED : 0;
+}
+
+static int run_check(struct fsd *f, struct job *job, struct err *err)
+{
+	struct cat_site_filter filter = {.pool = job->pool->config->name};
+	struct trees trees = {f, job, json_array()};
+	struct catalog *c = NULL;
+	int r = catalog_open(fsd_config(f)->catalog, CATALOG_READ_ONLY, &c, err);
+
+	if (r == 0)
+		r = scan_differences(c, job->pool, add_difference, trees.problems, err);
+	if (r == 0)
+		r = catalog_sites(c, &filter, check_site, &trees, err);
+	catalog_close(&c);
+	json_object_set_new(job->result, "ok",
+		json_boolean(json_array_size(trees.problems) == 0));
+	json_object_set_new(job->result, "problems", trees.problems);
+	return r;
+}
+
+const struct op_kind op_pool_check = {
+	.op = OP_POOL_CHECK,
+	.priority = PRIO_CHECK,
+	.plan = plan,
+	.run = run_check,
+	.why_not = "a check changes nothing",
+};

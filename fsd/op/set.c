@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Attributes: site set, snapshot set, hold and release. The document in the pool is replaced first,
+ * the catalog follows. Doing it twice is doing it once, so recovery simply runs it again.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fsd/op/common.h"
+#include "fsd/op/ops.h"
+#include "fsd/worker/meta.h"
+#include "fsd/worker/present.h"
+#include "fsd/worker/reflect.h"
+#include "snap/base/clock.h"
+#include "snap/base/err.h"
+#include "snap/base/fd.h"
+
+#define LABEL "label."
+#define LABEL_MAX 200
+
+/* ---- K=V to a change of the document ---- */
+
+static int bad_value(const char *item, const char *what, struct err *err)
+{
+	return err_set(err, EINVAL, "bad_request", item, "%s", what);
+}
+
+static int plan_label(json_t *labels, const char *key, const char *value, const char *item,
+	struct err *err)
+{
+	if (!*key || strlen(key) > LABEL_MAX || (value && strlen(value) > LABEL_MAX))
+		return bad_value(item, "a label's key and value have 1 to 200 bytes", err);
+	json_object_set_new(labels, key, value ? json_string(value) : json_null());
+	return 0;
+}
+
+static int plan_expires(json_t *set, const char *value, struct err *err)
+{
+	int64_t when;
+	int r = op_plan_expires(value, &when, err);
+
+	if (r == 0)
+		json_object_set_new(set, "expires", when ? json_integer(when) : json_null());
+	return r;
+}
+
+static int plan_protected(json_t *set, const char *value, const char *item, struct err *err)
+{
+	if (!value || strcmp(value, "no") == 0)
+		json_object_set_new(set, "protected", json_null());
+	else if (strcmp(value, "yes") == 0)
+		json_object_set_new(set, "protected", json_true());
+	else
+		return bad_value(item, "protected is yes or no", err);
+	return 0;
+}
+
+/* One "K=V" or "K" into {"expires": ..., "protected": ..., "labels": {...}}; null removes. */
+static int plan_item(struct job *job, json_t *set, const char *item, struct err *err)
+{
+	const char *eq = strchr(item, '='), *value = eq ? eq + 1 : NULL;
+	size_t len = eq ? (size_t)(eq - item) : strlen(item);
+	char key[LABEL_MAX + 16];
+
+	if (len >= sizeof(key))
+		return bad_value(item, "the key is too long", err);
+	memcpy(key, item, len);
+	key[len] = '\0';
+	if (strncmp(key, LABEL, strlen(LABEL)) == 0)
+		return plan_label(json_object_get(set, "labels"), key + strlen(LABEL), value, item,
+			err);
+	if (strcmp(key, "expires") == 0)
+		return plan_expires(set, value, err);
+	if (strcmp(key, "protected") == 0 && job->request.op == OP_SITE_SET)
+		return plan_protected(set, value, item, err);
+	err_set(err, EINVAL, "bad_request", key, "there is no such setting");
+	err_hint(err, job->request.op == OP_SITE_SET ? "protected, expires, label.KEY"
+						     : "expires, label.KEY");
+	return -EINVAL;
+}
+
+static int plan_items(struct job *job, struct err *err)
+{
+	json_t *set = json_pack("{s:{}}", "labels");
+	size_t n;
+	char *const *items = request_list(&job->request, F_SET, &n);
+	int r = n ? 0 : bad_value("set", "nothing to set", err);
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		r = plan_item(job, set, items[i], err);
+		job_step(job, "set %s", items[i]);
+	}
+	job_intend(job, "set", set);
+	return r;
+}
+
+/* ---- the document ---- */
+
+static json_t *values_before(json_t *doc, json_t *set)
+{
+	json_t *before = json_pack("{s:{}}", "labels"), *v;
+	json_t *labels = json_object_get(doc, "labels");
+	const char *key;
+
+	json_object_foreach(set, key, v) {
+		json_t *old = json_object_get(doc, key);
+
+		if (strcmp(key, "labels") != 0)
+			json_object_set(before, key, old ? old : json_null());
+	}
+	json_object_foreach(json_object_get(set, "labels"), key, v) {
+		json_t *old = json_object_get(labels, key);
+
+		json_object_set(json_object_get(before, "labels"), key, old ? old : json_null());
+	}
+	return before;
+}
+
+static void put(json_t *object, const char *key, json_t *value)
+{
+	if (json_is_null(value))
+		json_object_del(object, key);
+	else
+		json_object_set(object, key, value);
+}
+
+static int apply(int dirfd, const char *name, struct job *job, struct err *err)
+{
+	json_t *set = json_object_get(job->intent, "set"), *doc, *v;
+	const char *key;
+	int r = meta_load(dirfd, name, job->site_name, &doc, err);
+
+	if (r < 0)
+		return r;
+	if (!json_is_object(json_object_get(doc, "labels")))
+		json_object_set_new(doc, "labels", json_object());
+	json_object_foreach(set, key, v) {
+		if (strcmp(key, "labels") != 0)
+			put(doc, key, v);
+	}
+	json_object_foreach(json_object_get(set, "labels"), key, v)
+		put(json_object_get(doc, "labels"), key, v);
+	r = meta_store(dirfd, name, doc, err);
+	json_decref(doc);
+	if (r == 0 && (r = fd_sync(dirfd)) < 0)
+		r = err_sys(err, -r, "fsync", job->site_name);
+	return r;
+}
+
+static void note_before(struct job *job, int dirfd, const char *name)
+{
+	json_t *doc;
+
+	if (dirfd < 0 || meta_load(dirfd, name, job->site_name, &doc, NULL) < 0)
+		return;
+	job_intend(job, "before", values_before(doc, json_object_get(job->intent, "set")));
+	json_decref(doc);
+}
+
+/* ---- undo: set what was there before ---- */
+
+static void add_setting(struct request *request, const char *prefix, const char *key, json_t *v)
+{
+	char item[2 * LABEL_MAX + 32], text[32];
+	const char *value = json_string_value(v);
+
+	if (json_is_true(v))
+		value = "yes";
+	if (json_is_integer(v)) { /* expires: what is left of it, at least a second */
+		int64_t left = (json_integer_value(v) - clock_real()) / NSEC_PER_SEC;
+
+		snprintf(text, sizeof(text), "%llds", (long long)(left > 0 ? left : 1));
+		value = text;
+	}
+	if (value)
+		snprintf(item, sizeof(item), "%s%s=%s", prefix, key, value);
+	else
+		snprintf(item, sizeof(item), "%s%s", prefix, key);
+	request_add(request, F_SET, item);
+}
+
+static void add_settings(struct request *request, json_t *before)
+{
+	const char *key;
+	json_t *v;
+
+	json_object_foreach(before, key, v) {
+		if (strcmp(key, "labels") != 0)
+			add_setting(request, "", key, v);
+	}
+	json_object_foreach(json_object_get(before, "labels"), key, v)
+		add_setting(request, LABEL, key, v);
+}
+
+/* ---- site set ---- */
+
+static int plan_site(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_fd_ int dir = -1;
+	struct cat_site site;
+	int r = op_plan_site(f, job, request_str(&job->request, F_SITE), true, &site, err);
+
+	if (r == 0)
+		r = plan_items(job, err);
+	if (r < 0)
+		return r;
+	dir = layout_open_site(job->pool, site.name);
+	note_before(job, dir, META_SITE);
+	return 0;
+}
+
+static int run_site(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_fd_ int dir = op_open_site(f, job, err);
+
+	return dir < 0 ? dir : apply(dir, META_SITE, job, err);
+}
+
+static int record_site(struct fsd *f, struct job *job, struct err *err)
+{
+	struct cat_site site;
+	int r = catalog_site_get(f->catalog, job->site_id, &site, err);
+
+	return r == 0 ? op_record_site(f, job, site.name, NULL, err) : r;
+}
+
+static int undo_site(struct fsd *f, const struct cat_job *done, json_t *intent,
+	struct request *request, struct err *err)
+{
+	(void)f;
+	(void)err;
+	request_init(request, OP_SITE_SET);
+	request_set_str(request, F_SITE, done->site);
+	add_settings(request, json_object_get(intent, "before"));
+	return 0;
+}
+
+const struct op_kind op_site_set = {
+	.op = OP_SITE_SET,
+	.priority = PRIO_SNAPSHOT,
+	.plan = plan_site,
+	.run = run_site,
+	.record = record_site,
+	.undo = undo_site,
+};
+
+/* ---- snapshots: set, hold, release ---- */
+
+static int plan_snapshot(struct fsd *f, struct job *job, struct resolved *s, struct err *err)
+{
+	int r = resolve_source(f, f->catalog, request_str(&job->request, F_SOURCE), s, err);
+
+	if (r == 0 && s->kind != SOURCE_SNAPSHOT)
+		r = err_set(err, EINVAL, "bad_source", request_str(&job->request, F_SOURCE),
+			"this does not name a snapshot");
+	if (r < 0)
+		return r;
+	job->pool = s->pool;
+	strcpy(job->site_id, s->snapshot.site);
+	strcpy(job->site_name, s->site.name);
+	job_lock(job, "snapshot", s->snapshot.id, true);
+	job_intend_str(job, "name", s->snapshot.name);
+	return 0;
+}
+
+static int open_snapshot(struct job *job, struct err *err)
+{
+	int fd = layout_open_snapshot(job->pool, job->site_id, job_str(job, "name"));
+
+	return fd < 0 ? err_sys(err, -fd, "open snapshot", job_str(job, "name")) : fd;
+}
+
+static int plan_snapshot_set(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_fd_ int dir = -1;
+	struct resolved s;
+	int r = plan_snapshot(f, job, &s, err);
+
+	if (r == 0)
+		r = plan_items(job, err);
+	if (r < 0)
+		return r;
+	dir = resolve_open(&s);
+	note_before(job, dir, META_WRAPPER);
+	return 0;
+}
+
+static int run_snapshot_set(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_fd_ int dir = open_snapshot(job, err);
+
+	(void)f;
+	return dir < 0 ? dir : apply(dir, META_WRAPPER, job, err);
+}
+
+static int record_snapshot(struct fsd *f, struct job *job, struct err *err)
+{
+	struct cat_snapshot s;
+	int r = reflect_snapshot(f, job->pool, job->site_id, job_str(job, "name"), &s, err);
+
+	if (r == 0)
+		json_object_set_new(job->result, "snapshot", present_snapshot(f, f->catalog, &s));
+	return r;
+}
+
+static void snapshot_source(const struct cat_job *done, json_t *intent, struct request *request)
+{
+	char source[2 * CAT_NAME_SIZE];
+
+	snprintf(source, sizeof(source), "%s@%s", done->site,
+		json_string_value(json_object_get(intent, "name")));
+	request_set_str(request, F_SOURCE, source);
+}
+
+static int undo_snapshot_set(struct fsd *f, const struct cat_job *done, json_t *intent,
+	struct request *request, struct err *err)
+{
+	(void)f;
+	(void)err;
+	request_init(request, OP_SNAPSHOT_SET);
+	snapshot_source(done, intent, request);
+	add_settings(request, json_object_get(intent, "before"));
+	return 0;
+}
+
+const struct op_kind op_snapshot_set = {
+	.op = OP_SNAPSHOT_SET,
+	.priority = PRIO_SNAPSHOT,
+	.plan = plan_snapshot_set,
+	.run = run_snapshot_set,
+	.record = record_snapshot,
+	.undo = undo_snapshot_set,
+};
+
+static int plan_hold(struct fsd *f, struct job *job, struct err *err)
+{
+	const char *tag = request_str(&job->request, F_TAG);
+	bool hold = request_bool(&job->request, F_HOLD);
+	struct resolved s;
+	int r = plan_snapshot(f, job, &s, err);
+
+	if (r < 0)
+		return r;
+	if (tag && (!*tag || strlen(tag) > LABEL_MAX))
+		return bad_value(tag, "a tag has 1 to 200 bytes", err);
+	job_intend_str(job, "tag", tag ? tag : "default");
+	job_intend(job, "hold", json_boolean(hold));
+	job_step(job, "%s %s (%s)", hold ? "hold" : "release", s.text, job_str(job, "tag"));
+	return 0;
+}
+
+static void change_holds(struct job *job, json_t *holds)
+{
+	const char *tag = job_str(job, "tag"), *note = request_str(&job->request, F_NOTE);
+
+	for (size_t i = json_array_size(holds); i-- > 0;) {
+		const char *other = json_string_value(
+			json_object_get(json_array_get(holds, i), "tag"));
+
+		if (other && strcmp(other, tag) == 0)
+			json_array_remove(holds, i);
+	}
+	if (json_is_true(json_object_get(job->intent, "hold")))
+		json_array_append_new(holds, json_pack("{s:s,s:s,s:I}", "tag", tag, "reason",
+			note ? note : "", "created", (json_int_t)job->created));
+}
+
+static int run_hold(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_fd_ int dir = open_snapshot(job, err);
+	json_t *doc, *holds;
+	int r;
+
+	(void)f;
+	if (dir < 0)
+		return dir;
+	r = meta_load(dir, META_WRAPPER, job_str(job, "name"), &doc, err);
+	if (r < 0)
+		return r;
+	holds = json_deep_copy(json_object_get(doc, "holds"));
+	json_decref(doc);
+	if (!holds)
+		holds = json_array();
+	change_holds(job, holds);
+	return meta_change(dir, META_WRAPPER, job_str(job, "name"), "holds", holds, err);
+}
+
+static int undo_hold(struct fsd *f, const struct cat_job *done, json_t *intent,
+	struct request *request, struct err *err)
+{
+	(void)f;
+	(void)err;
+	request_init(request, OP_SNAPSHOT_HOLD);
+	snapshot_source(done, intent, request);
+	request_set_int(request, F_HOLD, !json_is_true(json_object_get(intent, "hold")));
+	return request_set_str(request, F_TAG, json_string_value(json_object_get(intent, "tag")));
+}
+
+const struct op_kind op_snapshot_hold = {
+	.op = OP_SNAPSHOT_HOLD,
+	.priority = PRIO_RESTORE, /* a hold asked for before a deletion must come first */
+	.plan = plan_hold,
+	.run = run_hold,
+	.record = record_snapshot,
+	.undo = undo_hold,
+};

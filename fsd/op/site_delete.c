@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A site is deleted by one rename into .fsd/deleted/SITE-ID, where it waits for undo_keep; undo is
+ * the rename back. Its snapshots stay where they are.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fsd/op/common.h"
+#include "fsd/op/ops.h"
+#include "fsd/worker/meta.h"
+#include "fsd/worker/present.h"
+#include "fsd/worker/reflect.h"
+#include "snap/base/clock.h"
+#include "snap/base/err.h"
+#include "snap/base/fd.h"
+
+/* ---- delete ---- */
+
+static int count_snapshot(const struct cat_snapshot *s, void *arg)
+{
+	(void)s;
+	++*(unsigned *)arg;
+	return 0;
+}
+
+static int plan_delete(struct fsd *f, struct job *job, struct err *err)
+{
+	struct cat_snapshot_filter filter = {0};
+	unsigned snapshots = 0;
+	struct cat_site site;
+	int r = op_plan_site(f, job, request_str(&job->request, F_SITE), true, &site, err);
+
+	if (r < 0)
+		return r;
+	if (site.protect) {
+		err_set(err, EPERM, "protected", site.name, "the site is protected");
+		err_hint(err, "fsctl site set %s protected=no", site.name);
+		return -EPERM;
+	}
+	filter.site = site.id;
+	r = catalog_snapshots(f->catalog, &filter, count_snapshot, &snapshots, err);
+	if (r < 0)
+		return r;
+	job_intend_str(job, "name", site.name);
+	job_step(job, "park %s for undo, then delete it", site.name);
+	if (snapshots)
+		job_step(job, "its %u snapshots stay until they are deleted", snapshots);
+	if (*site.linked)
+		job_warn(job, "%s is a symlink to it and will dangle", site.linked);
+	snprintf(job->confirm, sizeof(job->confirm), "Delete the site %.200s?", site.name);
+	return 0;
+}
+
+static int run_delete(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_fd_ int site = op_open_site(f, job, err);
+	char name[NAME_SIZE];
+	int r;
+
+	if (site < 0)
+		return site;
+	r = op_site_name(f, job->site_id, name, err);
+	if (r == 0) /* a rebuilt catalog knows what it was called */
+		r = meta_change(site, META_SITE, name, "name", json_string(name), err);
+	if (r == 0 && (r = layout_move(job->pool->sites, name, job->pool->deleted, job->site_id)) < 0)
+		r = err_sys(err, -r, "rename into deleted", name);
+	return r;
+}
+
+static int committed_delete(struct fsd *f, struct job *job, struct err *err)
+{
+	(void)f;
+	(void)err;
+	return fd_exists(job->pool->deleted, job->site_id);
+}
+
+static int record_delete(struct fsd *f, struct job *job, struct err *err)
+{
+	struct cat_site site;
+	int r = reflect_deleted(f, job->pool, job->site_id, job->finished, err);
+
+	if (r == 0)
+		r = catalog_site_get(f->catalog, job->site_id, &site, err);
+	if (r == 0)
+		json_object_set_new(job->result, "site", present_site(f, f->catalog, &site));
+	return r;
+}
+
+static int undo_delete(struct fsd *f, const struct cat_job *done, json_t *intent,
+	struct request *request, struct err *err)
+{
+	(void)f;
+	(void)intent;
+	(void)err;
+	request_init(request, OP_SITE_UNDELETE);
+	return request_set_str(request, F_SITE, done->site);
+}
+
+const struct op_kind op_site_delete = {
+	.op = OP_SITE_DELETE,
+	.priority = PRIO_SNAPSHOT,
+	.plan = plan_delete,
+	.run = run_delete,
+	.committed = committed_delete,
+	.record = record_delete,
+	.undo = undo_delete,
+};
+
+/* ---- undelete ---- */
+
+static int plan_undelete(struct fsd *f, struct job *job, struct err *err)
+{
+	const char *ref = request_str(&job->request, F_SITE);
+	const char *name = request_str(&job->request, F_NAME);
+	struct cat_site site;
+	int r = catalog_site_get(f->catalog, ref, &site, err);
+
+	if (r == -ENOENT || (r == 0 && !site.deleted)) {
+		err_set(err, ENOENT, "not_found", ref, "there is no deleted site of this id");
+		err_hint(err, "fsctl site list --deleted");
+		return -ENOENT;
+	}
+	if (r == 0)
+		r = pools_require(&f->pools, site.pool, &job->pool, err);
+	if (r == 0)
+		r = op_plan_name(f, job, job->pool, name ? name : site.name, err);
+	if (r < 0)
+		return r;
+	strcpy(job->site_id, site.id);
+	snprintf(job->site_name, sizeof(job->site_name), "%s", name ? name : site.name);
+	job_lock(job, "site", site.id, true);
+	job_intend_str(job, "name", job->site_name);
+	job_step(job, "bring back %s", job->site_name);
+	return 0;
+}
+
+static int run_undelete(struct fsd *f, struct job *job, struct err *err)
+{
+	const char *name = job_str(job, "name");
+	int r = layout_move(job->pool->deleted, job->site_id, job->pool->sites, name);
+
+	(void)f;
+	return r < 0 ? err_sys(err, -r, "rename into sites", name) : 0;
+}
+
+static int committed_undelete(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_fd_ int dir = layout_open_site(job->pool, job_str(job, "name"));
+
+	(void)f;
+	(void)err;
+	return op_doc_says(dir, META_SITE, "id", job->site_id);
+}
+
+static int record_undelete(struct fsd *f, struct job *job, struct err *err)
+{
+	return op_record_site(f, job, job_str(job, "name"), NULL, err);
+}
+
+static int undo_undelete(struct fsd *f, const struct cat_job *done, json_t *intent,
+	struct request *request, struct err *err)
+{
+	(void)f;
+	(void)intent;
+	(void)err;
+	request_init(request, OP_SITE_DELETE);
+	return request_set_str(request, F_SITE, done->site);
+}
+
+const struct op_kind op_site_undelete = {
+	.op = OP_SITE_UNDELETE,
+	.priority = PRIO_RESTORE,
+	.plan = plan_undelete,
+	.run = run_undelete,
+	.committed = committed_undelete,
+	.record = record_undelete,
+	.undo = undo_undelete,
+};

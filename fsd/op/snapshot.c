@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Snapshots: made in the site's own shape in staging, the rename into .fsd/snapshots/SITE-ID is
+ * the commit point; deleted by one rename into the trash.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fsd/op/common.h"
+#include "fsd/op/ops.h"
+#include "fsd/worker/housekeeping.h"
+#include "fsd/worker/meta.h"
+#include "fsd/worker/present.h"
+#include "fsd/worker/reflect.h"
+#include "fsd/worker/step.h"
+#include "snap/base/clock.h"
+#include "snap/base/err.h"
+#include "snap/base/fd.h"
+
+/* ---- create ---- */
+
+static bool name_free(struct fsd *f, const char *site_id, const char *name)
+{
+	char key[2 * NAME_SIZE], holder[JOB_ID_SIZE];
+	struct cat_snapshot s;
+
+	snprintf(key, sizeof(key), "%.36s@%s", site_id, name);
+	return catalog_snapshot_get(f->catalog, site_id, name, &s, NULL) == -ENOENT &&
+	       !jobs_holds(f, "name", key, true, holder);
+}
+
+/* The time, and -2, -3... when two fall into one second. */
+static void default_name(struct fsd *f, const char *site_id, char out[NAME_SIZE])
+{
+	char text[TIME_TEXT_SIZE];
+
+	time_name(clock_real(), text);
+	strcpy(out, text);
+	for (int n = 2; !name_free(f, site_id, out); n++)
+		snprintf(out, NAME_SIZE, "%s-%d", text, n);
+}
+
+static int choose_name(struct fsd *f, struct job *job, char out[NAME_SIZE], struct err *err)
+{
+	const char *wanted = request_str(&job->request, F_NAME);
+	int r;
+
+	if (!wanted) {
+		default_name(f, job->site_id, out);
+		return 0;
+	}
+	r = name_check(wanted, err);
+	if (r < 0)
+		return r;
+	strcpy(out, wanted);
+	if (name_free(f, job->site_id, wanted))
+		return 0;
+	err_set(err, EEXIST, "name_taken", wanted, "%s has a snapshot of this name",
+		job->site_name);
+	err_hint(err, "choose another, or delete it: fsctl snapshot delete %s@%s", job->site_name,
+		wanted);
+	return -EEXIST;
+}
+
+static int plan_create(struct fsd *f, struct job *job, struct err *err)
+{
+	char name[NAME_SIZE], key[2 * NAME_SIZE], id[ID_SIZE];
+	struct cat_site site;
+	int64_t expires;
+	int r;
+
+	r = op_plan_expires(request_str(&job->request, F_EXPIRES), &expires, err);
+	if (r == 0)
+		r = op_plan_site(f, job, request_str(&job->request, F_SITE), false, &site, err);
+	if (r == 0)
+		r = choose_name(f, job, name, err);
+	if (r == 0)
+		r = op_plan_space(f, job, err);
+	if (r < 0)
+		return r;
+	snprintf(key, sizeof(key), "%s@%s", site.id, name);
+	job_lock(job, "name", key, true);
+	id_new(id);
+	op_expect_copy(job, job->pool, true);
+	job_intend_str(job, "snapshot", id);
+	job_intend_str(job, "name", name);
+	job_intend_int(job, "expires", expires);
+	job->plan_entries = (uint64_t)site.entries;
+	job_step(job, "snapshot %s:%" PRId64 " as %s@%s by method %s", site.name, site.live,
+		site.name, name, job->method);
+	return 0;
+}
+
+static json_t *labels_of(int site)
+{
+	json_t *doc, *labels;
+
+	if (meta_load(site, META_SITE, META_SITE, &doc, NULL) < 0)
+		return json_object();
+	labels = json_object_get(doc, "labels");
+	json_incref(labels);
+	json_decref(doc);
+	return labels ? labels : json_object();
+}
+
+static int store_meta(struct job *job, int site, int stage, int64_t generation, struct err *err)
+{
+	json_t *labels = labels_of(site), *doc;
+	struct cat_snapshot s = {
+		.created = clock_real(),
+		.generation = generation,
+		.expires = job_int(job, "expires"),
+		.job = job->id,
+		.kind = "user",
+	};
+	int r;
+
+	strcpy(s.id, job_str(job, "snapshot"));
+	strcpy(s.site, job->site_id);
+	strcpy(s.site_name, job->site_name);
+	strcpy(s.name, job_str(job, "name"));
+	strcpy(s.method, job->method);
+	strcpy(s.consistency, job->consistency);
+	doc = meta_snapshot_new(&s, labels);
+	r = meta_store(stage, META_WRAPPER, doc, err);
+	json_decref(doc);
+	json_decref(labels);
+	return r;
+}
+
+/* site.json and the generation's meta.json are replaced, never edited: links of them are copies. */
+static int link_documents(int site, int from, int stage, int wrapper)
+{
+	if (linkat(from, META_WRAPPER, wrapper, META_WRAPPER, 0) < 0 ||
+		linkat(site, META_SITE, stage, META_SITE, 0) < 0)
+		return -errno;
+	step("snapshot.linked");
+	return 0;
+}
+
+static int build(struct job *job, int site, int stage, int64_t live, struct err *err)
+{
+	_cleanup_fd_ int from = layout_open_generation(site, live);
+	_cleanup_fd_ int wrapper = layout_stage_generation(stage, live);
+	const char *method, *consistency;
+	int r;
+
+	if (from < 0 || wrapper < 0)
+		return err_sys(err, from < 0 ? -from : -wrapper, "stage", job->site_name);
+	op_expect_copy(job, job->pool, true);
+	method = job->method;
+	consistency = job->consistency;
+	r = link_documents(site, from, stage, wrapper);
+	if (r < 0)
+		return err_sys(err, -r, "link", job->site_name);
+	r = store_meta(job, site, stage, live, err);
+	if (r == 0)
+		r = op_copy_tree(job, job->pool, from, wrapper,
+			POOL_COPY_READ_ONLY | POOL_COPY_LIVE, err);
+	if (r == 0 && (method != job->method || consistency != job->consistency))
+		r = store_meta(job, site, stage, live, err);
+	if (r == 0 && ((r = layout_stage_live(stage, live)) < 0 ||
+			      (r = layout_stage_sync(stage, live)) < 0))
+		r = err_sys(err, -r, "stage", job->site_name);
+	return r;
+}
+
+static int run_create(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_fd_ int site = op_open_site(f, job, err);
+	_cleanup_fd_ int stage = -1, folder = -1;
+	int64_t live;
+	int r;
+
+	if (site < 0)
+		return site;
+	if ((r = layout_live(site, &live)) < 0)
+		return err_set(err, -r, "bad_live", job->site_name,
+			"the link \"live\" does not name a generation");
+	stage = layout_stage(job->pool, job->id);
+	if (stage < 0)
+		return err_sys(err, -stage, "stage", job->site_name);
+	r = build(job, site, stage, live, err);
+	if (r < 0)
+		return r;
+	folder = layout_snapshot_folder(job->pool, job->site_id);
+	r = folder < 0 ? folder
+		       : layout_commit(job->pool, job->id, folder, job_str(job, "name"));
+	return r < 0 ? err_sys(err, -r, "rename into snapshots", job_str(job, "name")) : 0;
+}
+
+static int committed_create(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_fd_ int dir = layout_open_snapshot(job->pool, job->site_id, job_str(job, "name"));
+
+	(void)f;
+	(void)err;
+	return op_doc_says(dir, META_WRAPPER, "id", job_str(job, "snapshot"));
+}
+
+static int record_create(struct fsd *f, struct job *job, struct err *err)
+{
+	struct cat_snapshot s;
+	int r = reflect_snapshot(f, job->pool, job->site_id, job_str(job, "name"), &s, err);
+
+	if (r == 0)
+		json_object_set_new(job->result, "snapshot", present_snapshot(f, f->catalog, &s));
+	return r;
+}
+
+const struct op_kind op_snapshot_create = {
+	.op = OP_SNAPSHOT_CREATE,
+	.priority = PRIO_SNAPSHOT,
+	.plan = plan_create,
+	.run = run_create,
+	.committed = committed_create,
+	.record = record_create,
+	.why_not = "delete the snapshot instead: fsctl snapshot delete",
+};
+
+/* ---- delete ---- */
+
+struct tags {
+	char text[256];
+	size_t len;
+};
+
+static int add_tag(const struct cat_hold *h, void *arg)
+{
+	struct tags *t = arg;
+	int n = snprintf(t->text + t->len, sizeof(t->text) - t->len, "%s%s", t->len ? ", " : "",
+		h->tag);
+
+	if (n > 0 && t->len + (size_t)n < sizeof(t->text))
+		t->len += (size_t)n;
+	return 0;
+}
+
+static int refuse_held(struct fsd *f, const struct resolved *s, struct err *err)
+{
+	struct tags tags = {0};
+	char holder[JOB_ID_SIZE];
+	int r = catalog_holds(f->catalog, s->snapshot.id, add_tag, &tags, err);
+
+	if (r < 0)
+		return r;
+	if (tags.len) {
+		err_set(err, EBUSY, "held", s->text, "the snapshot is held: %s", tags.text);
+		err_hint(err, "fsctl snapshot release %s", s->text);
+		return -EBUSY;
+	}
+	if (jobs_holds(f, "snapshot", s->snapshot.id, true, holder)) {
+		err_set(err, EBUSY, "has_dependents", s->text, "job %s needs it", holder);
+		err_hint(err, "wait for it: fsctl job wait %s", holder);
+		return -EBUSY;
+	}
+	return 0;
+}
+
+static int plan_delete(struct fsd *f, struct job *job, struct err *err)
+{
+	const char *text = request_str(&job->request, F_SOURCE);
+	struct source source;
+	struct resolved s;
+	int r = source_parse(text, &source, err);
+
+	if (r == 0 && source.kind != SOURCE_SNAPSHOT)
+		return err_set(err, EINVAL, "bad_source", text,
+			"only SITE@SNAPSHOT, the snapshot's own name, can be deleted");
+	if (r == 0)
+		r = resolve_source(f, f->catalog, text, &s, err);
+	if (r == 0)
+		r = refuse_held(f, &s, err);
+	if (r < 0)
+		return r;
+	job->pool = s.pool;
+	strcpy(job->site_id, s.snapshot.site);
+	strcpy(job->site_name, s.site.name);
+	job_lock(job, "snapshot", s.snapshot.id, true);
+	job_intend_str(job, "snapshot", s.snapshot.id);
+	job_intend_str(job, "name", s.snapshot.name);
+	job_intend(job, "view", present_snapshot(f, f->catalog, &s.snapshot));
+	job_step(job, "delete %s for good", s.text);
+	snprintf(job->confirm, sizeof(job->confirm), "Delete the snapshot %.300s? This cannot be undone.",
+		s.text);
+	return 0;
+}
+
+static int run_delete(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_fd_ int folder = fd_open_dir(job->pool->snapshots, job->site_id);
+	int r = folder < 0 ? folder
+			   : layout_discard(job->pool, job->id, folder, job_str(job, "name"));
+
+	(void)f;
+	return r < 0 ? err_sys(err, -r, "rename into trash", job_str(job, "name")) : 0;
+}
+
+static int committed_delete(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_fd_ int dir = layout_open_snapshot(job->pool, job->site_id, job_str(job, "name"));
+	int r = op_doc_says(dir, META_WRAPPER, "id", job_str(job, "snapshot"));
+
+	(void)f;
+	(void)err;
+	return r < 0 ? r : !r;
+}
+
+static int finish_delete(struct fsd *f, struct job *job, struct err *err)
+{
+	(void)job;
+	(void)err;
+	housekeeping_wake(f);
+	return 0;
+}
+
+static int record_delete(struct fsd *f, struct job *job, struct err *err)
+{
+	json_object_set(job->result, "snapshot", json_object_get(job->intent, "view"));
+	return reflect_snapshot(f, job->pool, job->site_id, job_str(job, "name"), NULL, err);
+}
+
+const struct op_kind op_snapshot_delete = {
+	.op = OP_SNAPSHOT_DELETE,
+	.priority = PRIO_SNAPSHOT,
+	.plan = plan_delete,
+	.run = run_delete,
+	.committed = committed_delete,
+	.finish = finish_delete,
+	.record = record_delete,
+	.why_not = "a deleted snapshot is gone",
+};
