@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Fixtures of the scenarios: a real daemon in a scratch folder of its own.
+
+The programs come from the build folder in FSD_BUILD (meson sets it). Every test ends with its
+daemon gone, its file systems unmounted and its folder removed, however it ended.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get('FSD_BUILD', ROOT / 'build'))
+TIMEOUT = 120  # s; for what never takes that long
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason='needs root')
+
+
+def program(path):
+    file = BUILD / path
+    if not file.exists():
+        pytest.skip(f'{path} was not built')
+    return str(file)
+
+
+class Daemon:
+    """fsd in the foreground. `pools` maps names to paths."""
+
+    def __init__(self, folder, pools=None, **settings):
+        self.folder = pathlib.Path(folder)
+        self.socket = self.folder / 'run' / 'fsd.sock'
+        self.catalog = self.folder / 'lib' / 'catalog.db'
+        self.conf = self.folder / 'fsd.conf'
+        self.log_file = self.folder / 'fsd.log'
+        self.pools = pools or {'main': self.folder / 'pool'}
+        self.settings = settings
+        self.process = None
+        self.env = {}
+        for pool in self.pools.values():
+            pathlib.Path(pool).mkdir(exist_ok=True)
+        self.configure()
+
+    def configure(self, extra='', **settings):
+        self.settings.update(settings)
+        values = {'catalog': self.catalog, 'socket': self.socket, 'api_user': 'nobody',
+                  'import_from': self.folder, 'min_free': '0%', **self.settings}
+        lines = ['[fsd]'] + [f'{k} = {v}' for k, v in values.items()]
+        for name, path in self.pools.items():
+            lines += [f'[pool {name}]', f'path = {path}']
+        self.conf.write_text('\n'.join(lines) + '\n' + extra)
+
+    def spawn(self, *args):
+        """Start without waiting for anything."""
+        with open(self.log_file, 'ab') as log:
+            self.process = subprocess.Popen(
+                [program('fsd/fsd'), '--config', str(self.conf), '--foreground', *args],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, **self.env})
+        return self.process
+
+    def start(self):
+        """Start, and return when it says READY=1."""
+        path = self.folder / 'notify'
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
+            manager.bind(str(path))
+            manager.settimeout(0.1)
+            self.env['NOTIFY_SOCKET'] = str(path)
+            self.spawn()
+            deadline = time.monotonic() + TIMEOUT
+            while True:
+                try:
+                    if b'READY=1' in manager.recv(4096):
+                        return self
+                except TimeoutError:
+                    pass
+                if self.process.poll() is not None:
+                    raise AssertionError(f'fsd ended {self.process.returncode}: {self.log()}')
+                if time.monotonic() > deadline:
+                    raise AssertionError(f'fsd is not ready: {self.log()}')
+
+    def stop(self, sig=signal.SIGTERM):
+        """End it; the exit status."""
+        if self.process is None:
+            return None
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        try:
+            status = self.process.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+        self.process = None
+        return status
+
+    def api_pid(self):
+        children = pathlib.Path(f'/proc/{self.process.pid}/task/{self.process.pid}/children')
+        return int(children.read_text().split()[0])
+
+    def log(self):
+        return self.log_file.read_text(errors='replace') if self.log_file.exists() else ''
+
+    def wait_log(self, text, count=1):
+        """Until the log says it."""
+        deadline = time.monotonic() + TIMEOUT
+        while self.log().count(text) < count:
+            assert time.monotonic() < deadline, f'never logged "{text}": {self.log()}'
+            time.sleep(0.01)
+
+    def url(self):
+        return f'unix://{self.socket}'
+
+    def fsctl(self, *args, check=True, **kwargs):
+        """Run fsctl; its CompletedProcess, with text."""
+        r = subprocess.run([program('tools/fsctl/fsctl'), *map(str, args)], text=True,
+                           capture_output=True, timeout=TIMEOUT, check=False,
+                           env={**os.environ, 'FSD_URL': self.url()}, **kwargs)
+        if check:
+            assert r.returncode == 0, f'fsctl {args}: {r.returncode}\n{r.stdout}{r.stderr}'
+        return r
+
+    def json(self, *args, **kwargs):
+        return json.loads(self.fsctl('--json', *args, **kwargs).stdout)
+
+    def http(self, method, path, body=None):
+        """(status, object) of one request, without fsctl."""
+        data = b'' if body is None else json.dumps(body).encode()
+        head = (f'{method} {path} HTTP/1.1\r\nHost: fsd\r\nConnection: close\r\n'
+                f'Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n')
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as s:
+            s.settimeout(TIMEOUT)
+            s.connect(str(self.socket))
+            s.sendall(head.encode() + data)
+            answer = b''
+            while chunk := s.recv(65536):
+                answer += chunk
+        head, _, rest = answer.partition(b'\r\n\r\n')
+        if b'chunked' in head.lower():
+            chunks, rest = rest, b''
+            while chunks:
+                size, _, chunks = chunks.partition(b'\r\n')
+                rest += chunks[:int(size, 16)]
+                chunks = chunks[int(size, 16) + 2:]
+        try:
+            value = json.loads(rest)
+        except ValueError:
+            value = rest.decode(errors='replace')
+        return int(head.split()[1]), value
+
+
+@pytest.fixture
+def scratch():
+    """A folder of its own, removed afterwards; others may pass through it."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix='fsd-scenario.'))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def mount(scratch):
+    """mount('btrfs', size='1G'): a file system of its own from an image; the path."""
+    mounts = []
+
+    def make(kind, size='1G', name=None):
+        if os.geteuid() != 0:
+            pytest.skip('needs root to mount')
+        where = scratch / (name or f'{kind}{len(mounts)}')
+        image = scratch / f'{where.name}.img'
+        where.mkdir()
+        with open(image, 'wb') as f:
+            f.truncate(int(size[:-1]) << {'M': 20, 'G': 30}[size[-1]])
+        mkfs = {'btrfs': ['mkfs.btrfs', '-q'], 'xfs': ['mkfs.xfs', '-q'],
+                'ext4': ['mkfs.ext4', '-q', '-F']}[kind]
+        subprocess.run([*mkfs, str(image)], check=True, stdout=subprocess.DEVNULL)
+        r = subprocess.run(['mount', '-o', 'loop', str(image), str(where)], check=False,
+                           capture_output=True, text=True)
+        if r.returncode:
+            pytest.skip(f'cannot mount {kind}: {r.stderr.strip()}')
+        mounts.append(where)
+        return where
+
+    yield make
+    for where in reversed(mounts):
+        subprocess.run(['umount', str(where)], check=True)
+
+
+@pytest.fixture
+def make_daemon(scratch, mount):
+    """make_daemon(pools, setting=value...): daemons that are ended with the test, before its file
+    systems go (hence `mount`)."""
+    made = []
+
+    def make(pools=None, folder=scratch, **settings):
+        made.append(Daemon(folder, pools, **settings))
+        return made[-1]
+
+    yield make
+    for daemon in made:
+        if daemon.process and daemon.process.poll() is None:
+            daemon.stop()
+
+
+@pytest.fixture
+def daemon(make_daemon):
+    """One that runs, with a pool in a plain directory."""
+    return make_daemon().start()

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The daemon as a process: it starts, refuses, reloads, stops, and its two halves go together."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from conftest import TIMEOUT, needs_root, program
+
+
+def run(*args, **kwargs):
+    return subprocess.run([program('fsd/fsd'), *map(str, args)], capture_output=True, text=True,
+                          timeout=TIMEOUT, check=False, **kwargs)
+
+
+def gone(pid):
+    deadline = time.monotonic() + TIMEOUT
+    while pathlib.Path(f'/proc/{pid}/exe').exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_daemon__serves_and_stops_cleanly(daemon):
+    status, health = daemon.http('GET', '/healthz')
+    assert (status, health) == (200, {'status': 'ok'})
+    assert daemon.stop() == 0
+    assert not daemon.socket.exists()
+    assert daemon.start().http('GET', '/healthz')[0] == 200
+    assert daemon.stop(signal.SIGINT) == 0
+
+
+def test_daemon__says_stopping_and_answers_the_watchdog(make_daemon, scratch):
+    daemon = make_daemon()
+    path = scratch / 'manager'
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
+        manager.bind(str(path))
+        manager.settimeout(TIMEOUT)
+        daemon.env = {'NOTIFY_SOCKET': str(path), 'WATCHDOG_USEC': '200000'}
+        daemon.spawn()
+        heard = []
+        while heard.count(b'WATCHDOG=1') < 3:
+            heard.append(manager.recv(4096))
+        assert b'READY=1' in heard
+        daemon.process.send_signal(signal.SIGTERM)
+        while b'STOPPING=1' not in manager.recv(4096):
+            pass
+    assert daemon.stop() == 0
+
+
+def test_daemon__api_has_no_root_no_files_and_no_secrets(daemon):
+    pid = daemon.api_pid()
+    status = dict(line.split(':\t', 1) for line in
+                  pathlib.Path(f'/proc/{pid}/status').read_text().splitlines() if ':\t' in line)
+    assert int(status['CapEff'], 16) == 0 and int(status['CapPrm'], 16) == 0
+    assert status['NoNewPrivs'] == '1'
+    if os.geteuid() == 0:
+        assert set(status['Uid'].split()) != {'0'} and '0' not in status['Uid'].split()
+    names = [os.readlink(f'/proc/{pid}/fd/{fd}') for fd in os.listdir(f'/proc/{pid}/fd')]
+    assert not [n for n in names if 'catalog' in n or str(daemon.folder / 'pool') in n]
+
+
+def test_daemon__ends_when_its_api_dies(daemon):
+    os.kill(daemon.api_pid(), signal.SIGKILL)
+    assert daemon.process.wait(TIMEOUT) == 1
+    assert 'signal 9' in daemon.log()
+    daemon.start()
+    assert daemon.http('GET', '/healthz')[0] == 200
+
+
+def test_daemon__api_ends_when_the_worker_dies(daemon):
+    api = daemon.api_pid()
+    daemon.process.kill()
+    daemon.process.wait()
+    gone(api)
+    daemon.start()  # over the socket and the locks that were left
+    assert daemon.http('GET', '/healthz')[0] == 200
+
+
+def test_daemon__second_one_on_the_same_catalog_is_told_who_is_first(daemon, make_daemon):
+    first = daemon.process.pid
+    other = daemon.folder / 'other.conf'
+    other.write_text(daemon.conf.read_text().replace('fsd.sock', 'other.sock'))
+    r = run('--config', other, '--foreground')
+    assert r.returncode == 1
+    assert f'pid {first} ' in r.stderr and 'code=locked' in r.stderr
+    assert str(daemon.catalog) in r.stderr
+    assert daemon.http('GET', '/healthz')[0] == 200
+
+
+def test_daemon__second_one_on_the_same_pool_is_told_who_is_first(daemon):
+    first = daemon.process.pid
+    other = daemon.folder / 'other.conf'
+    other.write_text(daemon.conf.read_text().replace('fsd.sock', 'other.sock')
+                     .replace('catalog.db', 'other.db'))
+    r = run('--config', other, '--foreground')
+    assert r.returncode == 1
+    assert f'pid {first} ' in r.stderr and 'code=locked' in r.stderr
+    assert str(daemon.folder / 'pool') in r.stderr
+
+
+def test_daemon__second_one_waits_for_the_first_to_go(daemon, make_daemon):
+    second = make_daemon()
+    second.env = {}
+    second.spawn()
+    daemon.stop()
+    second.wait_log('', 0)
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        try:
+            if second.http('GET', '/healthz')[0] == 200:
+                break
+        except OSError:
+            pass
+        assert second.process.poll() is None, second.log()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert second.stop() == 0
+
+
+def test_daemon__socket_of_somebody_else_is_left_alone(make_daemon):
+    daemon = make_daemon()
+    daemon.socket.parent.mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as other:
+        other.bind(str(daemon.socket))
+        other.listen(1)
+        daemon.spawn()
+        assert daemon.process.wait(TIMEOUT) == 1
+        assert f'process {os.getpid()} listens here' in daemon.log()
+        assert daemon.socket.exists()
+
+
+def test_daemon__reload_follows_what_it_can_and_names_what_it_cannot(daemon):
+    daemon.configure(log_level='debug', grace='1h')
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_log('reload')
+    daemon.configure(catalog=daemon.folder / 'elsewhere.db')
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_log('catalog', daemon.log().count('catalog') + 1)
+    daemon.conf.write_text('nonsense\n')
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_log('fsd.conf:1')
+    assert daemon.http('GET', '/healthz')[0] == 200
+
+
+def test_daemon__goes_to_the_background_and_tells_the_truth(make_daemon):
+    daemon = make_daemon()
+    env = {k: v for k, v in os.environ.items() if k != 'NOTIFY_SOCKET'}
+    r = run('--config', daemon.conf, env=env)
+    assert r.returncode == 0, r.stderr
+    lock = daemon.catalog.with_name('catalog.db.lock').read_text()
+    pid = int(lock.split('pid=')[1].split()[0])
+    try:
+        assert daemon.http('GET', '/healthz')[0] == 200  # it serves when the command returns
+        again = run('--config', daemon.conf, env=env)
+        assert again.returncode == 1 and 'code=locked' in again.stderr
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        gone(pid)
+
+
+@pytest.mark.parametrize('args', [['--nonsense'], ['extra'], ['--config']])
+def test_daemon__wrong_arguments_are_exit_2(args):
+    r = run(*args)
+    assert r.returncode == 2 and 'Usage:' in r.stderr
+
+
+def test_daemon__configuration_is_checked_without_starting(make_daemon):
+    daemon = make_daemon()
+    assert run('--config', daemon.conf, '--check-config').returncode == 0
+    daemon.configure(extra='[pool]\n')
+    r = run('--config', daemon.conf, '--check-config')
+    lines = len(daemon.conf.read_text().splitlines())
+    assert r.returncode == 2 and f'{daemon.conf}:{lines}: ' in r.stderr
+    assert run('--config', daemon.conf, '--foreground').returncode == 2
+    assert not daemon.catalog.exists()
+
+
+def test_daemon__the_installed_example_is_a_good_configuration(scratch):
+    example = pathlib.Path(__file__).parents[2] / 'tools/systemd/fsd.conf'
+    copy = scratch / 'fsd.conf'
+    copy.write_text(example.read_text() + '[fsd]\napi_user = nobody\n')
+    assert run('--config', copy, '--check-config').returncode == 0
+
+
+@needs_root
+def test_daemon__api_user_that_is_missing_is_named_with_its_remedy(make_daemon):
+    daemon = make_daemon(api_user='no-such-user')
+    r = run('--config', daemon.conf, '--foreground')
+    assert r.returncode == 1
+    assert 'no-such-user' in r.stderr and 'useradd --system' in r.stderr
+
+
+@needs_root
+def test_daemon__runs_as_an_ordinary_user(make_daemon, scratch):
+    daemon = make_daemon()
+    subprocess.run(['chown', '-R', 'nobody', str(scratch)], check=True)
+    with open(daemon.log_file, 'wb') as log:
+        daemon.process = subprocess.Popen(
+            [program('fsd/fsd'), '--config', str(daemon.conf), '--foreground'],
+            stderr=log, user='nobody', extra_groups=[])
+    deadline = time.monotonic() + TIMEOUT
+    while not daemon.socket.exists():
+        assert daemon.process.poll() is None, daemon.log()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert daemon.http('GET', '/healthz')[0] == 200
+    worker = pathlib.Path(f'/proc/{daemon.process.pid}').stat().st_uid
+    api = pathlib.Path(f'/proc/{daemon.api_pid()}/status').read_text().split('Uid:\t')[1].split()
+    assert worker != 0 and set(api[:4]) == {str(worker)}
+    assert daemon.stop() == 0
