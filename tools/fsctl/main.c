@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* fsctl: the command line of fsd. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/fsctl/cli.h"
+
+/* What the build makes other files from; see meson.build. */
+static int generate(int argc, char **argv)
+{
+	if (argc == 2 && strcmp(argv[1], "--generate-man") == 0) {
+		print_man();
+		return 0;
+	}
+	if (argc == 3 && strcmp(argv[1], "--generate-completion") == 0) {
+		if (print_completion(argv[2]) == 0)
+			return 0;
+		fputs("fsctl: --generate-completion bash or zsh\n", stderr);
+		return FSC_EXIT_USAGE;
+	}
+	return -1;
+}
+
+/* "fsctl help [COMMAND]" */
+static int help(int argc, char **argv)
+{
+	const struct command *cmd = NULL;
+
+	if (argc < 2 || strcmp(argv[1], "help") != 0)
+		return -1;
+	if (argc > 3)
+		cmd = command_find(argv[2], argv[3]);
+	if (argc > 2 && !cmd)
+		cmd = command_find(argv[2], NULL);
+	print_help(cmd);
+	return 0;
+}
+
+static int run(struct cli *c, int argc, char **argv)
+{
+	int r = cli_parse(c, argc, argv);
+
+	if (r)
+		return r;
+	if (c->version) {
+		printf("fsctl %s (libfsclient %s)\n", FSC_VERSION, fsc_version());
+		return 0;
+	}
+	if (c->help) {
+		print_help(c->cmd);
+		return 0;
+	}
+	if (!c->cmd)
+		return cli_usage(c, NULL, "a command is missing");
+	r = cli_connect(c);
+	return r ? r : c->cmd->run(c);
+}
+
+/* A reader that went away is no error of ours; a full disk is. */
+static int close_output(int r)
+{
+	int num = flush_output();
+
+	if (num == 0 || num == EPIPE)
+		return r;
+	fprintf(stderr, "fsctl: standard output: %s\n", strerror(num));
+	return r ? r : FSC_EXIT_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+	struct cli c = {0};
+	int r = generate(argc, argv);
+
+	if (r < 0)
+		r = help(argc, argv);
+	if (r < 0)
+		r = run(&c, argc, argv);
+	cli_release(&c);
+	return close_output(r);
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* fsctl(1) as roff (man(7) macros), from the command table. */
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/fsctl/cli.h"
+
+/* Text in roff: hyphens that are typed, backslashes, and lines that begin like a request. */
+static void put(const char *s)
+{
+	if (*s == '.' || *s == '\'')
+		fputs("\\&", stdout);
+	for (; *s; s++) {
+		if (*s == '-')
+			fputs("\\-", stdout);
+		else if (*s == '\\')
+			fputs("\\e", stdout);
+		else if (*s == '"')
+			fputs("\\(dq", stdout);
+		else
+			putchar(*s);
+	}
+}
+
+static void line(const char *s)
+{
+	put(s);
+	putchar('\n');
+}
+
+static void put_option(const char *name, char letter, const char *value, const char *help)
+{
+	puts(".TP");
+	fputs("\\fB", stdout);
+	if (letter)
+		printf("\\-%c\\fR, \\fB", letter);
+	put("--");
+	put(name);
+	fputs("\\fR", stdout);
+	if (value) {
+		fputs(" \\fI", stdout);
+		put(value);
+		fputs("\\fR", stdout);
+	}
+	putchar('\n');
+	line(help);
+}
+
+static void command(const struct command *cmd)
+{
+	puts(".TP");
+	fputs("\\fBfsctl ", stdout);
+	put(cmd->words);
+	fputs("\\fR", stdout);
+	for (const struct arg *a = cmd->args; a->name; a++) {
+		printf(" %s\\fI", a->flags & ARG_OPTIONAL ? "[" : "");
+		put(a->name);
+		printf("\\fR%s%s", a->flags & ARG_MANY ? "..." : "",
+			a->flags & ARG_OPTIONAL ? "]" : "");
+	}
+	if (cmd->options[0].name)
+		fputs(" [\\fIOPTIONS\\fR]", stdout);
+	putchar('\n');
+	printf("%c", cmd->help[0] >= 'a' && cmd->help[0] <= 'z' ? cmd->help[0] - 32 : cmd->help[0]);
+	put(cmd->help + 1);
+	puts(".");
+	if (cmd->text)
+		line(cmd->text);
+	if (!cmd->options[0].name)
+		return;
+	puts(".RS");
+	for (const struct option *o = cmd->options; o->name; o++)
+		put_option(o->name, 0, o->value, o->help);
+	puts(".RE");
+}
+
+static void section(const char *name, const char *const lines[])
+{
+	printf(".SH %s\n", name);
+	for (; *lines; lines++)
+		puts(*lines);
+}
+
+static const char *const sources[] = {
+	"A \\fISOURCE\\fR is something with a tree:", ".TP", "\\fISITE\\fR", "the live tree of a site",
+	".TP", "\\fISITE\\fB@\\fISNAP\\fR", "a snapshot",
+	".TP", "\\fISITE\\fB@latest\\fR", "its newest snapshot",
+	".TP", "\\fISITE\\fB@2026\\-11\\-22T03:00\\fR",
+	"the newest snapshot at that time; without a zone (Z, +02:00) it is this machine's time",
+	".TP", "\\fISITE\\fB:7\\fR", "a generation",
+	".PP", "Names begin with a\\-z or 0\\-9, go on with these, dot, underscore and hyphen, and "
+	"have at most 200 bytes.", NULL};
+
+static const char *const description[] = {
+	".B fsctl", "asks", ".BR fsd (8)", "to take, clone and restore the trees of web sites.",
+	"Commands wait for their job and show how far it is on a terminal; interrupting the wait "
+	"(^C) does not stop the job.", NULL};
+
+static const char *const output[] = {
+	"Lists are aligned tables on a terminal, and lines of tab\\-separated values with exact "
+	"numbers and times in UTC elsewhere. Control characters in names and paths are shown as "
+	"\\exNN, unusual paths as C strings.", ".PP",
+	"With \\fB\\-\\-json\\fR a list is {\\(dqitems\\(dq: [...], \\(dqnext\\(dq: CURSOR or null}, a "
+	"read is the object, and what makes a job answers {\\(dqjob\\(dq: {...}} with what was made "
+	"in \\(dqresult\\(dq. An error is an object with \\(dqcode\\(dq, \\(dqtitle\\(dq, "
+	"\\(dqobject\\(dq, \\(dqreason\\(dq and \\(dqhint\\(dq on standard error; the output stays "
+	"empty where a request was refused. Sizes are bytes, durations seconds, times RFC 3339.",
+	".PP", "With \\fB\\-\\-quiet\\fR only the name of what is new is printed, as a SOURCE where "
+	"it is one.", NULL};
+
+static const char *const codes[] = {
+	".TP 6", "0", "done", ".TP", "1", "failed", ".TP", "2",
+	"wrong usage, or a confirmation is missing; nothing was changed", ".TP", "3", "not found",
+	".TP", "4", "in the way: exists, held, protected, has dependents, locked", ".TP", "5",
+	"no space, or over a limit", ".TP", "6", "not allowed", ".TP", "7", "fsd cannot be reached",
+	".TP", "8", "done in part; the result names what failed", ".TP", "130",
+	"the wait was interrupted; the job goes on", ".PP",
+	"\\fBstatus \\-\\-check\\fR exits with 0 (ok), 1 (warning) or 2 (critical), \\fBdiff "
+	"\\-\\-exit\\-code\\fR with 1 where there are differences.", NULL};
+
+static const char *const environment[] = {".TP", "\\fBFSD_URL\\fR",
+	"the daemon, where \\fB\\-\\-url\\fR does not name one; otherwise "
+	"unix:///run/fsd/fsd.sock", ".TP", "\\fBTZ\\fR",
+	"the zone of times that are typed without one, and of times in tables", NULL};
+
+static const char *const examples[] = {
+	".nf", "fsctl site import shop /var/www/shop", "fsctl snapshot shop@before\\-update",
+	"fsctl clone shop@latest shop\\-staging \\-\\-expires 7d",
+	"fsctl diff shop@before\\-update", "fsctl restore shop@before\\-update",
+	"fsctl undo $(fsctl job list \\-\\-site shop \\-\\-limit 1 \\-\\-quiet)",
+	"cp new.php \"$(fsctl path shop)/index.php\"", ".fi", NULL};
+
+void print_man(void)
+{
+	printf(".\\\" Made from the command table by fsctl \\-\\-generate\\-man.\n"
+	       ".TH FSCTL 1 \"\" \"fsd %s\" \"User Commands\"\n"
+	       ".SH NAME\nfsctl \\- snapshot, clone, restore and publish web site trees\n"
+	       ".SH SYNOPSIS\n.B fsctl\n.I COMMAND\n[\\fIARGUMENTS\\fR] [\\fIOPTIONS\\fR]\n",
+		FSC_VERSION);
+	section("DESCRIPTION", description);
+	puts(".SH OPTIONS");
+	for (const struct global_option *g = global_options; g->name; g++)
+		put_option(g->name, g->letter, g->value, g->help);
+	section("SOURCES", sources);
+	puts(".SH COMMANDS");
+	for (const struct command *cmd = commands; cmd->words; cmd++)
+		command(cmd);
+	section("OUTPUT", output);
+	section("EXIT STATUS", codes);
+	section("ENVIRONMENT", environment);
+	section("EXAMPLES", examples);
+	puts(".SH SEE ALSO\n.BR libfsclient (3)");
+}

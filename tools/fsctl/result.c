@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What jobs have made, in a line or two for people, or as the bare name for scripts. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/fsctl/job.h"
+#include "tools/fsctl/text.h"
+
+static const char *str(const struct fsc_value *v, const char *path)
+{
+	const char *s = fsc_value_str(v, path);
+
+	return s ? s : "?";
+}
+
+static void safe(const struct fsc_value *v, const char *path)
+{
+	put_safe(stdout, str(v, path));
+}
+
+/* " (snapshot, atomic, 12,345 entries, 1.2 GB, 3 ms)": what the job's stats know. */
+static void print_stats(const struct fsc_value *job)
+{
+	static const char *const words[] = {"stats.method", "stats.consistency"};
+	char text[SIZE_TEXT];
+	const char *comma = " (";
+	int64_t n;
+
+	for (int i = 0; i < 2; i++) {
+		const char *word = fsc_value_str(job, words[i]);
+
+		if (word && *word) {
+			fputs(comma, stdout);
+			put_safe(stdout, word);
+			comma = ", ";
+		}
+	}
+	n = fsc_value_int(job, "stats.entries", 0);
+	if (n > 0) {
+		printf("%s%s entries", comma, count_text(n, text));
+		comma = ", ";
+	}
+	n = fsc_value_int(job, "stats.bytes", 0);
+	if (n > 0) {
+		printf("%s%s", comma, size_text(n, text));
+		comma = ", ";
+	}
+	if (fsc_value_real(job, "stats.seconds", -1) >= 0) {
+		printf("%s%s", comma, seconds_text(fsc_value_real(job, "stats.seconds", 0), text));
+		comma = ", ";
+	}
+	if (comma[0] == ',')
+		putchar(')');
+}
+
+static void print_undo(const struct fsc_value *job)
+{
+	if (!fsc_value_bool(job, "undoable", false))
+		return;
+	fputs("\"fsctl undo ", stdout);
+	safe(job, "id");
+	puts("\" takes it back");
+}
+
+static void print_snapshot(const struct fsc_value *result)
+{
+	fputs("snapshot ", stdout);
+	safe(result, "snapshot.site.name");
+	putchar('@');
+	safe(result, "snapshot.name");
+}
+
+static void made_site(const struct fsc_value *job, const struct fsc_value *result,
+	const char *what)
+{
+	fputs("site ", stdout);
+	safe(result, "site.name");
+	printf(" %s", what);
+	print_stats(job);
+	putchar('\n');
+}
+
+static void print_switch(const struct fsc_value *job, const struct fsc_value *result)
+{
+	int64_t live = fsc_value_int(result, "generation", 0);
+	int64_t retired = fsc_value_int(result, "retired", 0);
+
+	fputs("site ", stdout);
+	safe(result, "site.name");
+	if (live)
+		printf(": generation %lld is live", (long long)live);
+	if (retired)
+		printf(", %lld is retired", (long long)retired);
+	print_stats(job);
+	putchar('\n');
+}
+
+static void print_paths(const struct fsc_value *paths)
+{
+	for (size_t i = 0; i < fsc_value_count(paths); i++) {
+		const struct fsc_value *item = fsc_value_item(paths, i);
+		char *path = fsc_value_bytes(item, "path");
+
+		safe(item, "change");
+		putchar(' ');
+		put_quoted(stdout, path ? path : "?");
+		putchar('\n');
+		free(path);
+	}
+}
+
+bool diff_print(const struct fsc_value *items)
+{
+	for (size_t i = 0; i < fsc_value_count(items); i++) {
+		const struct fsc_value *item = fsc_value_item(items, i);
+		char *path = fsc_value_bytes(item, "path"), *from = fsc_value_bytes(item, "from");
+
+		safe(item, "change");
+		putchar(' ');
+		if (from) {
+			put_quoted(stdout, from);
+			fputs(" -> ", stdout);
+		}
+		put_quoted(stdout, path ? path : "?");
+		putchar('\n');
+		free(path);
+		free(from);
+	}
+	return fsc_value_count(items) > 0;
+}
+
+bool problems_print(const struct fsc_value *result)
+{
+	const struct fsc_value *problems = fsc_value_at(result, "problems");
+
+	for (size_t i = 0; i < fsc_value_count(problems); i++) {
+		const struct fsc_value *item = fsc_value_item(problems, i);
+		char *path = fsc_value_bytes(item, "path");
+
+		put_quoted(stdout, path ? path : str(item, "object"));
+		fputs(": ", stdout);
+		safe(item, "reason");
+		putchar('\n');
+		free(path);
+	}
+	return fsc_value_count(problems) > 0;
+}
+
+/* "sites: 2 added (a, b), 1 removed (c)" */
+static void print_changes(const char *what, const struct fsc_value *changes)
+{
+	static const char *const kinds[] = {"added", "removed", "changed"};
+	bool any = false;
+
+	printf("%s:", what);
+	for (int i = 0; i < 3; i++) {
+		const struct fsc_value *names = fsc_value_at(changes, kinds[i]);
+		size_t n = fsc_value_count(names);
+
+		if (!n)
+			continue;
+		printf("%s %zu %s (", any ? "," : "", n, kinds[i]);
+		for (size_t k = 0; k < n && k < 20; k++) {
+			fputs(k ? ", " : "", stdout);
+			put_safe(stdout, str(fsc_value_item(names, k), NULL));
+		}
+		fputs(n > 20 ? ", ...)" : ")", stdout);
+		any = true;
+	}
+	puts(any ? "" : " as they were");
+}
+
+static void print_failed(const struct fsc_value *result)
+{
+	const struct fsc_value *failed = fsc_value_at(result, "failed");
+
+	for (size_t i = 0; i < fsc_value_count(failed); i++) {
+		const struct fsc_value *item = fsc_value_item(failed, i);
+		char *path = fsc_value_bytes(item, "path");
+
+		fputs("fsctl: not done: ", stderr);
+		put_quoted(stderr, path ? path : str(item, "object"));
+		if (fsc_value_str(item, "reason")) {
+			fputs(": ", stderr);
+			put_safe(stderr, fsc_value_str(item, "reason"));
+		}
+		fputc('\n', stderr);
+		free(path);
+	}
+}
+
+static void print_warnings(const struct fsc_value *result)
+{
+	const struct fsc_value *warnings = fsc_value_at(result, "warnings");
+
+	for (size_t i = 0; i < fsc_value_count(warnings); i++) {
+		const char *text = fsc_value_str(fsc_value_item(warnings, i), NULL);
+
+		fputs("fsctl: warning: ", stderr);
+		put_safe(stderr, text ? text : str(fsc_value_item(warnings, i), "reason"));
+		fputc('\n', stderr);
+	}
+}
+
+/* ---- by kind ---- */
+
+static const struct {
+	const char *kind, *site, *snapshot; /* what was done to the one or the other */
+} verbs[] = {
+	{"snapshot", .snapshot = "taken"},
+	{"snapshot-delete", .snapshot = "deleted"},
+	{"snapshot-set", .snapshot = "set"},
+	{"clone", .site = "made"},
+	{"site-create", .site = "made"},
+	{"site-import", .site = "imported"},
+	{"site-set", .site = "set"},
+	{"site-measure", .site = "measured"},
+	{"site-delete", .site = "deleted"},
+};
+
+static void print_eject(const struct fsc_value *job, const struct fsc_value *result)
+{
+	char *dir = fsc_value_bytes(result, "dir");
+
+	fputs("site ", stdout);
+	safe(result, "site.name");
+	fputs(" copied out to ", stdout);
+	put_quoted(stdout, dir ? dir : "?");
+	print_stats(job);
+	putchar('\n');
+	free(dir);
+}
+
+static void print_generation(const struct fsc_value *job, const struct fsc_value *result,
+	const char *what)
+{
+	const struct fsc_value *g = fsc_value_at(result, "generation");
+
+	fputs("generation ", stdout);
+	put_safe(stdout, fsc_value_str(g, "site.name") ? str(g, "site.name") : str(job, "site.name"));
+	printf(":%lld %s", (long long)fsc_value_int(g, "number", 0), what);
+	print_stats(job);
+	putchar('\n');
+}
+
+static void print_rename(const struct fsc_value *job, const struct fsc_value *result)
+{
+	(void)job;
+	fputs("site renamed to ", stdout);
+	safe(result, "site.name");
+	putchar('\n');
+}
+
+static void print_hold(const struct fsc_value *job, const struct fsc_value *result)
+{
+	bool held = fsc_value_bool(result, "snapshot.hold", false);
+
+	print_snapshot(result);
+	puts(fsc_value_bool(job, "args.hold", held) ? " held" :
+		held				    ? " released, still held by others" :
+						      " released");
+}
+
+static void print_scan(const struct fsc_value *job, const struct fsc_value *result)
+{
+	fputs("pool ", stdout);
+	put_safe(stdout, fsc_value_str(job, "pool") ? str(job, "pool") : str(job, "args.pool"));
+	putchar('\n');
+	print_changes("  sites", fsc_value_at(result, "sites"));
+	print_changes("  snapshots", fsc_value_at(result, "snapshots"));
+}
+
+static bool print_verb(const char *kind, const struct fsc_value *job,
+	const struct fsc_value *result)
+{
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		if (strcmp(verbs[i].kind, kind) != 0)
+			continue;
+		if (verbs[i].site) {
+			made_site(job, result, verbs[i].site);
+		} else {
+			print_snapshot(result);
+			printf(" %s", verbs[i].snapshot);
+			print_stats(job);
+			putchar('\n');
+		}
+		return true;
+	}
+	return false;
+}
+
+/* An undone job answers with the object of the job that was undone: go by what is there. */
+static void print_any(const struct fsc_value *job, const struct fsc_value *result)
+{
+	if (fsc_value_type(fsc_value_at(result, "generation")) == FSC_INT)
+		print_switch(job, result);
+	else if (fsc_value_at(result, "paths"))
+		print_paths(fsc_value_at(result, "paths"));
+	else if (fsc_value_at(result, "site"))
+		made_site(job, result, "is back");
+	else
+		printf("job %s is done\n", str(job, "id"));
+}
+
+static void print_kind(const char *kind, const struct fsc_value *job,
+	const struct fsc_value *result)
+{
+	if (print_verb(kind, job, result))
+		return;
+	if (strcmp(kind, "site-eject") == 0)
+		print_eject(job, result);
+	else if (strcmp(kind, "site-rename") == 0)
+		print_rename(job, result);
+	else if (strcmp(kind, "generation-create") == 0)
+		print_generation(job, result, "made");
+	else if (strcmp(kind, "generation-delete") == 0)
+		print_generation(job, result, "deleted");
+	else if (strcmp(kind, "snapshot-hold") == 0)
+		print_hold(job, result);
+	else if (strcmp(kind, "pool-scan") == 0)
+		print_scan(job, result);
+	else if (strcmp(kind, "diff") == 0)
+		diff_print(fsc_value_at(result, "items"));
+	else if (strstr(kind, "check"))
+		problems_print(result);
+	else
+		print_any(job, result);
+}
+
+/* The bare address of what is new: it can be used as a SOURCE. Nothing where nothing is new. */
+static void print_quiet(const char *kind, const struct fsc_value *job,
+	const struct fsc_value *result)
+{
+	if (strcmp(kind, "snapshot") == 0)
+		printf("%s@%s\n", str(result, "snapshot.site.name"), str(result, "snapshot.name"));
+	else if (strcmp(kind, "generation-create") == 0)
+		printf("%s:%lld\n", str(job, "site.name"),
+			(long long)fsc_value_int(result, "generation.number", 0));
+	else if (strcmp(kind, "clone") == 0 || strcmp(kind, "site-create") == 0 ||
+		strcmp(kind, "site-import") == 0 || strcmp(kind, "site-rename") == 0)
+		printf("%s\n", str(result, "site.name"));
+	else if (strcmp(kind, "restore") == 0 && fsc_value_int(result, "generation", 0) > 0)
+		printf("%s:%lld\n", str(result, "site.name"),
+			(long long)fsc_value_int(result, "generation", 0));
+}
+
+void result_print(const struct cli *c, const struct fsc_value *job)
+{
+	const struct fsc_value *result = fsc_value_at(job, "result");
+	const char *kind = str(job, "kind");
+
+	if (c->quiet) {
+		print_quiet(kind, job, result);
+	} else {
+		print_kind(kind, job, result);
+		print_undo(job);
+	}
+	flush_output();
+	print_warnings(result);
+	print_failed(result);
+}
+
+void plan_print(const struct fsc_value *plan)
+{
+	const struct fsc_value *steps = fsc_value_at(plan, "steps");
+	const struct fsc_value *warnings = fsc_value_at(plan, "warnings");
+	char a[SIZE_TEXT], b[SIZE_TEXT];
+
+	puts("nothing was changed; this would be done:");
+	for (size_t i = 0; i < fsc_value_count(steps); i++) {
+		printf("  %zu. ", i + 1);
+		put_safe(stdout, str(fsc_value_item(steps, i), NULL));
+		putchar('\n');
+	}
+	if (fsc_value_str(plan, "method")) {
+		fputs("method: ", stdout);
+		safe(plan, "method");
+		putchar('\n');
+	}
+	if (fsc_value_int(plan, "entries", 0) > 0 || fsc_value_int(plan, "bytes", 0) > 0)
+		printf("size: %s entries, %s\n", count_text(fsc_value_int(plan, "entries", 0), a),
+			size_text(fsc_value_int(plan, "bytes", 0), b));
+	for (size_t i = 0; i < fsc_value_count(warnings); i++) {
+		fputs("warning: ", stdout);
+		put_safe(stdout, str(fsc_value_item(warnings, i), NULL));
+		putchar('\n');
+	}
+	if (fsc_value_str(plan, "confirm")) {
+		fputs("asks: ", stdout);
+		safe(plan, "confirm");
+		putchar('\n');
+	}
+}

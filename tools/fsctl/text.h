@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Texts for people. Whatever comes from outside is escaped before it is printed: control and
+ * formatting characters as \xNN or \uNNNN, so that no name or path can drive a terminal.
+ */
+#ifndef FSCTL_TEXT_H
+#define FSCTL_TEXT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Without anything that acts on a terminal. */
+void put_safe(FILE *f, const char *s);
+/* The same, malloc'd; NULL without memory. */
+char *safe_text(const char *s);
+/* A path in a line of its own: as it is, or as a C string in double quotes where it holds anything
+ * but plain characters. */
+void put_quoted(FILE *f, const char *bytes);
+/* A JSON string. Bytes that are not UTF-8 become U+FFFD. */
+void put_json_string(FILE *f, const char *s);
+
+#define SIZE_TEXT 32
+/* "1.2 GB" (powers of 1000, as disks are sold and `df -H` counts). */
+const char *size_text(int64_t bytes, char out[SIZE_TEXT]);
+/* "12,345" */
+const char *count_text(int64_t n, char out[SIZE_TEXT]);
+/* "3 ms", "1.2 s", "2:05", "1:02:05" */
+const char *seconds_text(double seconds, char out[SIZE_TEXT]);
+/* RFC 3339 in UTC as the local "2026-11-22 03:00:05"; what is no such time stays as it is. */
+const char *local_time(const char *rfc3339, char out[SIZE_TEXT]);
+
+/*
+ * SITE@TIME where TIME has no zone: with the time made absolute by this machine's zone; everything
+ * else as it is. malloc'd; NULL without memory.
+ */
+char *source_absolute(const char *source);
+/* A relative path made absolute by the working directory, symlinks left alone. malloc'd; NULL with
+ * errno. */
+char *path_absolute(const char *path);
+
+#endif
