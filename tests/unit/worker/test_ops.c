@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Operations on sites, on btrfs and on a plain directory: what they make, refuse and undo. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/worker/harness.h"
+
+static const char *file_system;
+
+static int setup(void **state)
+{
+	*state = harness_new(file_system);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct harness *h = *state;
+
+	if (h) {
+		harness_expect_clean(h);
+		harness_free(&h);
+	}
+	return 0;
+}
+
+#define HARNESS(h) \
+	struct harness *h = *state; \
+	if (!h) \
+	skip()
+
+static void done(json_t *view)
+{
+	json_decref(view);
+}
+
+static void refused(json_t *view, const char *code)
+{
+	assert_string_equal(harness_text(view, "code"), code);
+	json_decref(view);
+}
+
+static void make_site(struct harness *h, const char *name)
+{
+	done(harness_done(h, "site-create", "name", name, NULL));
+	harness_write(h, name, "index.php", "one");
+}
+
+static void test_create__makes_an_empty_site_once(void **state)
+{
+	HARNESS(h);
+	json_t *v = harness_done(h, "site-create", "name", "shop", NULL);
+
+	assert_string_equal(harness_text(v, "result.site.name"), "shop");
+	assert_int_equal(harness_int(v, "result.site.live.generation"), 1);
+	json_decref(v);
+	refused(harness_job(h, "site-create", "name", "shop", NULL), "name_taken");
+	refused(harness_job(h, "site-create", "name", "main", NULL), "name_taken");
+	refused(harness_job(h, "site-create", "name", "latest", NULL), "reserved_name");
+	refused(harness_job(h, "site-create", "name", "Shop", NULL), "bad_name");
+	refused(harness_job(h, "site-create", "name", "x", "from", "nothing", NULL), "not_found");
+	harness_write(h, "shop", "f", "x");
+}
+
+static void test_snapshot__keeps_what_was_there(void **state)
+{
+	HARNESS(h);
+	make_site(h, "shop");
+	done(harness_done(h, "snapshot", "site", "shop", "name", "before", NULL));
+	harness_write(h, "shop", "index.php", "two");
+	done(harness_done(h, "clone", "source", "shop@before", "name", "old", NULL));
+	done(harness_done(h, "clone", "source", "shop", "name", "new", NULL));
+	harness_expect(h, "old", "index.php", "one");
+	harness_expect(h, "new", "index.php", "two");
+	harness_write(h, "old", "index.php", "three");
+	harness_expect(h, "shop", "index.php", "two");
+	refused(harness_job(h, "snapshot", "site", "shop", "name", "before", NULL), "name_taken");
+}
+
+static void test_snapshot__two_in_a_second_have_two_names(void **state)
+{
+	HARNESS(h);
+	make_site(h, "shop");
+	for (int i = 0; i < 4; i++)
+		done(harness_done(h, "snapshot", "site", "shop", NULL));
+	done(harness_done(h, "clone", "source", "shop@latest", "name", "copy", NULL));
+	harness_expect(h, "copy", "index.php", "one");
+}
+
+static void test_restore__goes_back_and_undo_goes_forward(void **state)
+{
+	HARNESS(h);
+	json_t *v;
+
+	make_site(h, "shop");
+	done(harness_done(h, "snapshot", "site", "shop", "name", "before", NULL));
+	harness_write(h, "shop", "index.php", "two");
+	harness_write(h, "shop", "new", "n");
+	refused(harness_job(h, "restore", "source", "shop@before", NULL), "confirmation_needed");
+	harness_expect(h, "shop", "index.php", "two");
+	v = harness_done(h, "restore", "source", "shop@before", "confirm", "1", NULL);
+	assert_int_equal(harness_int(v, "result.generation"), 2);
+	assert_int_equal(harness_int(v, "result.retired"), 1);
+	harness_expect(h, "shop", "index.php", "one");
+	harness_expect(h, "shop", "new", NULL);
+	done(harness_done(h, "undo", "job", harness_text(v, "id"), NULL));
+	harness_expect(h, "shop", "index.php", "two");
+	harness_expect(h, "shop", "new", "n");
+	refused(harness_job(h, "undo", "job", harness_text(v, "id"), NULL), "already_undone");
+	json_decref(v);
+}
+
+static void test_undo__of_undo_is_the_identity(void **state)
+{
+	HARNESS(h);
+	json_t *restore, *undo;
+
+	make_site(h, "shop");
+	done(harness_done(h, "snapshot", "site", "shop", "name", "before", NULL));
+	harness_write(h, "shop", "index.php", "two");
+	restore = harness_done(h, "restore", "source", "shop@before", "confirm", "1", NULL);
+	undo = harness_done(h, "undo", "job", harness_text(restore, "id"), NULL);
+	assert_string_equal(harness_text(undo, "kind"), "undo");
+	done(harness_done(h, "undo", "job", harness_text(undo, "id"), NULL));
+	harness_expect(h, "shop", "index.php", "one");
+	json_decref(restore);
+	json_decref(undo);
+}
+
+static void test_publish__and_rollback_switch_generations(void **state)
+{
+	HARNESS(h);
+	make_site(h, "shop");
+	refused(harness_job(h, "rollback", "site", "shop", NULL), "nothing_to_roll_back");
+	done(harness_done(h, "generation-create", "site", "shop", NULL));
+	harness_write(h, "shop", "index.php", "changed");
+	refused(harness_job(h, "publish", "site", "shop", "generation", "7", NULL), "not_found");
+	refused(harness_job(h, "publish", "site", "shop", "generation", "1", NULL), "already_live");
+	done(harness_done(h, "publish", "site", "shop", "generation", "2", NULL));
+	harness_expect(h, "shop", "index.php", "one");
+	refused(harness_job(h, "generation-delete", "site", "shop", "generation", "2", NULL),
+		"is_live");
+	done(harness_done(h, "rollback", "site", "shop", NULL));
+	harness_expect(h, "shop", "index.php", "changed");
+	done(harness_done(h, "generation-delete", "site", "shop", "generation", "2", "confirm", "1",
+		NULL));
+	/* a number is never given twice */
+	done(harness_done(h, "generation-create", "site", "shop", NULL));
+	refused(harness_job(h, "publish", "site", "shop", "generation", "2", NULL), "not_found");
+	done(harness_done(h, "publish", "site", "shop", "generation", "3", NULL));
+}
+
+static void test_delete__parks_a_site_for_undo(void **state)
+{
+	HARNESS(h);
+	json_t *v;
+
+	make_site(h, "shop");
+	done(harness_done(h, "snapshot", "site", "shop", "name", "kept", NULL));
+	done(harness_done(h, "site-set", "site", "shop", "set", "protected=yes", NULL));
+	refused(harness_job(h, "site-delete", "site", "shop", "confirm", "1", NULL), "protected");
+	done(harness_done(h, "site-set", "site", "shop", "set", "protected=no", NULL));
+	v = harness_done(h, "site-delete", "site", "shop", "confirm", "1", NULL);
+	refused(harness_job(h, "snapshot", "site", "shop", NULL), "not_found");
+	done(harness_done(h, "clone", "source", "shop@kept", "name", "again", NULL));
+	harness_expect(h, "again", "index.php", "one");
+	done(harness_done(h, "undo", "job", harness_text(v, "id"), NULL));
+	harness_expect(h, "shop", "index.php", "one");
+	json_decref(v);
+}
+
+static void test_hold__keeps_a_snapshot_from_deletion(void **state)
+{
+	HARNESS(h);
+	make_site(h, "shop");
+	done(harness_done(h, "snapshot", "site", "shop", "name", "a", NULL));
+	done(harness_done(h, "snapshot-hold", "source", "shop@a", "hold", "1", NULL));
+	refused(harness_job(h, "snapshot-delete", "source", "shop@a", "confirm", "1", NULL), "held");
+	done(harness_done(h, "snapshot-hold", "source", "shop@a", "hold", "0", NULL));
+	refused(harness_job(h, "snapshot-delete", "source", "shop@latest", NULL), "bad_source");
+	refused(harness_job(h, "snapshot-delete", "source", "shop", NULL), "bad_source");
+	done(harness_done(h, "snapshot-delete", "source", "shop@a", "confirm", "1", NULL));
+	refused(harness_job(h, "clone", "source", "shop@a", "name", "x", NULL), "not_found");
+}
+
+static void test_rename__keeps_snapshots_and_is_undone(void **state)
+{
+	HARNESS(h);
+	json_t *v;
+
+	make_site(h, "shop");
+	done(harness_done(h, "snapshot", "site", "shop", "name", "a", NULL));
+	v = harness_done(h, "site-rename", "site", "shop", "name", "boutique", NULL);
+	harness_expect(h, "boutique", "index.php", "one");
+	done(harness_done(h, "clone", "source", "boutique@a", "name", "copy", NULL));
+	done(harness_done(h, "undo", "job", harness_text(v, "id"), NULL));
+	harness_expect(h, "shop", "index.php", "one");
+	json_decref(v);
+}
+
+static void test_set__labels_are_set_removed_and_undone(void **state)
+{
+	HARNESS(h);
+	json_t *v;
+
+	make_site(h, "shop");
+	done(harness_done(h, "site-set", "site", "shop", "set", "label.owner=anna", NULL));
+	v = harness_done(h, "site-set", "site", "shop", "set", "label.owner", "set",
+		"label.team=web", NULL);
+	assert_string_equal(harness_text(v, "result.site.labels.team"), "web");
+	assert_string_equal(harness_text(v, "result.site.labels.owner"), "");
+	done(harness_done(h, "undo", "job", harness_text(v, "id"), NULL));
+	json_decref(v);
+	v = harness_done(h, "site-measure", "site", "shop", NULL);
+	assert_string_equal(harness_text(v, "result.site.labels.owner"), "anna");
+	assert_string_equal(harness_text(v, "result.site.labels.team"), "");
+	assert_int_equal(harness_int(v, "result.site.bytes.logical"), 3);
+	json_decref(v);
+	refused(harness_job(h, "site-set", "site", "shop", "set", "nonsense=1", NULL), "bad_request");
+}
+
+static void test_diff__lists_changes_since_a_snapshot(void **state)
+{
+	HARNESS(h);
+	json_t *v, *item;
+
+	make_site(h, "shop");
+	done(harness_done(h, "snapshot", "site", "shop", "name", "a", NULL));
+	harness_write(h, "shop", "index.php", "two!");
+	harness_write(h, "shop", "new", "n");
+	v = harness_done(h, "diff", "a", "shop@a", NULL);
+	assert_int_equal(harness_int(v, "result.counts.+"), 1);
+	assert_int_equal(harness_int(v, "result.counts.M"), 1);
+	item = json_array_get(json_object_get(json_object_get(v, "result"), "items"), 0);
+	assert_non_null(item);
+	json_decref(v);
+	v = harness_done(h, "diff", "a", "shop@a", "paths", "new", NULL);
+	assert_int_equal(harness_int(v, "result.counts.+"), 1);
+	assert_int_equal(harness_int(v, "result.counts.M"), 0);
+	json_decref(v);
+	refused(harness_job(h, "diff", "a", "shop", NULL), "bad_source");
+}
+
+static void test_retire__turns_a_generation_into_an_undo_snapshot(void **state)
+{
+	HARNESS(h);
+	json_t *restore, *v;
+
+	make_site(h, "shop");
+	done(harness_done(h, "snapshot", "site", "shop", "name", "a", NULL));
+	harness_write(h, "shop", "index.php", "two");
+	restore = harness_done(h, "restore", "source", "shop@a", "confirm", "1", NULL);
+	v = harness_done(h, "generation-retire", "site", "shop", "generation", "1", NULL);
+	assert_string_equal(harness_text(v, "result.snapshot.kind"), "undo");
+	json_decref(v);
+	refused(harness_job(h, "publish", "site", "shop", "generation", "1", NULL), "not_found");
+	done(harness_done(h, "undo", "job", harness_text(restore, "id"), "confirm", "1", NULL));
+	harness_expect(h, "shop", "index.php", "two");
+	json_decref(restore);
+}
+
+static void test_key__the_same_request_twice_is_one_job(void **state)
+{
+	HARNESS(h);
+	json_t *a, *b;
+
+	make_site(h, "shop");
+	a = harness_done(h, "snapshot", "site", "shop", "idempotency_key", "k1", NULL);
+	b = harness_job(h, "snapshot", "site", "shop", "idempotency_key", "k1", NULL);
+	assert_string_equal(harness_text(b, "id"), harness_text(a, "id"));
+	json_decref(a);
+	json_decref(b);
+	refused(harness_job(h, "snapshot", "site", "shop", "name", "x", "idempotency_key", "k1", NULL),
+		"key_reused");
+}
+
+static void test_dry_run__changes_nothing(void **state)
+{
+	HARNESS(h);
+	json_t *v;
+
+	make_site(h, "shop");
+	v = harness_job(h, "clone", "source", "shop", "name", "copy", "dry_run", "1", NULL);
+	assert_string_equal(harness_text(v, "plan.kind"), "clone");
+	json_decref(v);
+	refused(harness_job(h, "snapshot", "site", "copy", NULL), "not_found");
+	v = harness_job(h, "site-delete", "site", "shop", "dry_run", "1", NULL);
+	assert_string_equal(harness_text(v, "plan.confirm"), "Delete the site shop?");
+	json_decref(v);
+	harness_expect(h, "shop", "index.php", "one");
+}
+
+static void test_scan__rebuilds_a_lost_catalog(void **state)
+{
+	HARNESS(h);
+	json_t *v;
+
+	make_site(h, "shop");
+	done(harness_done(h, "site-set", "site", "shop", "set", "label.owner=anna", NULL));
+	done(harness_done(h, "snapshot", "site", "shop", "name", "a", NULL));
+	done(harness_done(h, "snapshot-hold", "source", "shop@a", "hold", "1", NULL));
+	make_site(h, "gone");
+	done(harness_done(h, "site-delete", "site", "gone", "confirm", "1", NULL));
+	harness_stop(h);
+	assert_int_equal(unlink(h->config.catalog), 0);
+	harness_start(h);
+	refused(harness_job(h, "snapshot", "site", "shop", NULL), "not_found");
+	v = harness_done(h, "pool-scan", "pool", "main", NULL);
+	json_decref(v);
+	refused(harness_job(h, "snapshot-delete", "source", "shop@a", "confirm", "1", NULL), "held");
+	v = harness_done(h, "site-measure", "site", "shop", NULL);
+	assert_string_equal(harness_text(v, "result.site.labels.owner"), "anna");
+	json_decref(v);
+	v = harness_done(h, "pool-check", "pool", "main", NULL);
+	assert_true(json_is_true(json_object_get(json_object_get(v, "result"), "ok")));
+	json_decref(v);
+}
+
+static void test_check__finds_a_damaged_snapshot(void **state)
+{
+	HARNESS(h);
+	char path[256];
+	json_t *v;
+
+	make_site(h, "shop");
+	v = harness_done(h, "snapshot", "site", "shop", "name", "a", NULL);
+	snprintf(path, sizeof(path), "%s/.fsd/snapshots/%s/a/meta.json", h->pool,
+		harness_text(v, "result.snapshot.site.id"));
+	json_decref(v);
+	v = harness_done(h, "check", "source", "shop@a", NULL);
+	assert_true(json_is_true(json_object_get(json_object_get(v, "result"), "ok")));
+	json_decref(v);
+	assert_int_equal(truncate(path, 10), 0);
+	v = harness_done(h, "check", "source", "shop@a", NULL);
+	assert_false(json_is_true(json_object_get(json_object_get(v, "result"), "ok")));
+	json_decref(v);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_create__makes_an_empty_site_once),
+		TEST(test_snapshot__keeps_what_was_there),
+		TEST(test_snapshot__two_in_a_second_have_two_names),
+		TEST(test_restore__goes_back_and_undo_goes_forward),
+		TEST(test_undo__of_undo_is_the_identity),
+		TEST(test_publish__and_rollback_switch_generations),
+		TEST(test_delete__parks_a_site_for_undo),
+		TEST(test_hold__keeps_a_snapshot_from_deletion),
+		TEST(test_rename__keeps_snapshots_and_is_undone),
+		TEST(test_set__labels_are_set_removed_and_undone),
+		TEST(test_diff__lists_changes_since_a_snapshot),
+		TEST(test_retire__turns_a_generation_into_an_undo_snapshot),
+		TEST(test_key__the_same_request_twice_is_one_job),
+		TEST(test_dry_run__changes_nothing),
+		TEST(test_scan__rebuilds_a_lost_catalog),
+		TEST(test_check__finds_a_damaged_snapshot),
+	};
+
+	file_system = argc > 1 ? argv[1] : "plain";
+	return cmocka_run_group_tests_name(file_system, tests, NULL, NULL);
+}
