@@ -31,7 +31,8 @@ struct housekeeping {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	bool stop, woken;
+	atomic_bool stop;
+	bool woken;
 	struct snap_ctx ctx;
 	struct catalog *catalog; /* the thread's own reader */
 	int64_t expired;	 /* monotonic: the last look for what has expired */

@@ -118,7 +118,7 @@ static void on_end(struct fsd *f, int64_t id, json_t *view)
 
 	(void)f;
 	pthread_mutex_lock(&h->lock);
-	json_object_set(h->views, job_id_format(id, text), view);
+	json_object_set_new(h->views, job_id_format(id, text), json_deep_copy(view));
 	pthread_cond_broadcast(&h->ended);
 	pthread_mutex_unlock(&h->lock);
 }
