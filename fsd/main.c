@@ -17,6 +17,7 @@
 #include "fsd/core/log.h"
 #include "fsd/core/notify.h"
 #include "fsd/listener.h"
+#include "fsd/op/ops.h"
 #include "fsd/process.h"
 #include "fsd/worker/worker.h"
 #include "snap/base/err.h"
@@ -150,7 +151,7 @@ static void say_how_api_ended(int status)
 static int serve(struct config *c, bool background, struct err *err)
 {
 	struct process_api_args api_args = {.log_level = c->log_level, .background = background};
-	struct worker_args worker = {.config = c};
+	struct worker_args worker = {.config = c, .kinds = ops};
 	struct process_api api = PROCESS_API_INIT;
 	struct listener listener = LISTENER_INIT;
 	_cleanup_fd_ int lock = -1, signals = -1;

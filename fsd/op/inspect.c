@@ -121,7 +121,7 @@ static int add_change(enum snap_change change, const char *path, const char *fro
 		return 0;
 	}
 	return json_array_append_new(c->items,
-		       json_pack("{s:s,s:o,s:o}", "change", text, "path", json_text(path), "from",
+		       json_pack("{s:s,s:o,s:o}", "change", text, "path", json_text(*path ? path : "."), "from",
 			       from ? json_text(from) : json_null())) < 0
 		? -ENOMEM
 		: 0;
