@@ -303,8 +303,8 @@ static int store_generation(struct job *job, int wrapper, struct cat_generation 
 	return r;
 }
 
-int op_make_generation(struct fsd *f, struct job *job, int wrapper, struct cat_generation *g,
-	struct err *err)
+int op_make_generation(struct fsd *f, struct job *job, int stage, int wrapper,
+	struct cat_generation *g, struct err *err)
 {
 	struct pool_root *from_pool;
 	_cleanup_fd_ int dir = -1, from = -1;
@@ -324,6 +324,8 @@ int op_make_generation(struct fsd *f, struct job *job, int wrapper, struct cat_g
 	consistency = job->consistency;
 	/* A snapshot's commit makes what was written before it durable at no extra cost. */
 	r = store_generation(job, wrapper, g, err);
+	if (r == 0 && stage >= 0 && (r = layout_stage_live_like(stage, g->number, from)) < 0)
+		r = err_sys(err, -r, "link live", job->site_name);
 	if (r == 0)
 		r = op_copy_tree(job, from_pool, from, wrapper, live ? POOL_COPY_LIVE : 0, err);
 	if (r == 0 && (method != job->method || consistency != job->consistency))

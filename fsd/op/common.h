@@ -53,9 +53,10 @@ int op_open_source(struct fsd *f, struct job *job, struct pool_root **pool, int6
 /*
  * Make wrapper/tree from the planned source and write wrapper/meta.json, in the order that costs
  * the fewest flushes. `g` is what meta.json shall say; method and consistency are filled in.
+ * `stage`: a staged site, which receives its link `live`; -1 when only a generation is made.
  */
-int op_make_generation(struct fsd *f, struct job *job, int wrapper, struct cat_generation *g,
-	struct err *err);
+int op_make_generation(struct fsd *f, struct job *job, int stage, int wrapper,
+	struct cat_generation *g, struct err *err);
 
 /* Copy a tree within the pool into wrapper/tree, with this meta.json, known or mended after. */
 int op_copy_tree(struct job *job, struct pool_root *from_pool, int from_wrapper, int wrapper,

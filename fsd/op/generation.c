@@ -48,7 +48,7 @@ static int stage(struct fsd *f, struct job *job, int wrapper, struct err *err)
 	int r;
 
 	snprintf(g.origin, sizeof(g.origin), "%s", job_str(job, "source"));
-	r = op_make_generation(f, job, wrapper, &g, err);
+	r = op_make_generation(f, job, -1, wrapper, &g, err);
 	if (r == 0 && (r = fd_sync(wrapper)) < 0)
 		r = err_sys(err, -r, "fsync", job->site_name);
 	return r;

@@ -105,7 +105,8 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 	return 0;
 }
 
-static int make_empty(struct job *job, int wrapper, const struct cat_generation *g, struct err *err)
+static int make_empty(struct job *job, int stage, int wrapper, const struct cat_generation *g,
+	struct err *err)
 {
 	struct tree_at tree = {wrapper, LAYOUT_TREE};
 	struct pool_root *p = job->pool;
@@ -113,10 +114,14 @@ static int make_empty(struct job *job, int wrapper, const struct cat_generation 
 	int r = meta_store(wrapper, META_WRAPPER, doc, err);
 
 	json_decref(doc);
-	return r < 0 ? r : p->driver->tree_create(p->handle, tree, err);
+	if (r == 0)
+		r = p->driver->tree_create(p->handle, tree, err);
+	if (r == 0 && (r = layout_stage_live(stage, g->number)) < 0)
+		r = err_sys(err, -r, "link live", job->site_name);
+	return r;
 }
 
-static int make_tree(struct fsd *f, struct job *job, int wrapper, struct err *err)
+static int make_tree(struct fsd *f, struct job *job, int stage, int wrapper, struct err *err)
 {
 	struct cat_generation g = {
 		.number = 1,
@@ -127,8 +132,8 @@ static int make_tree(struct fsd *f, struct job *job, int wrapper, struct err *er
 	};
 
 	snprintf(g.origin, sizeof(g.origin), "%s", job_str(job, "source"));
-	return *job_str(job, "source_site") ? op_make_generation(f, job, wrapper, &g, err)
-					    : make_empty(job, wrapper, &g, err);
+	return *job_str(job, "source_site") ? op_make_generation(f, job, stage, wrapper, &g, err)
+					    : make_empty(job, stage, wrapper, &g, err);
 }
 
 static int store_site(struct job *job, int stage, struct err *err)
@@ -157,8 +162,8 @@ static int build(struct fsd *f, struct job *job, int stage, struct err *err)
 		return err_sys(err, -wrapper, "stage", job->site_name);
 	r = store_site(job, stage, err);
 	if (r == 0)
-		r = make_tree(f, job, wrapper, err);
-	if (r == 0 && ((r = layout_stage_live(stage, 1)) < 0 || (r = layout_stage_sync(stage, 1)) < 0))
+		r = make_tree(f, job, stage, wrapper, err);
+	if (r == 0 && (r = layout_stage_sync(stage, 1)) < 0)
 		r = err_sys(err, -r, "stage", job->site_name);
 	return r;
 }

@@ -157,13 +157,14 @@ static int build(struct job *job, int site, int stage, int64_t live, struct err 
 	if (r < 0)
 		return err_sys(err, -r, "link", job->site_name);
 	r = store_meta(job, site, stage, live, err);
+	if (r == 0 && (r = layout_stage_live_like(stage, live, from)) < 0)
+		r = err_sys(err, -r, "link live", job->site_name);
 	if (r == 0)
 		r = op_copy_tree(job, job->pool, from, wrapper,
 			POOL_COPY_READ_ONLY | POOL_COPY_LIVE, err);
 	if (r == 0 && (method != job->method || consistency != job->consistency))
 		r = store_meta(job, site, stage, live, err);
-	if (r == 0 && ((r = layout_stage_live(stage, live)) < 0 ||
-			      (r = layout_stage_sync(stage, live)) < 0))
+	if (r == 0 && (r = layout_stage_sync(stage, live)) < 0)
 		r = err_sys(err, -r, "stage", job->site_name);
 	return r;
 }

@@ -176,24 +176,37 @@ int layout_stage_generation(int stage, int64_t number)
 	return layout_open_generation(stage, number);
 }
 
-/* A link that Apache's SymLinksIfOwnerMatch accepts: owned by its target's owner. */
-static int make_live(int site, const char *name, int64_t number)
+/* A link that Apache's SymLinksIfOwnerMatch accepts: owned like the tree in `wrapper`. */
+static int make_live(int site, const char *name, int64_t number, int wrapper)
 {
 	char target[64];
 	struct stat st;
 
 	snprintf(target, sizeof(target), "gen/%" PRId64 "/" LAYOUT_TREE, number);
-	if (fstatat(site, target, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+	if (fstatat(wrapper, LAYOUT_TREE, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
 		symlinkat(target, site, name) < 0)
 		return -errno;
 	if (fchownat(site, name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0 && geteuid() == 0)
 		return -errno;
+	step("live.made");
 	return 0;
+}
+
+static int make_own_live(int site, const char *name, int64_t number)
+{
+	_cleanup_fd_ int wrapper = layout_open_generation(site, number);
+
+	return wrapper < 0 ? wrapper : make_live(site, name, number, wrapper);
 }
 
 int layout_stage_live(int stage, int64_t number)
 {
-	return make_live(stage, "live", number);
+	return make_own_live(stage, "live", number);
+}
+
+int layout_stage_live_like(int stage, int64_t number, int source_wrapper)
+{
+	return make_live(stage, "live", number, source_wrapper);
 }
 
 int layout_stage_sync(int stage, int64_t number)
@@ -261,7 +274,7 @@ int layout_publish(int site, int64_t number, int64_t job)
 	snprintf(next, sizeof(next), "live.%s", text);
 	if (unlinkat(site, next, 0) < 0 && errno != ENOENT)
 		return -errno;
-	r = make_live(site, next, number);
+	r = make_own_live(site, next, number);
 	step("publish.linked");
 	if (r == 0)
 		r = keep_old_link(site, text);

@@ -40,8 +40,11 @@ int layout_stage(const struct pool_root *r, int64_t job);
 int layout_open_stage(const struct pool_root *r, int64_t job);
 /* gen/N inside a staged site or snapshot; the wrapper's fd or -errno. */
 int layout_stage_generation(int stage, int64_t number);
-/* The link live -> gen/N/tree in a staged directory, owned like the tree it points to. */
+/* The link live -> gen/N/tree in a staged directory, owned like the tree it points to; or, while
+ * that is not there yet, like the tree it will be a copy of: made before a btrfs snapshot the link
+ * becomes durable with it, made after it costs two flushes. */
 int layout_stage_live(int stage, int64_t number);
+int layout_stage_live_like(int stage, int64_t number, int source_wrapper);
 /* fsync a wrapper gen/N, gen/ and the stage itself. */
 int layout_stage_sync(int stage, int64_t number);
 /* Move what is staged to its place: rename without replacing, fsync of the receiving directory.
