@@ -118,7 +118,7 @@ static int copy_linked(struct copy *c, struct io_item *it)
 		if (r == 0) {
 			atomic_fetch_add(&c->ctx->bytes_done, 
 				it->type == DT_REG ? it->st.size : 0);
-			return arrived(c, it, true);
+			return arrived(c, it, false); /* it shares with its first name only */
 		}
 		if (r != -EMLINK)
 			return put_error(c, it);
