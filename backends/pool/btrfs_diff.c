@@ -21,6 +21,7 @@
 #include "backends/pool/btrfs_compare.h"
 #include "backends/pool/btrfs_send.h"
 #include "snap/base/fd.h"
+#include "snap/walk.h"
 
 /* What the kernel fills at most, whatever it is offered (btrfs_ioctl_ino_to_path). */
 #define INO_PATHS_SIZE 4096
@@ -50,10 +51,30 @@ static void diff_release(struct diff *d)
 	free(d->found);
 }
 
+/* The rule of the walk: fsd's own names, and NFS silly-renames, with all below them. */
+static bool is_left_out(const char *path)
+{
+	char part[PATH_MAX];
+	size_t len = 0;
+
+	for (;;) {
+		len += strcspn(path + len, "/");
+		memcpy(part, path, len);
+		part[len] = '\0';
+		if (walk_skip_default(part))
+			return true;
+		if (!path[len])
+			return false;
+		len++;
+	}
+}
+
 static int add(struct diff *d, const struct found *f)
 {
 	struct found copy = *f;
 
+	if (is_left_out(f->path))
+		return 0;
 	if (d->n == d->room) {
 		size_t room = d->room ? d->room * 2 : 64;
 		struct found *found = reallocarray(d->found, room, sizeof(*found));
@@ -126,10 +147,15 @@ static int add_verdict(struct diff *d, const struct send_change *c, const struct
 
 static int on_moved(struct diff *d, const struct send_change *c)
 {
+	bool hidden = is_left_out(c->from);
 	struct verdict v;
-	int r = btrfs_compare(d->a, d->b, c, d->ctx, &v);
+	int r;
 
-	if (r < 0)
+	/* A directory brought out of hiding is added with all it holds: only a walk lists that. */
+	if (hidden != is_left_out(c->path))
+		return -EOPNOTSUPP;
+	r = hidden ? 0 : btrfs_compare(d->a, d->b, c, d->ctx, &v);
+	if (hidden || r < 0)
 		return r;
 	/* Branches of one tree may give a number twice: then it was no rename. */
 	if (!v.same_inode) {
@@ -209,7 +235,7 @@ static int emit_path(const struct diff *d, size_t from, size_t to, snap_diff_fn 
 		if (f->silent || (judgement && (judged || (replaced && f->by_link))))
 			continue;
 		judged |= judgement;
-		r = fn(f->change, f->path, f->from, arg);
+		r = fn(f->change, *f->path ? f->path : ".", f->from, arg);
 	}
 	return r;
 }

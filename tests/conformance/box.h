@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A box to test pools in: a file system of a chosen type on a loop image, mounted in a mount
+ * namespace of its own, so that nothing stays mounted whatever happens. The image lies in a btrfs
+ * image, where a clone of it is the disk at the instant of a power cut.
+ */
+#ifndef TESTS_CONFORMANCE_BOX_H
+#define TESTS_CONFORMANCE_BOX_H
+
+#include <stdbool.h>
+
+#define BOX_SKIP 77 /* meson's exit code for a skipped test */
+
+struct box {
+	const char *fs;	 /* "btrfs", "ext4", "xfs", "tmpfs"; "here": a plain folder, no root */
+	bool user;	 /* the tests run as an ordinary user */
+	char dir[64];	 /* holds everything */
+	char pool[80];	 /* the mounted file system's root */
+	char other[80];	 /* a directory on another file system (a tmpfs where there is root) */
+	char cut[80];	 /* where box_cut() mounts */
+};
+
+/*
+ * Run `body` in a child inside the box and clean up after it, also after a signal. The exit status
+ * of the body, or BOX_SKIP with the reason printed (no root, no mkfs).
+ */
+int box_run(const char *fs, bool user, int (*body)(const struct box *box));
+
+/* Can box_cut() work here? It needs root and an image. */
+bool box_can_cut(const struct box *box);
+/* Freeze the disk as it is now and mount the copy, writable, at box->cut. Fails the test. */
+void box_cut(const struct box *box);
+void box_cut_end(const struct box *box);
+
+/* system(3) with a format; fails the test unless it exits with 0. */
+void box_shell(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Open file descriptors of this process. */
+int box_count_fds(void);
+
+#endif

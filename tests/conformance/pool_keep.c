@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Taking, giving, removing, measuring trees; choosing a driver. */
+#include "tests/conformance/pool_env.h"
+
+/* What this driver can take over by a rename: a directory of its own kind. */
+static int make_adoptable(const char *name)
+{
+	if (has(POOL_CONSTANT_COST))
+		box_shell("btrfs -q subvolume create %s/%s", env.box->pool, name);
+	else
+		box_shell("mkdir %s/%s", env.box->pool, name);
+	return fd_open_dir(env.root, name);
+}
+
+static void test_adopt__takes_the_directory_itself(void **state)
+{
+	_cleanup_fd_ int src = make_adoptable("site");
+	_cleanup_fd_ int b = -1;
+	struct stat before, after;
+
+	(void)state;
+	write_text(src, "index.php", "<?php");
+	assert_int_equal(fstatat(src, "index.php", &before, 0), 0);
+	assert_done(env.driver->tree_adopt(env.pool, (struct tree_at){ env.root, "site" },
+		at(env.one), &env.err));
+	b = tree_of(env.one);
+	assert_int_equal(fstatat(b, "index.php", &after, 0), 0);
+	assert_int_equal(before.st_ino, after.st_ino);
+	assert_int_equal(fd_exists(env.root, "site"), 0);
+	assert_int_equal(env.driver->tree_check(env.pool, at(env.one), NULL, &env.err), 1);
+}
+
+static void test_adopt__refuses_another_file_system(void **state)
+{
+	_cleanup_fd_ int other = -1;
+
+	(void)state;
+	skip_if(strcmp(env.box->fs, "here") == 0, "it needs a file system of its own");
+	other = open(env.box->other, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(mkdirat(other, "site", 0755), 0);
+	err_clear(&env.err);
+	assert_true(env.driver->tree_adopt(env.pool, (struct tree_at){ other, "site" },
+		at(env.one), &env.err) < 0);
+	assert_string_equal(env.err.code, "cannot_move");
+	assert_int_equal(fd_exists(other, "site"), 1);
+	assert_empty(env.one);
+	assert_int_equal(unlinkat(other, "site", AT_REMOVEDIR), 0);
+}
+
+static void test_adopt__refuses_what_is_not_of_its_kind(void **state)
+{
+	(void)state;
+	skip_if(!has(POOL_CONSTANT_COST), "every directory is of its kind");
+	assert_int_equal(mkdirat(env.root, "plain", 0755), 0);
+	assert_refused(env.driver->tree_adopt(env.pool, (struct tree_at){ env.root, "plain" },
+		at(env.one), &env.err), EOPNOTSUPP, "cannot_move");
+	assert_int_equal(unlinkat(env.root, "plain", AT_REMOVEDIR), 0);
+}
+
+static void test_adopt__refuses_a_read_only_subvolume(void **state)
+{
+	(void)state;
+	skip_if(!has(POOL_READ_ONLY), "the driver enforces no read-only trees");
+	make_tree(env.two);
+	box_shell("btrfs -q subvolume snapshot -r %s/two/tree %s/frozen", env.box->pool,
+		env.box->pool);
+	assert_refused(env.driver->tree_adopt(env.pool, (struct tree_at){ env.root, "frozen" },
+		at(env.one), &env.err), EOPNOTSUPP, "cannot_move");
+	assert_done(env.driver->tree_remove(env.pool, (struct tree_at){ env.root, "frozen" },
+		&env.ctx, &env.err));
+}
+
+static void test_adopt__refuses_a_nested_subvolume(void **state)
+{
+	int fd;
+
+	(void)state;
+	skip_if(strcmp(env.box->fs, "btrfs") != 0, "subvolumes are btrfs only");
+	fd = make_adoptable("site");
+	close(fd);
+	box_shell("btrfs -q subvolume create %s/site/inner", env.box->pool);
+	assert_refused(env.driver->tree_adopt(env.pool, (struct tree_at){ env.root, "site" },
+		at(env.one), &env.err), EXDEV, "nested_filesystem");
+	assert_empty(env.one);
+	box_shell("rmdir %s/site/inner %s/site", env.box->pool, env.box->pool);
+}
+
+static void test_adopt__refuses_a_name_that_is_taken_and_what_is_missing(void **state)
+{
+	int fd = make_adoptable("site");
+
+	(void)state;
+	close(fd);
+	make_tree(env.one);
+	assert_refused(env.driver->tree_adopt(env.pool, (struct tree_at){ env.root, "site" },
+		at(env.one), &env.err), EEXIST, "exists");
+	assert_int_equal(unlinkat(env.root, "site", AT_REMOVEDIR), 0);
+	assert_refused(env.driver->tree_adopt(env.pool, (struct tree_at){ env.root, "site" },
+		at(env.two), &env.err), ENOENT, "not_found");
+}
+
+static void test_release__gives_a_plain_directory_or_says_that_it_cannot(void **state)
+{
+	const struct tree_at to = { env.root, "given" };
+	struct print before, after;
+	_cleanup_fd_ int a = -1;
+	int r;
+
+	(void)state;
+	make_tree(env.one);
+	a = tree_of(env.one);
+	print_take(a, &before);
+	r = env.driver->tree_release(env.pool, at(env.one), to, &env.err);
+	if (r < 0) {
+		assert_int_equal(r, -EOPNOTSUPP);
+		assert_string_equal(env.err.code, "cannot_move");
+		assert_int_equal(fd_exists(env.one, "tree"), 1);
+	} else {
+		assert_int_equal(fd_exists(env.one, "tree"), 0);
+		print_take(a, &after);
+		print_assert_equal(&before, &after);
+		print_release(&after);
+		box_shell("rm -rf %s/given", env.box->pool);
+	}
+	print_release(&before);
+}
+
+static void test_remove__of_a_missing_tree_is_success(void **state)
+{
+	(void)state;
+	assert_done(env.driver->tree_remove(env.pool, at(env.one), &env.ctx, &env.err));
+}
+
+static void test_remove__takes_read_only_copies_and_leftovers(void **state)
+{
+	(void)state;
+	make_tree(env.one);
+	copy_tree(env.one, env.two, POOL_COPY_READ_ONLY);
+	assert_done(env.driver->tree_create(env.pool,
+		(struct tree_at){ env.two, ".tree.work" }, &env.err));
+	assert_done(env.driver->tree_remove(env.pool, at(env.two), &env.ctx, &env.err));
+	assert_empty(env.two);
+	assert_done(env.driver->tree_remove(env.pool, at(env.one), &env.ctx, &env.err));
+	assert_empty(env.one);
+}
+
+static void test_remove__of_a_tree_in_use_works(void **state)
+{
+	_cleanup_fd_ int a = -1, file = -1;
+
+	(void)state;
+	make_tree(env.one);
+	a = tree_of(env.one);
+	file = openat(a, "dir/large", O_RDONLY | O_CLOEXEC);
+	assert_true(file >= 0);
+	assert_done(env.driver->tree_remove(env.pool, at(env.one), &env.ctx, &env.err));
+	assert_empty(env.one);
+}
+
+static void test_remove__leaves_what_a_link_points_to(void **state)
+{
+	(void)state;
+	make_tree(env.one);
+	assert_int_equal(symlinkat("../one/tree", env.two, "tree"), 0);
+	assert_done(env.driver->tree_remove(env.pool, at(env.two), &env.ctx, &env.err));
+	assert_empty(env.two);
+	assert_int_equal(env.driver->tree_check(env.pool, at(env.one), NULL, &env.err), 1);
+}
+
+static void test_check__knows_a_tree_from_anything_else(void **state)
+{
+	const struct tree_at file = { env.one, "file" }, link = { env.one, "link" };
+
+	(void)state;
+	assert_int_equal(env.driver->tree_check(env.pool, at(env.one), NULL, &env.err), 0);
+	write_text(env.one, "file", "x");
+	assert_int_equal(env.driver->tree_check(env.pool, file, NULL, &env.err), 0);
+	make_tree(env.one);
+	assert_int_equal(symlinkat("tree", env.one, "link"), 0);
+	assert_int_equal(env.driver->tree_check(env.pool, link, NULL, &env.err), 0);
+	assert_int_equal(mkdirat(env.two, "tree", 0755), 0);
+	assert_int_equal(env.driver->tree_check(env.pool, at(env.two), NULL, &env.err),
+		!has(POOL_CONSTANT_COST));
+}
+
+static void test_open__refuses_a_link_in_place_of_a_tree(void **state)
+{
+	struct pool_made made = { 0 };
+	struct snap_usage usage;
+
+	(void)state;
+	make_tree(env.one);
+	assert_int_equal(symlinkat("../one/tree", env.two, "tree"), 0);
+	assert_true(env.driver->tree_usage(env.pool, at(env.two), &env.ctx, &usage, &env.err) < 0);
+	assert_true(env.driver->tree_copy(env.pool, at(env.two),
+		(struct tree_at){ env.two, "copy" }, 0, &env.ctx, &made, &env.err) < 0);
+	assert_int_equal(fd_exists(env.two, "copy"), 0);
+}
+
+static void test_usage__counts_entries_and_bytes(void **state)
+{
+	struct snap_usage usage = { 0 };
+	_cleanup_fd_ int a = -1;
+
+	(void)state;
+	assert_done(env.driver->tree_create(env.pool, at(env.one), &env.err));
+	a = tree_of(env.one);
+	assert_int_equal(mkdirat(a, "d", 0755), 0);
+	box_shell("head -c 1M /dev/urandom > %s/one/tree/d/f", env.box->pool);
+	assert_int_equal(linkat(a, "d/f", a, "g", 0), 0);
+	box_shell("sync -f %s", env.box->pool);
+	assert_done(env.driver->tree_usage(env.pool, at(env.one), &env.ctx, &usage, &env.err));
+	assert_int_equal(usage.logical, 1 << 20);
+	assert_true(usage.exclusive >= 1 << 20);
+	assert_int_equal(usage.shared, 0);
+	assert_true(usage.entries >= 3);
+}
+
+static void test_usage__tells_shared_from_exclusive(void **state)
+{
+	struct snap_usage usage = { 0 };
+
+	(void)state;
+	assert_done(env.driver->tree_create(env.pool, at(env.one), &env.err));
+	box_shell("head -c 1M /dev/urandom > %s/one/tree/old", env.box->pool);
+	copy_tree(env.one, env.two, 0);
+	box_shell("head -c 256K /dev/urandom > %s/two/tree/new; sync -f %s", env.box->pool,
+		env.box->pool);
+	assert_done(env.driver->tree_usage(env.pool, at(env.two), &env.ctx, &usage, &env.err));
+	assert_int_equal(usage.shared, has(POOL_SHARES) ? 1 << 20 : 0);
+	assert_true(usage.exclusive >= 256 << 10);
+}
+
+static void test_pending__returns_to_zero_when_the_space_is_back(void **state)
+{
+	uint64_t trees = 99, bytes = 0;
+
+	(void)state;
+	skip_if(!has(POOL_FREES_LATER), "space is back at once, or the user may not ask");
+	make_tree(env.one);
+	box_shell("sync -f %s", env.box->pool);
+	assert_done(env.driver->tree_remove(env.pool, at(env.one), &env.ctx, &env.err));
+	assert_done(env.driver->pending(env.pool, &trees, &bytes, &env.err));
+	/* The ioctl behind "filesystem sync" wakes the cleaner, which else waits 30 s. */
+	box_shell("btrfs -q filesystem sync %s && btrfs subvolume sync %s >/dev/null",
+		env.box->pool, env.box->pool);
+	assert_done(env.driver->pending(env.pool, &trees, &bytes, &env.err));
+	assert_int_equal(trees, 0);
+}
+
+static void test_choose__probes_every_driver_and_reports(void **state)
+{
+	const struct pool_driver *chosen = NULL;
+	_cleanup_free_ char *report = NULL;
+	bool btrfs = strcmp(env.box->fs, "btrfs") == 0;
+
+	(void)state;
+	skip_if(strcmp(env.box->fs, "here") == 0, "it needs a file system of its own");
+	assert_done(pool_driver_choose(env.root, "auto", &chosen, &report, &env.err));
+	assert_string_equal(chosen->name, btrfs ? "btrfs" : "copy");
+	assert_non_null(strstr(report, btrfs ? "btrfs: yes, " : "btrfs: no, not btrfs"));
+	assert_non_null(strstr(report, "\ncopy: yes, "));
+	assert_done(pool_driver_choose(env.root, "copy", &chosen, NULL, &env.err));
+	assert_string_equal(chosen->name, "copy");
+	if (!btrfs)
+		assert_refused(pool_driver_choose(env.root, "btrfs", &chosen, NULL, &env.err),
+			EOPNOTSUPP, "driver_unfit");
+	assert_refused(pool_driver_choose(env.root, "zfs", &chosen, NULL, &env.err),
+		EINVAL, "unknown_driver");
+}
+
+const struct CMUnitTest pool_keep_tests[] = {
+	POOL_TEST(test_adopt__takes_the_directory_itself),
+	POOL_TEST(test_adopt__refuses_another_file_system),
+	POOL_TEST(test_adopt__refuses_what_is_not_of_its_kind),
+	POOL_TEST(test_adopt__refuses_a_read_only_subvolume),
+	POOL_TEST(test_adopt__refuses_a_nested_subvolume),
+	POOL_TEST(test_adopt__refuses_a_name_that_is_taken_and_what_is_missing),
+	POOL_TEST(test_release__gives_a_plain_directory_or_says_that_it_cannot),
+	POOL_TEST(test_remove__of_a_missing_tree_is_success),
+	POOL_TEST(test_remove__takes_read_only_copies_and_leftovers),
+	POOL_TEST(test_remove__of_a_tree_in_use_works),
+	POOL_TEST(test_remove__leaves_what_a_link_points_to),
+	POOL_TEST(test_check__knows_a_tree_from_anything_else),
+	POOL_TEST(test_open__refuses_a_link_in_place_of_a_tree),
+	POOL_TEST(test_usage__counts_entries_and_bytes),
+	POOL_TEST(test_usage__tells_shared_from_exclusive),
+	POOL_TEST(test_pending__returns_to_zero_when_the_space_is_back),
+	POOL_TEST(test_choose__probes_every_driver_and_reports),
+};
+const size_t n_pool_keep_tests = sizeof(pool_keep_tests) / sizeof(pool_keep_tests[0]);
