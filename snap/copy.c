@@ -101,6 +101,17 @@ static void all_done(struct copy *c)
 		c->result->bytes_cloned = c->result->bytes; /* some were cloned again */
 }
 
+void copy_touch(struct copy *c)
+{
+	struct copy_frame *f = copy_top(c);
+	struct io_dir *dst = trail_dir(&c->dst);
+
+	/* A former pass may have made it read-only. */
+	if (!f->claimed && !copy_at_virtual_root(c))
+		io_drv(dst)->dir_claim(dst);
+	f->claimed = f->touched = true;
+}
+
 static int frame_push(struct copy *c, const struct io_item *meta)
 {
 	if (c->depth == c->size) {
@@ -112,7 +123,9 @@ static int frame_push(struct copy *c, const struct io_item *meta)
 		c->frames = frames;
 		c->size = size;
 	}
-	c->frames[c->depth++] = (struct copy_frame){.meta = *meta};
+	/* The first pass has just made the directory. */
+	c->frames[c->depth++] = (struct copy_frame){
+		.meta = *meta, .claimed = c->pass == 0, .touched = c->pass == 0};
 	return 0;
 }
 
@@ -153,14 +166,14 @@ static int destination(struct copy *c, const char *as, struct io_dir **out)
 	int r;
 
 	if (c->pass) {
-		r = io_drv(here)->dir_open(here, as, 0, out);
+		r = io_drv(here)->dir_open(here, as, IO_OPEN_FORCE, out);
 		if (r == 0)
 			return 0;
 		r = r == -ENOENT ? 0 : copy_make_way(c, as);
 		if (r < 0)
 			return r;
 	}
-	copy_top(c)->touched = true;
+	copy_touch(c);
 	io_drv(here)->put(here, &made, 1, &c->put);
 	if (made.error < 0)
 		return walk_fail(c->err, made.error, made.op, trail_path(&c->dst, as));
@@ -170,13 +183,18 @@ static int destination(struct copy *c, const char *as, struct io_dir **out)
 	return r < 0 ? walk_fail(c->err, r, "open", trail_path(&c->dst, as)) : 0;
 }
 
+static int inside_itself(struct copy *c, const char *name)
+{
+	return err_set(c->err, EINVAL, "destination_inside_source",
+		name ? trail_path(&c->src, name) : ".", "the destination lies inside the source");
+}
+
 static int check_source(struct copy *c, const char *name, const struct io_stat *st)
 {
 	if (guard_nested(&c->guard, st))
 		return guard_error(c->err, trail_path(&c->src, name));
 	if (st->dev == c->dst_dev && st->ino == c->dst_ino)
-		return err_set(c->err, EINVAL, "destination_inside_source",
-			trail_path(&c->src, name), "the destination lies inside the source");
+		return inside_itself(c, name);
 	return 0;
 }
 
@@ -248,7 +266,8 @@ static int enter(struct copy *c, const char *name)
 		io_item_release(&meta);
 		return r;
 	}
-	copy_top(c)->touched = c->pass == 0;
+	/* IO_OPEN_FORCE may have changed the mode of one that its owner cannot read. */
+	copy_top(c)->touched |= (~copy_top(c)->meta.st.mode & 0700) != 0;
 	return compare_dir(c);
 }
 
@@ -361,7 +380,6 @@ static int pass(struct copy *c)
 		io_item_release(&meta);
 		return r;
 	}
-	copy_top(c)->touched = c->pass == 0;
 	r = c->only ? 0 : compare_dir(c);
 	while (r == 0 && c->depth)
 		r = step(c);
@@ -420,8 +438,11 @@ static int start(struct copy *c, struct io_place *place, int src, int dst)
 		!((src_fs.flags | dst_fs.flags) & IO_FS_FUSE);
 	c->put.flush = c->opts->durable && !(dst_fs.flags & IO_FS_BTRFS);
 	settle_init(&c->settle, src_fs.flags & IO_FS_NETWORK);
-	if (!c->only)
-		io_drv(to)->dir_strip(to);
+	if (c->only)
+		return 0;
+	if (c->guard.dev == c->dst_dev && c->guard.ino == c->dst_ino)
+		return inside_itself(c, NULL);
+	io_drv(to)->dir_strip(to);
 	return 0;
 }
 

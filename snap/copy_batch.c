@@ -63,7 +63,6 @@ static int arrived(struct copy *c, struct io_item *it, bool cloned)
 	int r = report_flags(c, it, path);
 
 	copy_done(c, it, cloned);
-	copy_top(c)->touched = true;
 	if (r == 0 && c->opts->source_is_live) {
 		r = settle_record(&c->settle, path, &it->st, c->now, it->flags & IO_CHANGED);
 		if (r < 0)
@@ -433,7 +432,7 @@ int copy_make_way(struct copy *c, const char *name)
 	struct io_dir *dst = trail_dir(&c->dst);
 	struct io_item it = {.name = name, .type = DT_REG};
 
-	copy_top(c)->touched = true;
+	copy_touch(c);
 	io_drv(dst)->remove(dst, &it, 1);
 	if (it.error == -EISDIR)
 		return remove_dir_at(dst, name, c->err);
@@ -450,6 +449,8 @@ static int drop_names(struct copy *c, const struct io_names *names)
 	while (r == 0 && (name = io_names_next(names, &pos, NULL))) {
 		XXH128_hash_t h = XXH3_128bits(name, strlen(name));
 
+		if (snap_canceled(c->ctx))
+			return walk_fail(c->err, -ECANCELED, NULL, trail_path(&c->dst, name));
 		if (!idmap_get(here, h.high64, h.low64))
 			r = copy_make_way(c, name);
 	}
@@ -464,7 +465,7 @@ int copy_drop_extra(struct copy *c)
 
 	/* All names first: removing may upset a listing that is under way. */
 	more = io_drv(dst)->dir_list(dst, true, &names);
-	while (more > 0)
+	while (more > 0 && !snap_canceled(c->ctx))
 		more = io_drv(dst)->dir_list(dst, false, &names);
 	r = more < 0 ? walk_fail(c->err, more, "list", trail_path(&c->dst, NULL)) :
 		       drop_names(c, &names);

@@ -21,7 +21,8 @@ struct copy_frame {
 	struct io_item meta; /* the source directory when it was entered */
 	bool listed;
 	bool changed;	   /* differs from what a former pass recorded */
-	bool touched;	   /* something was put into or taken out of the destination */
+	bool claimed;	   /* the destination is writable for us */
+	bool touched;	   /* the destination needs its metadata again */
 	struct idmap here; /* hashes of the names the source has; only while `changed` */
 };
 
@@ -71,6 +72,9 @@ static inline bool copy_at_virtual_root(const struct copy *c)
 int copy_fail(struct copy *c, const struct io_item *it);
 int copy_note_change(struct copy *c, const char *path);
 int copy_report(struct copy *c, const char *path, const char *reason);
+
+/* The current destination directory is about to be changed. */
+void copy_touch(struct copy *c);
 
 /* The names of one listing: files are copied, directories collected in the frame. */
 int copy_names(struct copy *c, const struct io_names *names);

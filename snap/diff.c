@@ -50,6 +50,7 @@ struct diff {
 	struct idmap partner[2]; /* link groups: the inode on the other side, + 1 */
 	char *chunk[2];
 	struct io_item items[2][WALK_BATCH];
+	size_t taken[2]; /* items of each side in this batch */
 	struct diff_pair pairs[WALK_BATCH];
 };
 
@@ -302,7 +303,7 @@ static int compare_both(struct diff *d, const struct diff_pair *p)
 	int r;
 
 	if (one_inode && a->type != DT_DIR)
-		return compare_links(d, &a->st, &b->st) < 0 ? -ENOMEM : 0;
+		return 0;
 	r = content_differs(d, p);
 	if (r < 0)
 		return r;
@@ -347,10 +348,10 @@ static int compare(struct diff *d, const struct diff_pair *p)
 }
 
 /* The item of one side for the name at its next place, which is used up. */
-static struct io_item *take(struct diff *d, int side, size_t i, bool *last)
+static struct io_item *take(struct diff *d, int side, bool *last)
 {
 	struct sorted *s = &d->frames[d->depth - 1].side[side];
-	struct io_item *it = &d->items[side][i];
+	struct io_item *it = &d->items[side][d->taken[side]++];
 	unsigned char type = type_at(s);
 
 	io_item_reset(it);
@@ -368,14 +369,15 @@ static size_t fill(struct diff *d)
 	bool last = false;
 	size_t n = 0;
 
+	d->taken[A] = d->taken[B] = 0;
 	while (n < WALK_BATCH && !last && (a->next < a->n || b->next < b->n)) {
 		struct diff_pair *p = &d->pairs[n];
 		int order = a->next == a->n ? 1 :
 			b->next == b->n	    ? -1 :
 					      strcmp(a->at[a->next], b->at[b->next]);
 
-		p->it[A] = order <= 0 ? take(d, A, n, &last) : NULL;
-		p->it[B] = order >= 0 ? take(d, B, n, &last) : NULL;
+		p->it[A] = order <= 0 ? take(d, A, &last) : NULL;
+		p->it[B] = order >= 0 ? take(d, B, &last) : NULL;
 		p->name = p->it[A] ? p->it[A]->name : p->it[B]->name;
 		n++;
 	}
@@ -396,15 +398,15 @@ static int dir_xattrs(struct diff *d, int side, struct io_item *it)
 	return r;
 }
 
-static int fetch_one(struct diff *d, int side, struct diff_pair *p)
+/* What came of the get for one side of a pair. */
+static int fetched(struct diff *d, int side, struct diff_pair *p)
 {
-	struct io_get how = {0}; /* no content: it is rarely needed */
+	struct io_get how = {0};
 	struct io_item *it = p->it[side];
 	struct io_dir *dir = trail_dir(&d->trail[side]);
 
 	if (!it)
 		return 0;
-	io_drv(dir)->get(dir, it, 1, &how);
 	if (it->error == -ESTALE) { /* swapped since the listing */
 		it->type = DT_UNKNOWN;
 		io_drv(dir)->get(dir, it, 1, &how);
@@ -438,16 +440,22 @@ static void untake(struct diff *d, size_t i, size_t n)
 	}
 }
 
+/* Stat and xattrs of a batch; content is rarely needed. */
 static int fetch(struct diff *d, size_t *n)
 {
+	struct io_get how = {0};
 	int r = 0;
 
+	for (int side = A; side <= B; side++) {
+		struct io_dir *dir = trail_dir(&d->trail[side]);
+
+		if (d->taken[side])
+			io_drv(dir)->get(dir, d->items[side], d->taken[side], &how);
+	}
 	for (size_t i = 0; r == 0 && i < *n; i++) {
-		if (snap_canceled(d->ctx))
-			return fail(d, -ECANCELED, NULL, B, NULL);
-		r = fetch_one(d, A, &d->pairs[i]);
+		r = fetched(d, A, &d->pairs[i]);
 		if (r == 0)
-			r = fetch_one(d, B, &d->pairs[i]);
+			r = fetched(d, B, &d->pairs[i]);
 		if (r == 0 && is_dir(&d->pairs[i]) && i + 1 < *n) {
 			untake(d, i, *n); /* swapped for a directory: the batch ends here */
 			*n = i + 1;
@@ -463,6 +471,8 @@ static int step(struct diff *d)
 
 	if (n == 0)
 		return leave(d);
+	if (snap_canceled(d->ctx))
+		return fail(d, -ECANCELED, NULL, d->frames[d->depth - 1].on[A] ? A : B, NULL);
 	r = fetch(d, &n);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = compare(d, &d->pairs[i]);

@@ -58,26 +58,38 @@ static int sync_single(struct copy *c, struct io_dir *dir)
 	return it.error < 0 ? walk_fail(c->err, it.error, it.op, it.name) : 0;
 }
 
-int copy_make_durable(struct copy *c)
+static int sync_fs(struct copy *c)
+{
+	struct io_dir *dir = trail_dir(&c->dst);
+	int r = io_drv(dir)->fs_sync(dir);
+
+	return r < 0 ? walk_fail(c->err, r, "syncfs", NULL) : 0;
+}
+
+static int sync_tree(struct copy *c)
 {
 	struct io_dir *dir = trail_dir(&c->dst), *root;
+	int r = io_drv(dir)->dir_open(dir, ".", 0, &root);
+
+	if (r < 0)
+		return walk_fail(c->err, r, "open", NULL);
+	/* Only the presence of the argument counts. */
+	return walk_dir(root, c->only ? c->only_as : NULL, &ops, c->only ? c : NULL, c->err);
+}
+
+int copy_make_durable(struct copy *c)
+{
+	struct io_dir *dir = trail_dir(&c->dst);
 	struct io_fs fs;
 	int r = io_drv(dir)->dir_fs(dir, &fs);
 
-	if (r == 0 && fs.flags & IO_FS_BTRFS) {
-		r = io_drv(dir)->fs_sync(dir);
-		return r < 0 ? walk_fail(c->err, r, "syncfs", NULL) : 0;
-	}
-	if (r == 0 && c->only) {
-		r = sync_single(c, dir);
-		if (r != 1)
-			return r;
-		r = 0;
-	}
-	if (r == 0)
-		r = io_drv(dir)->dir_open(dir, ".", 0, &root);
 	if (r < 0)
-		return walk_fail(c->err, r, "sync", NULL);
-	/* Only the presence of the argument counts. */
-	return walk_dir(root, c->only ? c->only_as : NULL, &ops, c->only ? c : NULL, c->err);
+		return walk_fail(c->err, r, "statfs", NULL);
+	if (fs.flags & IO_FS_BTRFS)
+		return sync_fs(c);
+	r = c->only ? sync_single(c, dir) : 1;
+	if (r == 1)
+		r = sync_tree(c);
+	/* An ordinary user's copy of what its owner may not read. */
+	return r == -EACCES ? sync_fs(c) : r;
 }

@@ -158,6 +158,8 @@ struct io_driver {
 	int (*dir_put)(struct io_dir *dir, struct io_item *it, const struct io_put *how);
 	/* Take off the ACLs that new entries would inherit. */
 	int (*dir_strip)(struct io_dir *dir);
+	/* Make it writable for the caller until the next dir_put(). */
+	void (*dir_claim)(struct io_dir *dir);
 	int (*dir_sync)(struct io_dir *dir);
 	/* Everything of the file system that holds it: where syncing by item is worse. */
 	int (*fs_sync)(struct io_dir *dir);

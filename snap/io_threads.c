@@ -19,9 +19,15 @@ static const struct io_driver driver;
 int io_threads_new(struct snap_ctx *ctx, struct io_place **out)
 {
 	struct tplace *p = calloc(1, sizeof(*p));
+	unsigned limit = ctx->threads ? ctx->threads : DEPTH_MAX;
 
-	if (!p)
+	if (!p || crew_new(&p->crew) < 0) {
+		free(p);
 		return -ENOMEM;
+	}
+	depth_init(&p->reading, limit);
+	depth_init(&p->writing, limit);
+	p->syncing = limit;
 	p->base.driver = &driver;
 	p->base.ctx = ctx;
 	p->uid = geteuid();
@@ -32,6 +38,7 @@ int io_threads_new(struct snap_ctx *ctx, struct io_place **out)
 
 static void place_free(struct io_place **place)
 {
+	crew_free(&tplace(*place)->crew);
 	free(*place);
 	*place = NULL;
 }
@@ -201,6 +208,12 @@ static int dir_strip(struct io_dir *dir)
 	return 0;
 }
 
+static void dir_claim(struct io_dir *dir)
+{
+	if (!tplace(dir->place)->root)
+		sys->fchmod(tdir_fd(dir), 0700);
+}
+
 static int dir_sync(struct io_dir *dir)
 {
 	return sys->fsync(tdir_fd(dir)) < 0 ? -errno : 0;
@@ -221,21 +234,56 @@ struct batch {
 	int (*one)(struct batch *b, struct io_item *it);
 };
 
-static int run(struct batch *b)
+static void do_item(void *arg, size_t i)
 {
-	struct snap_ctx *ctx = b->dir->place->ctx;
+	struct batch *b = arg;
+	struct io_item *it = &b->items[i];
 
-	for (size_t i = 0; i < b->n; i++) {
-		struct io_item *it = &b->items[i];
-
-		if (snap_canceled(ctx)) {
-			t_fail_with(it, -ECANCELED, "cancel");
-			continue;
-		}
-		it->error = 0;
-		b->one(b, it);
+	if (snap_canceled(b->dir->place->ctx)) {
+		t_fail_with(it, -ECANCELED, "cancel");
+		return;
 	}
+	it->error = 0;
+	b->one(b, it);
+}
+
+static uint64_t clock_ns(clockid_t id)
+{
+	struct timespec t;
+
+	clock_gettime(id, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+static int run(struct batch *b, struct depth *d)
+{
+	struct tplace *p = tplace(b->dir->place);
+	unsigned depth = depth_for(d, b->n);
+	uint64_t wall, cpu = 0;
+
+	if (b->n < DEPTH_BATCH) {
+		for (size_t i = 0; i < b->n; i++)
+			do_item(b, i);
+		return 0;
+	}
+	wall = clock_ns(CLOCK_MONOTONIC);
+	if (depth == 1)
+		cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	crew_run(p->crew, depth, do_item, b, b->n);
+	if (depth == 1)
+		cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
+	depth_learn(d, depth, b->n, clock_ns(CLOCK_MONOTONIC) - wall, cpu);
 	return 0;
+}
+
+static int run_reading(struct batch *b)
+{
+	return run(b, &tplace(b->dir->place)->reading);
+}
+
+static int run_writing(struct batch *b)
+{
+	return run(b, &tplace(b->dir->place)->writing);
 }
 
 static int one_stat(struct batch *b, struct io_item *it)
@@ -245,7 +293,7 @@ static int one_stat(struct batch *b, struct io_item *it)
 
 static int batch_stat(struct io_dir *dir, struct io_item *items, size_t n)
 {
-	return run(&(struct batch){.dir = dir, .items = items, .n = n, .one = one_stat});
+	return run_reading(&(struct batch){.dir = dir, .items = items, .n = n, .one = one_stat});
 }
 
 static int one_get(struct batch *b, struct io_item *it)
@@ -255,7 +303,7 @@ static int one_get(struct batch *b, struct io_item *it)
 
 static int batch_get(struct io_dir *dir, struct io_item *items, size_t n, const struct io_get *how)
 {
-	return run(&(struct batch){
+	return run_reading(&(struct batch){
 		.dir = dir, .items = items, .n = n, .get = how, .one = one_get});
 }
 
@@ -266,7 +314,7 @@ static int one_put(struct batch *b, struct io_item *it)
 
 static int batch_put(struct io_dir *dir, struct io_item *items, size_t n, const struct io_put *how)
 {
-	return run(&(struct batch){
+	return run_writing(&(struct batch){
 		.dir = dir, .items = items, .n = n, .put = how, .one = one_put});
 }
 
@@ -278,7 +326,7 @@ static int one_clone(struct batch *b, struct io_item *it)
 static int batch_clone(struct io_dir *from, struct io_dir *to, struct io_item *items, size_t n,
 	const struct io_get *get, const struct io_put *put)
 {
-	return run(&(struct batch){.dir = from,
+	return run_writing(&(struct batch){.dir = from,
 		.to = to,
 		.items = items,
 		.n = n,
@@ -296,7 +344,7 @@ static int one_link(struct batch *b, struct io_item *it)
 
 static int batch_link(struct io_dir *from, struct io_dir *to, struct io_item *items, size_t n)
 {
-	return run(&(struct batch){.dir = from, .to = to, .items = items, .n = n, .one = one_link});
+	return run_writing(&(struct batch){.dir = from, .to = to, .items = items, .n = n, .one = one_link});
 }
 
 static int one_remove(struct batch *b, struct io_item *it)
@@ -306,7 +354,7 @@ static int one_remove(struct batch *b, struct io_item *it)
 
 static int batch_remove(struct io_dir *dir, struct io_item *items, size_t n)
 {
-	return run(&(struct batch){.dir = dir, .items = items, .n = n, .one = one_remove});
+	return run_writing(&(struct batch){.dir = dir, .items = items, .n = n, .one = one_remove});
 }
 
 static int one_sync(struct batch *b, struct io_item *it)
@@ -316,7 +364,11 @@ static int one_sync(struct batch *b, struct io_item *it)
 
 static int batch_sync(struct io_dir *dir, struct io_item *items, size_t n)
 {
-	return run(&(struct batch){.dir = dir, .items = items, .n = n, .one = one_sync});
+	struct batch b = {.dir = dir, .items = items, .n = n, .one = one_sync};
+	struct tplace *p = tplace(dir->place);
+
+	crew_run(p->crew, p->syncing, do_item, &b, n);
+	return 0;
 }
 
 static int one_extents(struct batch *b, struct io_item *it)
@@ -326,7 +378,7 @@ static int one_extents(struct batch *b, struct io_item *it)
 
 static int batch_extents(struct io_dir *dir, struct io_item *items, size_t n)
 {
-	return run(&(struct batch){.dir = dir, .items = items, .n = n, .one = one_extents});
+	return run_reading(&(struct batch){.dir = dir, .items = items, .n = n, .one = one_extents});
 }
 
 static const struct io_driver driver = {
@@ -340,6 +392,7 @@ static const struct io_driver driver = {
 	.dir_get = dir_get,
 	.dir_put = dir_put,
 	.dir_strip = dir_strip,
+	.dir_claim = dir_claim,
 	.dir_sync = dir_sync,
 	.fs_sync = fs_sync,
 	.stat = batch_stat,

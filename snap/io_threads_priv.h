@@ -5,7 +5,9 @@
 
 #include <stdio.h>
 
+#include "snap/crew.h"
 #include "snap/ctx.h"
+#include "snap/depth.h"
 #include "snap/io.h"
 #include "snap/sys.h"
 
@@ -13,6 +15,9 @@ struct tplace {
 	struct io_place base;
 	bool root; /* may give files away */
 	uid_t uid;
+	struct crew *crew;
+	struct depth reading, writing; /* each learns for itself */
+	unsigned syncing;	       /* fsync always waits */
 };
 
 struct tdir {

@@ -32,14 +32,29 @@ static void count(struct measuring *m, const struct io_stat *st)
 	m->out->allocated += st->allocated;
 }
 
+/* 1: its extents are to be looked at, too. */
+static int count_one(struct walk *w, struct io_item *it)
+{
+	struct measuring *m = w->arg;
+	int r;
+
+	m->out->entries++;
+	atomic_fetch_add(&w->ctx->entries_done, 1);
+	if (guard_nested(&w->guard, &it->st))
+		return 0;
+	r = first_name(m, &it->st);
+	if (r < 0)
+		return walk_fail(w->err, r, "measure", trail_path(&w->trail, it->name));
+	if (r == 0)
+		return 0;
+	count(m, &it->st);
+	return m->extents && it->type == DT_REG && it->st.allocated;
+}
+
 static int count_shared(struct walk *w, struct io_item *it)
 {
 	struct measuring *m = w->arg;
-	struct io_dir *dir = trail_dir(&w->trail);
 
-	if (!m->extents || it->type != DT_REG || !it->st.allocated || !io_drv(dir)->extents)
-		return 0;
-	io_drv(dir)->extents(dir, it, 1);
 	if (it->error == -EOPNOTSUPP || it->error == -ENOTTY) {
 		m->extents = false;
 		return 0;
@@ -54,23 +69,24 @@ static int count_shared(struct walk *w, struct io_item *it)
 
 static int batch(struct walk *w, struct io_item *items, size_t n)
 {
-	struct measuring *m = w->arg;
+	struct io_dir *dir = trail_dir(&w->trail);
+	size_t wanted = 0;
+	int r = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		struct io_item *it = &items[i];
-		int r;
-
-		m->out->entries++;
-		atomic_fetch_add(&w->ctx->entries_done, 1);
-		if (guard_nested(&w->guard, &it->st))
-			continue;
-		r = first_name(m, &it->st);
+		r = count_one(w, &items[i]);
 		if (r < 0)
-			return walk_fail(w->err, r, "measure", trail_path(&w->trail, it->name));
-		if (r == 0)
-			continue;
-		count(m, &it->st);
-		r = count_shared(w, it);
+			return r;
+		if (r == 1)
+			wanted++;
+		else if (items[i].type == DT_REG)
+			items[i].type = DT_UNKNOWN; /* not for extents() */
+	}
+	if (!wanted || !io_drv(dir)->extents)
+		return 0;
+	io_drv(dir)->extents(dir, items, n);
+	for (size_t i = 0; i < n; i++) {
+		r = items[i].type == DT_REG ? count_shared(w, &items[i]) : 0;
 		if (r < 0)
 			return r;
 	}

@@ -32,13 +32,16 @@ int guard_init(struct guard *g, struct io_dir *root)
 	if (r < 0)
 		return r;
 	*g = (struct guard){
-		.dev = it.st.dev, .mount = it.st.mount, .btrfs = fs.flags & IO_FS_BTRFS};
+		.dev = it.st.dev, .ino = it.st.ino, .mount = it.st.mount, .btrfs = fs.flags & IO_FS_BTRFS};
 	return 0;
 }
 
 bool guard_stub(const struct guard *g, const struct io_stat *st)
 {
-	return g->btrfs && S_ISDIR(st->mode) && st->dev == g->dev && st->ino == BTRFS_STUB_INO;
+	/* Its device is the superblock's, not the snapshot's; the root of an ext4 mounted here has
+	 * the same number. */
+	return g->btrfs && S_ISDIR(st->mode) && st->ino == BTRFS_STUB_INO &&
+		st->mount == g->mount && !(st->attrs & STATX_ATTR_MOUNT_ROOT);
 }
 
 bool guard_nested(const struct guard *g, const struct io_stat *st)
@@ -84,6 +87,8 @@ bool walk_vanished(int error)
 
 int walk_fail(struct err *err, int error, const char *op, const char *path)
 {
+	if (!path || !*path)
+		path = ".";
 	if (error == -ECANCELED)
 		return err_set(err, ECANCELED, "canceled", path, "canceled");
 	return err_sys(err, -error, op ? op : "walk", path);
@@ -132,8 +137,10 @@ static ssize_t batch_stat(struct walk *w, size_t n)
 	struct io_dir *dir = trail_dir(&w->trail);
 	size_t kept = 0;
 
+	if (w->ops->stat)
+		io_drv(dir)->stat(dir, w->items, n);
 	for (size_t i = 0; i < n; i++) {
-		if (w->ops->stat || w->items[i].type == DT_UNKNOWN)
+		if (w->items[i].type == DT_UNKNOWN)
 			io_drv(dir)->stat(dir, &w->items[i], 1);
 	}
 	for (size_t i = 0; i < n; i++) {

@@ -18,7 +18,7 @@ struct walk;
 
 /* What tells a tree's own entries from a file system mounted into it. */
 struct guard {
-	uint64_t dev, mount;
+	uint64_t dev, ino, mount; /* the root's */
 	bool btrfs;
 };
 int guard_init(struct guard *g, struct io_dir *root);
@@ -36,7 +36,7 @@ bool walk_skip_default(const char *path);
 /* Is it a failure that says: this name is not what it was any more? */
 bool walk_vanished(int error);
 
-/* Fill err from a failed item (with its path) or call; "canceled" says so. */
+/* Fill err from a failed item (with its path; "" is the root) or call; "canceled" says so. */
 int walk_fail(struct err *err, int error, const char *op, const char *path);
 
 /* Raise *total to at least `value`; it never falls. */
