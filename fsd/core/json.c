@@ -112,6 +112,7 @@ static const struct {
 	{"denied", 403},
 	{"forbidden", 403},
 	{"not_found", 404},
+	{"method_not_allowed", 405},
 	{"busy", 409},
 	{"exists", 409},
 	{"has_dependents", 409},
@@ -121,6 +122,7 @@ static const struct {
 	{"name_taken", 409},
 	{"protected", 409},
 	{"too_large", 413},
+	{"bad_content_type", 415},
 	{"confirmation_needed", 428},
 	{"too_many", 429},
 	{"io_error", 500},
@@ -129,6 +131,7 @@ static const struct {
 	{"no_memory", 503},
 	{"pool_offline", 503},
 	{"starting", 503},
+	{"worker_silent", 503},
 	{"below_min_free", 507},
 	{"no_space", 507},
 };
