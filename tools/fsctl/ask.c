@@ -20,7 +20,8 @@ static int in_a_script(const struct cli *c, const struct fsc_error *err)
 {
 	struct fsc_error e = *err;
 
-	snprintf(e.hint, sizeof(e.hint), "say --yes to confirm");
+	if (!strstr(e.hint, "--yes"))
+		snprintf(e.hint, sizeof(e.hint), "say --yes to confirm");
 	return cli_fail(c, &e);
 }
 

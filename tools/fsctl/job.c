@@ -250,14 +250,25 @@ static int ask_question(struct cli *c, struct fsc_value **answer, const struct f
 	return 0;
 }
 
+/* fsd lists only so many. */
+static void warn_truncated(const struct fsc_value *result)
+{
+	if (!fsc_value_bool(result, "truncated", false))
+		return;
+	flush_output();
+	fprintf(stderr, "fsctl: warning: only the first %zu differences are listed; name PATHs to "
+			"see others\n", fsc_value_count(fsc_value_at(result, "items")));
+}
+
 /* A list as every other; its counts beside it. */
 static void diff_json(const struct fsc_value *result)
 {
 	char *items = fsc_value_text(fsc_value_at(result, "items"), 0);
 	char *counts = fsc_value_text(fsc_value_at(result, "counts"), 0);
 
-	printf("{\"items\": %s, \"next\": null, \"counts\": %s}\n", items ? items : "[]",
-		counts ? counts : "{}");
+	printf("{\"items\": %s, \"next\": null, \"counts\": %s, \"truncated\": %s}\n",
+		items ? items : "[]", counts ? counts : "{}",
+		fsc_value_bool(result, "truncated", false) ? "true" : "false");
 	free(items);
 	free(counts);
 }
@@ -276,6 +287,7 @@ int run_diff(struct cli *c)
 			diff_json(result);
 		else if (!c->quiet)
 			diff_print(items);
+		warn_truncated(result);
 		r = any && cli_local(c, LOCAL_EXIT_CODE) ? 1 : 0;
 	}
 	if (answer)

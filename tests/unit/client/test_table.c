@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The command table against everything made from it and everything it must agree with: the parser,
+ * help, completions, the man page, and the daemon's table of requests and reserved names.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fsd/core/id.h"
+#include "fsd/core/request.h"
+#include "tests/unit/client/run.h"
+#include "tools/fsctl/cli.h"
+#include "tools/fsctl/text.h"
+
+/* ---- the parser ---- */
+
+static const char *sample(enum word_kind kind)
+{
+	switch (kind) {
+	case W_SNAPSHOT:
+		return "shop@n1";
+	case W_GENERATION:
+		return "shop:7";
+	case W_NUMBER:
+		return "5";
+	case W_PAIRS:
+		return "label.a=b";
+	case W_DIR:
+		return "/srv/x";
+	default:
+		return "shop";
+	}
+}
+
+/* "fsctl WORDS ARGS OPTIONS" of a command; the words stay valid until the next call. */
+static int command_line(const struct command *cmd, bool with_options, char **argv)
+{
+	static char words[64], option[16][64];
+	char *second;
+	int n = 0, k = 0;
+
+	strcpy(words, cmd->words);
+	second = strchr(words, ' ');
+	argv[n++] = (char *)(uintptr_t)"fsctl";
+	argv[n++] = words;
+	if (second) {
+		*second = '\0';
+		argv[n++] = second + 1;
+	}
+	for (const struct arg *a = cmd->args; a->name; a++)
+		argv[n++] = (char *)(uintptr_t)sample(a->kind);
+	for (const struct option *o = cmd->options; o->name && with_options; o++, k++) {
+		snprintf(option[k], sizeof(option[k]), "--%s%s%s", o->name, o->value ? "=" : "",
+			o->value ? sample(o->kind) : "");
+		argv[n++] = option[k];
+	}
+	argv[n] = NULL;
+	return n;
+}
+
+static void test_table__every_command_parses_with_all_its_words(void **state)
+{
+	(void)state;
+	for (const struct command *cmd = commands; cmd->words; cmd++) {
+		for (int with = 0; with < 2; with++) {
+			char *argv[24];
+			int argc = command_line(cmd, with, argv);
+			struct cli c;
+
+			if (cli_parse(&c, argc, argv) != 0 || c.cmd != cmd)
+				fail_msg("%s does not parse", cmd->words);
+			for (int i = 0; cmd->args[i].name; i++)
+				assert_true(c.args[i] || c.n_many == 1);
+			for (int i = 0; cmd->options[i].name; i++)
+				assert_int_equal(c.options[i] != NULL, with);
+			cli_release(&c);
+		}
+	}
+}
+
+static void test_table__every_command_becomes_a_request_or_a_path(void **state)
+{
+	(void)state;
+	for (const struct command *cmd = commands; cmd->words; cmd++) {
+		struct fsc_request *req = NULL;
+		char *argv[24], *path = NULL;
+		struct cli c;
+
+		assert_int_equal(cli_parse(&c, command_line(cmd, true, argv), argv), 0);
+		if (cmd->kind && build_request(&c, &req) != 0)
+			fail_msg("%s is no request", cmd->words);
+		if (cmd->path && build_path(&c, &path) != 0)
+			fail_msg("%s is no path", cmd->words);
+		assert_true(!path || (*path == '/' && !strstr(path, "%s")));
+		free(path);
+		fsc_request_free(&req);
+		cli_release(&c);
+	}
+}
+
+/* ---- the daemon ---- */
+
+static const struct op_spec *op_of_path(const char *path)
+{
+	for (int op = 1; op < OP_COUNT; op++) {
+		const char *a = op_specs[op].path, *b = path;
+		bool same = a != NULL;
+
+		while (same && (*a || *b)) {
+			if (*a == '{' && strncmp(b, "%s", 2) == 0) {
+				a = strchr(a, '}') + 1;
+				b += 2;
+			} else {
+				same = *a++ == *b++;
+			}
+		}
+		if (same)
+			return &op_specs[op];
+	}
+	return NULL;
+}
+
+static int field_by_name(const char *name)
+{
+	for (int f = 1; f < F_COUNT; f++) {
+		if (strcmp(field_specs[f].name, name) == 0)
+			return f;
+	}
+	return F_NONE;
+}
+
+/* Is the field one that the operation takes, and of the type that is sent? */
+static void takes(const char *words, const struct op_spec *spec, const char *name,
+	enum field_type type)
+{
+	int f = field_by_name(name);
+
+	for (int i = 0; f && i < OP_FIELDS_MAX && spec->fields[i]; i++) {
+		if ((spec->fields[i] & ~OP_REQUIRED) == f && field_specs[f].type == type)
+			return;
+	}
+	fail_msg("%s sends %s, which fsd does not take", words, name);
+}
+
+static void check_word(const char *words, const struct op_spec *spec, enum word_kind kind,
+	const char *field, bool flag)
+{
+	switch (kind) {
+	case W_NEW_SNAP:
+		takes(words, spec, "site", T_STRING);
+		takes(words, spec, "name", T_STRING);
+		break;
+	case W_GENERATION:
+	case W_MAYBE_GEN:
+		takes(words, spec, "site", T_STRING);
+		takes(words, spec, "generation", T_INT);
+		break;
+	case W_PATHS:
+	case W_PARTS:
+		takes(words, spec, field, T_LIST);
+		break;
+	case W_PAIRS:
+		takes(words, spec, field, T_MAP);
+		break;
+	default:
+		if (field)
+			takes(words, spec, field, flag ? T_BOOL : T_STRING);
+	}
+}
+
+static void test_table__fsd_takes_what_is_sent(void **state)
+{
+	(void)state;
+	for (const struct command *cmd = commands; cmd->words; cmd++) {
+		const struct op_spec *spec;
+
+		if (!cmd->kind && !cmd->path)
+			continue;
+		if (cmd->kind)
+			spec = op_by_kind(cmd->kind) ? &op_specs[op_by_kind(cmd->kind)] : NULL;
+		else
+			spec = op_of_path(cmd->path);
+		if (!spec)
+			fail_msg("%s asks for what fsd does not have", cmd->words);
+		for (const struct arg *a = cmd->args; a->name; a++)
+			check_word(cmd->words, spec, a->kind, a->field, false);
+		for (const struct option *o = cmd->options; o->name; o++)
+			check_word(cmd->words, spec, o->kind, o->field, !o->value && !o->fixed);
+	}
+}
+
+static bool sends(const struct command *cmd, int f)
+{
+	for (const struct arg *a = cmd->args; a->name; a++) {
+		bool site = a->kind == W_NEW_SNAP || a->kind == W_GENERATION ||
+			a->kind == W_MAYBE_GEN;
+
+		if ((a->field && field_by_name(a->field) == f) || (site && f == F_SITE) ||
+			(a->kind == W_GENERATION && f == F_GENERATION))
+			return true;
+	}
+	return f == F_HOLD; /* run_hold() and run_release() */
+}
+
+static void test_table__what_fsd_requires_is_sent(void **state)
+{
+	(void)state;
+	for (const struct command *cmd = commands; cmd->words; cmd++) {
+		const struct op_spec *spec = cmd->kind ? &op_specs[op_by_kind(cmd->kind)] : NULL;
+
+		for (int i = 0; spec && i < OP_FIELDS_MAX && spec->fields[i]; i++) {
+			if ((spec->fields[i] & OP_REQUIRED) &&
+				!sends(cmd, spec->fields[i] & ~OP_REQUIRED))
+				fail_msg("%s lacks %s", cmd->words,
+					field_specs[spec->fields[i] & ~OP_REQUIRED].name);
+		}
+	}
+}
+
+static void test_table__every_job_has_a_command(void **state)
+{
+	(void)state;
+	for (int op = OP_NONE + 1; op < OP_COUNT; op++) {
+		/* "site show --measure"; "undo"; housekeeping */
+		bool found = op == OP_SITE_MEASURE || op == OP_SITE_UNDELETE ||
+			op == OP_GENERATION_RETIRE;
+
+		for (const struct command *cmd = commands; cmd->words && op_is_job(op); cmd++)
+			found |= cmd->kind && strcmp(cmd->kind, op_specs[op].name) == 0;
+		if (op_is_job(op) && !found)
+			fail_msg("no command asks for %s", op_specs[op].name);
+	}
+}
+
+static void test_table__no_site_can_be_called_like_a_command(void **state)
+{
+	(void)state;
+	for (const struct command *cmd = commands; cmd->words; cmd++) {
+		char words[64], *save = NULL;
+
+		strcpy(words, cmd->words);
+		for (char *w = strtok_r(words, " ", &save); w; w = strtok_r(NULL, " ", &save)) {
+			if (name_check(w, NULL) == 0)
+				fail_msg("a site could be called %s", w);
+		}
+	}
+}
+
+/* ---- generated texts ---- */
+
+static char *generated(const char *option, const char *what)
+{
+	const char *words[] = {FSCTL, option, what, NULL};
+	struct ran r;
+	char *out;
+
+	run(&r, NULL, words);
+	assert_int_equal(r.code, 0);
+	assert_string_equal(r.err, "");
+	out = strdup(r.out);
+	ran_release(&r);
+	return out;
+}
+
+static void names_all(const char *text, const char *format)
+{
+	char want[128];
+
+	for (const struct command *cmd = commands; cmd->words; cmd++) {
+		snprintf(want, sizeof(want), "'%s'", cmd->words);
+		if (!strstr(text, want))
+			fail_msg("%s is not in it", want);
+		for (const struct option *o = cmd->options; o->name; o++) {
+			snprintf(want, sizeof(want), "%s%s", format, o->name);
+			if (!strstr(text, want))
+				fail_msg("%s is not in it", want);
+		}
+	}
+	for (const struct global_option *g = global_options; g->name; g++) {
+		snprintf(want, sizeof(want), "%s%s", format, g->name);
+		if (!strstr(text, want))
+			fail_msg("%s is not in it", want);
+	}
+}
+
+static void test_completion__lists_every_word_and_option(void **state)
+{
+	char *bash = generated("--generate-completion", "bash");
+	char *zsh = generated("--generate-completion", "zsh");
+
+	(void)state;
+	names_all(bash, "--");
+	names_all(zsh, "--");
+	free(bash);
+	free(zsh);
+}
+
+/* What bash offers behind `line`; without a daemon there are no names. */
+static void offers(const char *line, const char *want)
+{
+	char script[2048];
+	const char *words[] = {"/bin/bash", "-c", script, NULL};
+	struct ran r;
+
+	snprintf(script, sizeof(script),
+		"fsctl() { case \"$*\" in 'site list'*) echo shop; echo staging;; "
+		"'snapshot list shop'*) echo shop@n1;; esac; }\n"
+		"eval \"$(%s --generate-completion bash)\"\n"
+		"COMP_WORDS=(%s); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _fsctl; "
+		"echo \"${COMPREPLY[@]}\"", FSCTL, line);
+	run(&r, NULL, words);
+	assert_string_equal(r.err, "");
+	r.out[strcspn(r.out, "\n")] = '\0';
+	assert_string_equal(r.out, want);
+	ran_release(&r);
+}
+
+static void test_completion__bash_offers_what_fits(void **state)
+{
+	(void)state;
+	offers("fsctl cl", "clone");
+	offers("fsctl site re", "rename");
+	offers("fsctl site show s", "shop staging");
+	offers("fsctl clone shop@", "shop@n1");
+	offers("fsctl clone shop --m", "--method");
+	offers("fsctl clone --method re", "reflink");
+	offers("fsctl --url x site sh", "show");
+	offers("fsctl snapshot s", "show set shop staging");
+	offers("fsctl site show --me", "--measure");
+}
+
+static void test_man__names_every_command_and_option(void **state)
+{
+	char *man = generated("--generate-man", NULL), want[128];
+
+	(void)state;
+	for (const struct command *cmd = commands; cmd->words; cmd++) {
+		snprintf(want, sizeof(want), "\\fBfsctl %s\\fR", cmd->words);
+		if (!strstr(man, want))
+			fail_msg("%s is not in it", want);
+		for (const struct option *o = cmd->options; o->name; o++) {
+			char *p = want + sprintf(want, "\\fB\\-\\-");
+
+			for (const char *s = o->name; *s; s++)
+				p = stpcpy(p, *s == '-' ? "\\-" : (char[]){*s, '\0'});
+			if (!strstr(man, want))
+				fail_msg("%s is not in it", want);
+		}
+	}
+	free(man);
+}
+
+static void test_man__is_roff_without_warnings(void **state)
+{
+	char command[512];
+	struct ran r;
+
+	(void)state;
+	if (access("/usr/bin/groff", X_OK) != 0) {
+		print_message("skipped: groff is not installed\n");
+		skip();
+	}
+	snprintf(command, sizeof(command), "%s --generate-man | groff -man -ww -z -Tutf8", FSCTL);
+	run(&r, NULL, (const char *const[]){"/bin/sh", "-c", command, NULL});
+	assert_int_equal(r.code, 0);
+	assert_string_equal(r.err, "");
+	ran_release(&r);
+}
+
+static void test_help__is_there_for_every_command(void **state)
+{
+	(void)state;
+	for (const struct command *cmd = commands; cmd->words; cmd++) {
+		char words[64], want[80];
+		char *second;
+		struct ran r;
+
+		strcpy(words, cmd->words);
+		second = strchr(words, ' ');
+		if (second)
+			*second++ = '\0';
+		run(&r, NULL, (const char *const[]){FSCTL, words, second ? second : "--help",
+			"--help", NULL});
+		snprintf(want, sizeof(want), "usage: fsctl %s", cmd->words);
+		assert_int_equal(r.code, 0);
+		assert_int_equal(strncmp(r.out, want, strlen(want)), 0);
+		ran_release(&r);
+	}
+}
+
+/* ---- texts for people ---- */
+
+static void test_text__sizes_counts_and_durations(void **state)
+{
+	char text[SIZE_TEXT];
+
+	(void)state;
+	assert_string_equal(size_text(0, text), "0 B");
+	assert_string_equal(size_text(999, text), "999 B");
+	assert_string_equal(size_text(1000, text), "1.0 kB");
+	assert_string_equal(size_text(999499, text), "999 kB");
+	assert_string_equal(size_text(999600, text), "1.0 MB");
+	assert_string_equal(size_text(1234567890123LL, text), "1.2 TB");
+	assert_string_equal(count_text(0, text), "0");
+	assert_string_equal(count_text(1234567, text), "1,234,567");
+	assert_string_equal(count_text(-1234, text), "-1,234");
+	assert_string_equal(seconds_text(0.0031, text), "3 ms");
+	assert_string_equal(seconds_text(12.34, text), "12.3 s");
+	assert_string_equal(seconds_text(125, text), "2:05");
+	assert_string_equal(seconds_text(3725, text), "1:02:05");
+}
+
+static void source_is(const char *text, const char *want)
+{
+	char *out = source_absolute(text);
+
+	assert_string_equal(out, want);
+	free(out);
+}
+
+static void test_text__times_without_a_zone_are_this_machines(void **state)
+{
+	(void)state;
+	setenv("TZ", "Europe/Berlin", 1);
+	source_is("shop@2026-11-22T03:00", "shop@2026-11-22T02:00:00Z");
+	source_is("shop@2026-07-22T03:00:05.25", "shop@2026-07-22T01:00:05.25Z");
+	source_is("shop@2026-11-22 03:00", "shop@2026-11-22T02:00:00Z");
+	source_is("shop@2026-11-22", "shop@2026-11-21T23:00:00Z");
+	/* These have one, or are none. */
+	source_is("shop@2026-11-22T03:00Z", "shop@2026-11-22T03:00Z");
+	source_is("shop@2026-11-22T03:00+02:00", "shop@2026-11-22T03:00+02:00");
+	source_is("shop@20261122t030000z", "shop@20261122t030000z");
+	source_is("shop@2026-11-22-before", "shop@2026-11-22-before");
+	source_is("shop@2026-13-22", "shop@2026-13-22");
+	source_is("shop@latest", "shop@latest");
+	source_is("shop:7", "shop:7");
+	source_is("shop", "shop");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_table__every_command_parses_with_all_its_words),
+		cmocka_unit_test(test_table__every_command_becomes_a_request_or_a_path),
+		cmocka_unit_test(test_table__fsd_takes_what_is_sent),
+		cmocka_unit_test(test_table__what_fsd_requires_is_sent),
+		cmocka_unit_test(test_table__every_job_has_a_command),
+		cmocka_unit_test(test_table__no_site_can_be_called_like_a_command),
+		cmocka_unit_test(test_completion__lists_every_word_and_option),
+		cmocka_unit_test(test_completion__bash_offers_what_fits),
+		cmocka_unit_test(test_man__names_every_command_and_option),
+		cmocka_unit_test(test_man__is_roff_without_warnings),
+		cmocka_unit_test(test_help__is_there_for_every_command),
+		cmocka_unit_test(test_text__sizes_counts_and_durations),
+		cmocka_unit_test(test_text__times_without_a_zone_are_this_machines),
+	};
+
+	return cmocka_run_group_tests_name("table", tests, NULL, NULL);
+}
