@@ -177,7 +177,10 @@ static int become_api(const struct process_api_args *a, int msg_fd, pid_t parent
 	signal(SIGHUP, SIG_IGN);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	r = place_fds(msg_fd, a->listen_fd, report);
+	/* Who started a daemon waits for the end of its standard error. */
+	r = a->background && dup2(STDIN_FILENO, STDERR_FILENO) < 0 ? -errno : 0;
+	if (r == 0)
+		r = place_fds(msg_fd, a->listen_fd, report);
 	if (r == 0)
 		r = drop_privileges(&a->user);
 	/* After the change of ids, which clears it; and the parent may be gone already. */

@@ -146,17 +146,24 @@ static int api_died(struct worker *w)
 	return err_set(w->err, EPIPE, "api_died", NULL, "the api process is gone");
 }
 
+/* Looks without reaping: until then the pid stays this child's. */
+static bool api_is_gone(pid_t pid)
+{
+	siginfo_t info = {.si_pid = 0};
+
+	return waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
+}
+
 static int on_signal(struct worker *w)
 {
 	struct signalfd_siginfo info;
-	int status;
 
 	while (read(w->args->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGHUP)
 			reload(w);
 		else if (info.ssi_signo != SIGCHLD)
 			w->stop = true;
-		else if (waitpid(w->args->api_pid, &status, WNOHANG) == w->args->api_pid)
+		else if (api_is_gone(w->args->api_pid))
 			return api_died(w);
 	}
 	return 0;

@@ -23,8 +23,8 @@ struct worker_args {
 	 * this thread and so in every thread made later; SIGPIPE is ignored. The caller's. */
 	int signal_fd;
 	/* The only child at the start. When SIGCHLD says it is gone, or msg_fd is at its end, the
-	 * worker stops its jobs at safe points and returns -EPIPE "api_died"; it may leave the
-	 * child unreaped. */
+	 * worker stops its jobs at safe points and returns -EPIPE "api_died"; it leaves the child
+	 * unreaped (the caller says how it ended). */
 	pid_t api_pid;
 	/* What each kind of job does, by enum op (fsd/op/ops.h); static storage. */
 	const struct op_kind *const *kinds;

@@ -137,10 +137,10 @@ def test_daemon__socket_of_somebody_else_is_left_alone(make_daemon):
 def test_daemon__reload_follows_what_it_can_and_names_what_it_cannot(daemon):
     daemon.configure(log_level='debug', grace='1h')
     daemon.process.send_signal(signal.SIGHUP)
-    daemon.wait_log('reload')
+    daemon.wait_log('configuration reloaded')
     daemon.configure(catalog=daemon.folder / 'elsewhere.db')
     daemon.process.send_signal(signal.SIGHUP)
-    daemon.wait_log('catalog', daemon.log().count('catalog') + 1)
+    daemon.wait_log('key=catalog')
     daemon.conf.write_text('nonsense\n')
     daemon.process.send_signal(signal.SIGHUP)
     daemon.wait_log('fsd.conf:1')
@@ -150,15 +150,15 @@ def test_daemon__reload_follows_what_it_can_and_names_what_it_cannot(daemon):
 def test_daemon__goes_to_the_background_and_tells_the_truth(make_daemon):
     daemon = make_daemon()
     env = {k: v for k, v in os.environ.items() if k != 'NOTIFY_SOCKET'}
-    r = run('--config', daemon.conf, env=env)
-    assert r.returncode == 0, r.stderr
-    lock = daemon.catalog.with_name('catalog.db.lock').read_text()
-    pid = int(lock.split('pid=')[1].split()[0])
     try:
+        r = run('--config', daemon.conf, env=env)  # waits for the end of its output, too
+        assert r.returncode == 0, r.stderr
         assert daemon.http('GET', '/healthz')[0] == 200  # it serves when the command returns
         again = run('--config', daemon.conf, env=env)
         assert again.returncode == 1 and 'code=locked' in again.stderr
     finally:
+        lock = daemon.catalog.with_name('catalog.db.lock').read_text()
+        pid = int(lock.split('pid=')[1].split()[0])
         os.kill(pid, signal.SIGTERM)
         gone(pid)
 
