@@ -20,7 +20,7 @@ struct snap_ctx {
 	unsigned threads; /* upper limit of threads for one call; 0: the engine chooses */
 };
 
-static inline bool snap_canceled(struct snap_ctx *ctx)
+static inline bool snap_canceled(const struct snap_ctx *ctx)
 {
 	return atomic_load_explicit(&ctx->cancel, memory_order_relaxed);
 }

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "fsd/op/generation.h"
 #include "fsd/op/ops.h"
@@ -78,6 +79,73 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 	return plan_whole(f, job, &site, &source, err);
 }
 
+struct count {
+	uint64_t changed, added;
+};
+
+static int count_change(enum snap_change change, const char *path, const char *from, void *arg)
+{
+	struct count *c = arg;
+
+	(void)from;
+	if (strncmp(path, ".fsd-", 5) == 0)
+		return 0;
+	c->changed += change == SNAP_CONTENT || change == SNAP_RENAMED || change == SNAP_REMOVED;
+	c->added += change == SNAP_ADDED;
+	return 0;
+}
+
+/* What was changed and added since the source was made: the answer to "sure?" depends on it. */
+static int survey_trees(struct fsd *f, struct job *job, int scratch, struct count *count,
+	struct err *err)
+{
+	_cleanup_fd_ int site = op_open_site(f, job, err);
+	_cleanup_fd_ int source = -1, from = -1, to = -1;
+	struct pool_root *pool;
+	int64_t number, live;
+	int r;
+
+	if (site < 0)
+		return site;
+	source = op_open_source(f, job, &pool, &number, err);
+	if (source < 0 || pool != job->pool || layout_live(site, &live) < 0)
+		return source < 0 ? source : 0;
+	from = layout_open_generation(source, number);
+	to = layout_open_generation(site, live);
+	if (from < 0 || to < 0)
+		return err_sys(err, from < 0 ? -from : -to, "open", job_str(job, "source"));
+	r = pool->driver->tree_diff(pool->handle, (struct tree_at){from, LAYOUT_TREE},
+		(struct tree_at){to, LAYOUT_TREE}, scratch, &job->ctx, count_change, count, err);
+	if (r == 0 && count->changed + count->added)
+		snprintf(job->confirm, sizeof(job->confirm),
+			"Restore all of %.100s from %.150s? %" PRIu64 " changed and %" PRIu64
+			" new files and directories go back too; undo brings them forward again.",
+			job->site_name, job_str(job, "source"), count->changed, count->added);
+	return r;
+}
+
+static int survey(struct fsd *f, struct job *job, struct err *err)
+{
+	struct count count = {0};
+	char name[48] = "survey-";
+	_cleanup_fd_ int scratch = -1;
+	int r;
+
+	if (request_has(&job->request, F_PATHS))
+		return 0;
+	id_new(name + strlen(name));
+	if (mkdirat(job->pool->staging, name, 0700) < 0)
+		return err_sys(err, errno, "stage", job->site_name);
+	scratch = fd_open_dir(job->pool->staging, name);
+	r = scratch < 0 ? err_sys(err, -scratch, "stage", job->site_name)
+			: survey_trees(f, job, scratch, &count, err);
+	if (r == 0 && count.changed + count.added)
+		job_warn(job, "%" PRIu64 " changed and %" PRIu64
+			" new files and directories go back", count.changed, count.added);
+	layout_remove(job->pool, job->pool->staging, name, &job->ctx, NULL);
+	return r;
+}
+
 static bool in_place(const struct job *job)
 {
 	return request_has(&job->request, F_PATHS);
@@ -146,6 +214,7 @@ const struct op_kind op_restore = {
 	.op = OP_RESTORE,
 	.priority = PRIO_RESTORE,
 	.plan = plan,
+	.survey = survey,
 	.run = run,
 	.committed = committed,
 	.revert = revert,

@@ -54,6 +54,7 @@ void job_free(struct job **jobp)
 	json_decref(job->plan);
 	json_decref(job->warnings);
 	json_decref(job->result);
+	free(job->asked);
 	free(job);
 }
 
@@ -174,6 +175,8 @@ static bool may_run(const struct jobs *j, const struct job *job)
 	unsigned in_pool = 0;
 	bool earlier = true;
 
+	if (snap_canceled(&job->ctx)) /* it will do nothing, so nothing stands in its way */
+		return true;
 	if (job->pool && !atomic_load(&job->pool->online))
 		return false;
 	for (const struct job *o = j->head; o; o = o->next) {
@@ -263,12 +266,8 @@ bool jobs_holds(struct fsd *f, const char *type, const char *name, bool any,
 static int run(struct fsd *f, struct job *job)
 {
 	struct err *err = &job->err;
-	int r = 0;
+	int r = job->pool ? pool_root_verify(job->pool, err) : 0;
 
-	if (job->pool)
-		r = pool_root_verify(job->pool, err);
-	if (r == 0 && snap_canceled(&job->ctx))
-		r = err_set(err, ECANCELED, "canceled", NULL, "canceled before it started");
 	if (r == 0)
 		r = job->kind->run(f, job, err);
 	step("job.ran");
@@ -320,23 +319,33 @@ static int put_outcome(struct fsd *f, struct job *job, struct err *err)
 	return r < 0 ? r : fsd_event(f, &event, err);
 }
 
+/* The pool has it, but what it has cannot be read back: the outcome stands, and status says what
+ * is wrong. A catalog that fails is another matter: that is tried again. */
+static int record(struct fsd *f, struct job *job, struct err *err)
+{
+	struct err e = ERR_INIT;
+	int r = job->kind->record(f, job, &e);
+
+	if (r == 0 || strncmp(e.code, "catalog", 7) == 0 || r == -ENOSPC) {
+		if (r < 0)
+			*err = e;
+		return r;
+	}
+	job_warn(job, "done, but it cannot be read back: %s: %s", e.object, e.reason);
+	problems_add(&f->problems, true, "record", &e);
+	return 0;
+}
+
 static int conclude_once(struct fsd *f, struct job *job, struct err *err)
 {
 	unsigned long before = catalog_commits(f->catalog);
 	int r = catalog_begin(f->catalog, err);
 
-	if (r < 0)
-		return r;
-	if (job->outcome == JOB_DONE && job->kind->record) {
-		r = job->kind->record(f, job, err);
-		if (r < 0) {
-			/* The pool has it, the record cannot be made: say so, keep the outcome. */
-			catalog_rollback(f->catalog);
-			return r;
-		}
-	}
+	if (r == 0 && job->outcome == JOB_DONE && job->kind->record)
+		r = record(f, job, err);
 	job->commits += 1 + catalog_commits(f->catalog) - before;
-	r = put_outcome(f, job, err);
+	if (r == 0)
+		r = put_outcome(f, job, err);
 	if (r == 0) {
 		step("outcome.put");
 		r = catalog_commit(f->catalog, err);
@@ -388,11 +397,19 @@ static void log_end(const struct job *job)
 static void execute(struct fsd *f, struct job *job)
 {
 	unsigned long syncs = fd_sync_count();
-	int r = run(f, job);
+	bool started = !snap_canceled(&job->ctx);
+	int r = started ? run(f, job)
+			: err_set(&job->err, ECANCELED, "canceled", NULL,
+				  "canceled before it started");
 
 	job->finished = clock_real();
 	job->syncs = fd_sync_count() - syncs;
-	if (r < 0 && !passed_commit(f, job)) {
+	if (!started) {
+		/* Others may be at work on what it would have touched: nothing to clean up. */
+		if (!job->was_canceled)
+			return;
+		job->outcome = JOB_CANCELED;
+	} else if (r < 0 && !passed_commit(f, job)) {
 		clean_up(f, job);
 		if (r == -ECANCELED && !job->was_canceled)
 			return; /* the daemon stops: it stays without outcome and runs again */

@@ -52,6 +52,10 @@ struct op_kind {
 	 */
 	int (*plan)(struct fsd *f, struct job *job, struct err *err);
 
+	/* For the question and for dry_run: look into the trees and complete plan, warnings and
+	 * confirm. No lock is held and the job is dropped afterwards. NULL: nothing to look for. */
+	int (*survey)(struct fsd *f, struct job *job, struct err *err);
+
 	/* Work up to and including the commit point, on a job thread without locks. On failure before
 	 * it, only what lies in the job's staging directory (swept by the caller) and what revert
 	 * undoes may be left. */
@@ -94,6 +98,7 @@ struct job {
 	unsigned n_locks;
 	int64_t created, started, finished;
 	int64_t undoes; /* the job this one undoes */
+	char *asked;	/* for an undo: the arguments as they were asked for, JSON */
 
 	json_t *intent; /* object: all that was chosen; durable before the job is accepted */
 	json_t *plan;	/* array of strings: the steps, for dry_run */

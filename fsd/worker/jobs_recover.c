@@ -56,6 +56,8 @@ static int restore_request(struct fsd *f, struct job *job, const struct cat_job 
 		json_object_del(job->intent, "_args");
 		json_object_del(job->intent, "_undoes");
 	}
+	if (job->undoes && row->args && !(job->asked = strdup(row->args)))
+		return err_sys(err, ENOMEM, "recover", NULL);
 	job->kind = f->jobs.kinds[op];
 	job->shown = op_by_kind(row->kind);
 	return r;
@@ -197,8 +199,10 @@ int jobs_recover(struct fsd *f, struct pool_root *pool, struct err *err)
 		if (r < 0)
 			break;
 		/* One job that cannot be settled must not keep the others from serving. */
-		if (recover(f, pool, &row, &one) < 0)
+		if (recover(f, pool, &row, &one) < 0) {
 			log_err(LOG_ERR, "a job could not be recovered", &one, "kind", row.kind, NULL);
+			problems_add(&f->problems, true, "recover", &one);
+		}
 		cat_job_release(&row);
 	}
 	free(u.ids);

@@ -79,9 +79,9 @@ static int undo_request(struct fsd *f, struct request *r, int64_t *undoes, struc
 	if (ret < 0)
 		return ret;
 	inner.actor = r->actor;
-	/* what every job takes moves over: note, key, dry_run, confirm, discard_since */
+	/* note, key, dry_run, confirm and what else the other kind takes move over */
 	for (enum field k = F_NONE; k < F_COUNT; k++) {
-		if (k != F_JOB && request_has(r, k) && !request_has(&inner, k)) {
+		if (op_takes(inner.op, k) && request_has(r, k) && !request_has(&inner, k)) {
 			inner.values[k] = r->values[k];
 			r->values[k] = (struct request_value){0};
 		}
@@ -126,15 +126,25 @@ static int check_names(struct fsd *f, const struct job *job, struct err *err)
 	return 0;
 }
 
+/* Whether it ends here: a plan is asked for, or a question has to be answered first. */
+static bool ends_here(const struct job *job)
+{
+	return request_bool(&job->request, F_DRY_RUN) ||
+	       (*job->confirm && !request_bool(&job->request, F_CONFIRM));
+}
+
 static int decide(struct fsd *f, struct job *job, struct err *err)
 {
-	int r;
+	int r = job->kind->plan(f, job, err);
 
-	r = job->kind->plan(f, job, err);
 	if (r == 0)
 		r = check_names(f, job, err);
-	if (r < 0 || !*job->confirm || request_bool(&job->request, F_CONFIRM) ||
-		request_bool(&job->request, F_DRY_RUN))
+	if (r == 0 && ends_here(job) && job->kind->survey) {
+		pthread_mutex_unlock(&f->write_lock);
+		r = job->kind->survey(f, job, err);
+		pthread_mutex_lock(&f->write_lock);
+	}
+	if (r < 0 || !ends_here(job) || request_bool(&job->request, F_DRY_RUN))
 		return r;
 	err_set(err, EINVAL, "confirmation_needed", job->site_name, "%s", job->confirm);
 	err_hint(err, "say --yes, or look first with --dry-run");
@@ -242,6 +252,7 @@ static int submit(struct fsd *f, struct request *r, int64_t *out, json_t **view,
 {
 	char actor[CAT_ACTOR_SIZE];
 	enum op shown = r->op;
+	char *asked = NULL;
 	int64_t undoes = 0;
 	struct job *job;
 	int ret;
@@ -250,20 +261,27 @@ static int submit(struct fsd *f, struct request *r, int64_t *out, json_t **view,
 	ret = find_by_key(f, r, actor, out, view, err);
 	if (ret != -ENOENT)
 		return ret;
-	if (r->op == OP_UNDO && (ret = undo_request(f, r, &undoes, err)) < 0)
-		return ret;
-	if (!f->jobs.kinds[r->op])
+	if (r->op == OP_UNDO) {
+		asked = request_to_json(r);
+		ret = undo_request(f, r, &undoes, err);
+		if (ret < 0) {
+			free(asked);
+			return ret;
+		}
+	}
+	job = f->jobs.kinds[r->op] ? job_new(r->op) : NULL;
+	if (!job) {
+		free(asked);
 		return err_set(err, ENOSYS, "not_implemented", op_specs[r->op].name,
 			"this fsd does not know how");
-	job = job_new(r->op);
-	if (!job)
-		return err_sys(err, ENOMEM, "plan", NULL);
+	}
 	request_release(&job->request);
 	job->request = *r;
 	request_init(r, shown);
 	job->kind = f->jobs.kinds[job->request.op];
 	job->shown = shown;
 	job->undoes = undoes;
+	job->asked = asked;
 	strcpy(job->actor, actor);
 	return accept_job(f, job, out, view, err);
 }

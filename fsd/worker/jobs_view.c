@@ -59,16 +59,7 @@ static char *intent_text(const struct job *job)
 
 static char *args_text(const struct job *job)
 {
-	char id[JOB_ID_SIZE];
-	json_t *doc;
-	char *text;
-
-	if (!job->undoes)
-		return request_to_json(&job->request);
-	doc = json_pack("{s:s}", "job", job_id_format(job->undoes, id));
-	text = json_dumps(doc, JSON_COMPACT);
-	json_decref(doc);
-	return text;
+	return job->asked ? strdup(job->asked) : request_to_json(&job->request);
 }
 
 static void outcome_texts(const struct job *job, enum job_state state, struct cat_job *row)

@@ -304,7 +304,8 @@ int layout_sweep_links(int site, bool all)
 	while ((e = readdir(d))) {
 		struct stat st;
 
-		if (strncmp(e->d_name, "live.", 5) != 0 ||
+		/* live.JOB belongs to a publish that may be under way; only at start it does not */
+		if (strncmp(e->d_name, all ? "live." : "live.old.", all ? 5 : 9) != 0 ||
 			fstatat(site, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
 			!S_ISLNK(st.st_mode))
 			continue;

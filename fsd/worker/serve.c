@@ -15,6 +15,7 @@
 #include "snap/base/fd.h"
 
 #define WAIT_MAX 60 /* seconds */
+#define SUBMITTERS 2 /* one may be looking into trees for a question */
 
 struct work {
 	uint64_t id;
@@ -35,8 +36,8 @@ struct serve {
 	bool stop;
 	struct workq queries, submits;
 	unsigned n_readers;
-	bool submitter_runs;
-	pthread_t *readers, submitter;
+	unsigned n_submitters;
+	pthread_t *readers, submitters[SUBMITTERS];
 };
 
 /* ---- answers ---- */
@@ -367,8 +368,11 @@ int serve_start(struct fsd *f, unsigned readers, struct serve **out, struct err 
 		if (r)
 			break;
 	}
-	if (r == 0 && (r = pthread_create(&s->submitter, NULL, submitter, s)) == 0)
-		s->submitter_runs = true;
+	for (; r == 0 && s->n_submitters < SUBMITTERS; s->n_submitters++) {
+		r = pthread_create(&s->submitters[s->n_submitters], NULL, submitter, s);
+		if (r)
+			break;
+	}
 	if (r) {
 		serve_stop(&s);
 		return err_sys(err, r, "start threads", NULL);
@@ -391,8 +395,8 @@ void serve_stop(struct serve **sp)
 	pthread_mutex_unlock(&s->lock);
 	for (unsigned i = 0; i < s->n_readers; i++)
 		pthread_join(s->readers[i], NULL);
-	if (s->submitter_runs)
-		pthread_join(s->submitter, NULL);
+	for (unsigned i = 0; i < s->n_submitters; i++)
+		pthread_join(s->submitters[i], NULL);
 	queue_release(&s->queries);
 	queue_release(&s->submits);
 	pthread_mutex_destroy(&s->lock);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * From a message of the api to its answer: queries go to reader threads with their own catalog
- * handles, jobs to one submitting thread, since plans are made one at a time. The main loop only
+ * handles, jobs to submitting threads, which make their plans one at a time. The main loop only
  * passes on, so it is never busy.
  */
 #ifndef FSD_WORKER_SERVE_H

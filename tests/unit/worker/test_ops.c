@@ -118,6 +118,26 @@ static void test_restore__goes_back_and_undo_goes_forward(void **state)
 	json_decref(v);
 }
 
+static void test_restore__says_how_much_goes_back(void **state)
+{
+	HARNESS(h);
+	json_t *v;
+
+	make_site(h, "shop");
+	done(harness_done(h, "snapshot", "site", "shop", "name", "a", NULL));
+	harness_write(h, "shop", "index.php", "two");
+	harness_write(h, "shop", "new1", "n");
+	harness_write(h, "shop", "new2", "n");
+	v = harness_job(h, "restore", "source", "shop@a", NULL);
+	assert_string_equal(harness_text(v, "code"), "confirmation_needed");
+	assert_non_null(strstr(harness_text(v, "reason"), "1 changed and 2 new"));
+	json_decref(v);
+	v = harness_job(h, "restore", "source", "shop@a", "dry_run", "1", NULL);
+	assert_non_null(strstr(harness_text(v, "plan.confirm"), "1 changed and 2 new"));
+	json_decref(v);
+	harness_expect(h, "shop", "index.php", "two");
+}
+
 static void test_undo__of_undo_is_the_identity(void **state)
 {
 	HARNESS(h);
@@ -353,6 +373,7 @@ int main(int argc, char **argv)
 		TEST(test_snapshot__keeps_what_was_there),
 		TEST(test_snapshot__two_in_a_second_have_two_names),
 		TEST(test_restore__goes_back_and_undo_goes_forward),
+		TEST(test_restore__says_how_much_goes_back),
 		TEST(test_undo__of_undo_is_the_identity),
 		TEST(test_publish__and_rollback_switch_generations),
 		TEST(test_delete__parks_a_site_for_undo),
