@@ -109,7 +109,7 @@ static const struct column pools[] = {
 	{"INODES", "inodes.total", H_NUMBER},
 	{"INODES FREE", "inodes.free", H_NUMBER},
 	{"CAPABILITIES", "capabilities", H_LIST},
-	{"PROBED", "probe", H_LIST},
+	{"PROBED", "probe", H_SENTENCES},
 	{"ID", "id", H_TEXT},
 	{0},
 };
@@ -236,6 +236,7 @@ static void put_cell(FILE *f, const struct column *col, const struct fsc_value *
 		fputs(fsc_value_bool(v, NULL, false) ? "yes" : "no", f);
 		break;
 	case H_LIST:
+	case H_SENTENCES:
 		put_list(f, v);
 		break;
 	case H_MAP:

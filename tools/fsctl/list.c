@@ -28,6 +28,7 @@ static bool is_number(enum how how)
 static struct libscols_table *new_table(const struct view *view)
 {
 	struct libscols_table *table;
+	struct libscols_column *column;
 
 	/* Widths of characters are the locale's. */
 	setlocale(LC_CTYPE, "");
@@ -36,8 +37,12 @@ static struct libscols_table *new_table(const struct view *view)
 		int flags = (is_number(col->how) ? SCOLS_FL_RIGHT : 0) |
 			(col->wide ? SCOLS_FL_TRUNC : 0);
 
-		if (col->in_list)
-			scols_table_new_column(table, col->head, 0, flags);
+		if (!col->in_list)
+			continue;
+		column = scols_table_new_column(table, col->head, 0, flags);
+		/* Cells are escaped already; it would escape our backslashes again. */
+		if (column)
+			scols_column_set_safechars(column, "\\");
 	}
 	return table;
 }

@@ -73,6 +73,8 @@ int main(int argc, char **argv)
 	struct cli c = {0};
 	int r = generate(argc, argv);
 
+	/* Lines of programs that share a log stay whole. */
+	setvbuf(stderr, NULL, _IOLBF, BUFSIZ);
 	if (r < 0)
 		r = help(argc, argv);
 	if (r < 0)

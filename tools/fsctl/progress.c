@@ -189,7 +189,9 @@ int progress_report(const struct fsc_progress *now, void *arg)
 
 void progress_clear(struct progress *p)
 {
-	if (p->drawn)
+	if (p->drawn) {
 		fputs("\r\033[K", stderr);
+		fflush(stderr);
+	}
 	p->drawn = false;
 }

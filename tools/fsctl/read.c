@@ -66,6 +66,8 @@ static int print_page(struct listing *l, const struct fsc_value *page)
 	const struct fsc_value *items = fsc_value_member(page, "items");
 	size_t n = fsc_value_count(items);
 
+	if (l->left >= 0 && n > (size_t)l->left)
+		n = (size_t)l->left;
 	if (!l->out)
 		l->out = list_begin(l->c, view_for(l->c->cmd->path));
 	if (!l->out)
@@ -75,7 +77,7 @@ static int print_page(struct listing *l, const struct fsc_value *page)
 			return cli_no_memory(l->c);
 	}
 	if (l->left >= 0)
-		l->left = n < (size_t)l->left ? l->left - (int)n : 0;
+		l->left -= (int)n;
 	return keep_next(l, page);
 }
 
@@ -125,6 +127,24 @@ int run_list(struct cli *c)
 
 /* ---- one object ---- */
 
+static void show_line(const char *head, int width, const char *text)
+{
+	for (const char *p = head; *p; p++)
+		putchar(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
+	printf("%*s%s\n", width + 2 - (int)strlen(head), "", text);
+}
+
+/* Sentences, each on a line of its own. */
+static void show_sentences(const struct column *col, int width, const struct fsc_value *list)
+{
+	for (size_t i = 0; i < fsc_value_count(list); i++) {
+		char *text = safe_text(fsc_value_str(fsc_value_item(list, i), NULL));
+
+		show_line(i ? "" : col->head, width, text ? text : "");
+		free(text);
+	}
+}
+
 static int show_lines(const struct fsc_value *v, const struct column *columns)
 {
 	int width = 0;
@@ -136,11 +156,10 @@ static int show_lines(const struct fsc_value *v, const struct column *columns)
 
 		if (!text)
 			return -ENOMEM;
-		if (*text) {
-			for (const char *p = col->head; *p; p++)
-				putchar(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
-			printf("%*s%s\n", width + 2 - (int)strlen(col->head), "", text);
-		}
+		if (col->how == H_SENTENCES)
+			show_sentences(col, width, fsc_value_at(v, col->path));
+		else if (*text)
+			show_line(col->head, width, text);
 		free(text);
 	}
 	return 0;

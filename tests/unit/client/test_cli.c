@@ -433,6 +433,11 @@ static void test_cli__lists_go_through_all_pages_and_stop_at_the_limit(void **st
 	assert_non_null(strstr(w->ran.out, "\n], \"next\": null}\n"));
 	assert_int_equal(fsctl(w, "site", "list", "--json", "--limit", "1"), 0);
 	assert_string_equal(w->ran.out, "{\"items\": [\n{\"name\": \"a\"}\n], \"next\": \"c\\\"1\"}\n");
+	/* Also where more came than was asked for. */
+	peer_always(w->peer, "GET /v1/sites?limit=1 ", 200,
+		"{\"items\":[{\"name\":\"a\"},{\"name\":\"b\"}],\"next\":null}");
+	assert_int_equal(fsctl(w, "site", "list", "-q", "--limit", "1"), 0);
+	assert_string_equal(w->ran.out, "a\n");
 }
 
 static void test_cli__a_list_that_breaks_is_no_whole_json(void **state)
@@ -465,6 +470,19 @@ static void test_cli__status_checks_for_monitors(void **state)
 		assert_non_null(strstr(w->ran.out, "warning: main: is full\n  hint: delete\n"));
 		assert_int_equal(fsctl(w, "status"), 0);
 	}
+}
+
+static void test_cli__show_prints_members_a_line_each(void **state)
+{
+	struct world *w = *state;
+
+	peer_always(w->peer, "GET /v1/pools/main", 200,
+		"{\"name\":\"main\",\"driver\":\"copy\",\"online\":true,\"bytes\":{\"total\":5},"
+		"\"probe\":[\"btrfs: no, not a btrfs\",\"copy: yes\"],\"reason\":null}");
+	assert_int_equal(fsctl(w, "pool", "show", "main"), 0);
+	assert_string_equal(w->ran.out,
+		"pool           main\ndriver         copy\nonline         yes\nsize           5\n"
+		"probed         btrfs: no, not a btrfs\n               copy: yes\n");
 }
 
 static void test_cli__path_prints_the_bytes(void **state)
@@ -637,6 +655,7 @@ int main(void)
 		T(test_cli__lists_go_through_all_pages_and_stop_at_the_limit),
 		T(test_cli__a_list_that_breaks_is_no_whole_json),
 		T(test_cli__status_checks_for_monitors),
+		T(test_cli__show_prints_members_a_line_each),
 		T(test_cli__path_prints_the_bytes),
 		T(test_cli__nothing_from_outside_drives_a_terminal),
 		T(test_cli__cancel_waits_for_the_end),

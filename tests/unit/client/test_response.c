@@ -188,12 +188,13 @@ static void test_http__is_not_done_while_something_is_missing(void **state)
 static void test_http__bounds_lines_and_their_number(void **state)
 {
 	size_t size = HTTP_LINE_MAX + 100;
-	char *text = malloc(size + 10 * (HTTP_HEADERS_MAX + 2)), *p;
+	char *text = calloc(1, size + 10 * (HTTP_HEADERS_MAX + 2)), *p;
 
 	(void)state;
-	p = stpcpy(text, HEAD "A: ");
-	memset(p, 'a', HTTP_LINE_MAX);
-	strcpy(p + HTTP_LINE_MAX, "\r\n");
+	assert_non_null(text);
+	memset(text, 'a', sizeof(HEAD) + HTTP_LINE_MAX);
+	memcpy(text, HEAD "A: ", sizeof(HEAD "A: ") - 1);
+	strcat(text, "\r\n");
 	refuses(text);
 	p = stpcpy(text, HEAD);
 	for (int i = 0; i <= HTTP_HEADERS_MAX; i++)
@@ -298,5 +299,5 @@ int main(void)
 		cmocka_unit_test(test_sse__bounds_an_event),
 	};
 
-	return cmocka_run_group_tests_name("http", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("response", tests, NULL, NULL);
 }
