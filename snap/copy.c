@@ -148,8 +148,9 @@ static int compare_dir(struct copy *c)
 	if (!c->opts->source_is_live)
 		return 0;
 	if (c->pass) {
-		f->changed = settle_compare(&c->settle, path, &f->meta.st) != SETTLE_SAME;
-		if (!f->changed)
+		f->changed = !f->fresh &&
+			settle_compare(&c->settle, path, &f->meta.st) != SETTLE_SAME;
+		if (!f->changed && !f->fresh)
 			return 0;
 		r = copy_note_change(c, path);
 	}
@@ -158,8 +159,8 @@ static int compare_dir(struct copy *c)
 	return r;
 }
 
-/* Make the destination's directory, or find the one of a former pass. */
-static int destination(struct copy *c, const char *as, struct io_dir **out)
+/* Make the destination's directory, or find the one of a former pass. 1: it is new. */
+static int destination(struct copy *c, const char *name, const char *as, struct io_dir **out)
 {
 	struct io_dir *here = trail_dir(&c->dst);
 	struct io_item made = {.name = as, .type = DT_DIR};
@@ -169,7 +170,9 @@ static int destination(struct copy *c, const char *as, struct io_dir **out)
 		r = io_drv(here)->dir_open(here, as, IO_OPEN_FORCE, out);
 		if (r == 0)
 			return 0;
-		r = r == -ENOENT ? 0 : copy_make_way(c, as);
+		if (!walk_vanished(r))
+			return walk_fail(c->err, r, "open", trail_path(&c->dst, as));
+		r = copy_make_way(c, as, name);
 		if (r < 0)
 			return r;
 	}
@@ -180,7 +183,7 @@ static int destination(struct copy *c, const char *as, struct io_dir **out)
 	r = io_drv(here)->dir_open(here, as, IO_OPEN_NEW, out);
 	if (r == 0 && c->put.strip)
 		io_drv(here)->dir_strip(*out);
-	return r < 0 ? walk_fail(c->err, r, "open", trail_path(&c->dst, as)) : 0;
+	return r < 0 ? walk_fail(c->err, r, "open", trail_path(&c->dst, as)) : 1;
 }
 
 static int inside_itself(struct copy *c, const char *name)
@@ -198,12 +201,12 @@ static int check_source(struct copy *c, const char *name, const struct io_stat *
 	return 0;
 }
 
-/* Both sides are open: from now on they belong to the trails. */
+/* The source is open: from here on both sides belong to the trails. 1: into a new directory. */
 static int go_down(struct copy *c, const char *name, const char *as, struct io_dir *src,
 	struct io_item *meta)
 {
 	struct io_dir *dst;
-	int r = destination(c, as, &dst);
+	int r = destination(c, name, as, &dst), new = r;
 
 	if (r < 0) {
 		io_dir_close(&src);
@@ -219,7 +222,7 @@ static int go_down(struct copy *c, const char *name, const char *as, struct io_d
 		r = trail_push(&c->dst, as, dst, &c->items[0].st);
 	else
 		io_dir_close(&dst);
-	return r < 0 ? walk_fail(c->err, r, "copy", name) : 0;
+	return r < 0 ? walk_fail(c->err, r, "copy", name) : new;
 }
 
 static int open_source(struct copy *c, const char *name, struct io_dir **out, struct io_item *meta)
@@ -247,6 +250,7 @@ static int enter(struct copy *c, const char *name)
 	const char *as = copy_at_virtual_root(c) ? c->only_as : name;
 	struct io_item meta = {0};
 	struct io_dir *src;
+	bool new;
 	int r;
 
 	c->now = settle_now();
@@ -260,12 +264,16 @@ static int enter(struct copy *c, const char *name)
 		io_dir_close(&src);
 	else
 		r = go_down(c, name, as, src, &meta);
-	if (r == 0)
+	new = r == 1;
+	if (r >= 0)
 		r = frame_push(c, &meta);
 	if (r < 0) {
 		io_item_release(&meta);
 		return r;
 	}
+	copy_top(c)->fresh = c->pass && new;
+	copy_top(c)->claimed |= new;
+	copy_top(c)->touched |= new;
 	/* IO_OPEN_FORCE may have changed the mode of one that its owner cannot read. */
 	copy_top(c)->touched |= (~copy_top(c)->meta.st.mode & 0700) != 0;
 	return compare_dir(c);

@@ -281,7 +281,8 @@ static int differs(struct copy *c, struct io_item *it)
 		return put_error(c, it);
 	if (it->type == DT_DIR || it->type == DT_SOCK)
 		return it->type == DT_DIR;
-	a = settle_compare(&c->settle, path_of(c, it), &it->st);
+	a = copy_top(c)->fresh ? SETTLE_NEW :
+				 settle_compare(&c->settle, path_of(c, it), &it->st);
 	r = a == SETTLE_SAME ? keep_linked(c, it) : 1;
 	if (r <= 0) {
 		copy_kept(c, it);
@@ -291,7 +292,7 @@ static int differs(struct copy *c, struct io_item *it)
 	if (a != SETTLE_SAME)
 		r = copy_note_change(c, path_of(c, it));
 	if (r == 0 || r == 1)
-		r = copy_make_way(c, io_item_as(it));
+		r = copy_make_way(c, io_item_as(it), it->name);
 	it->flags = 0;
 	return r < 0 ? r : 1;
 }
@@ -427,12 +428,13 @@ int copy_names(struct copy *c, const struct io_names *names)
 	return r;
 }
 
-int copy_make_way(struct copy *c, const char *name)
+int copy_make_way(struct copy *c, const char *name, const char *from)
 {
 	struct io_dir *dst = trail_dir(&c->dst);
 	struct io_item it = {.name = name, .type = DT_REG};
 
 	copy_touch(c);
+	settle_forget(&c->settle, trail_path(&c->src, from));
 	io_drv(dst)->remove(dst, &it, 1);
 	if (it.error == -EISDIR)
 		return remove_dir_at(dst, name, c->err);
@@ -452,7 +454,7 @@ static int drop_names(struct copy *c, const struct io_names *names)
 		if (snap_canceled(c->ctx))
 			return walk_fail(c->err, -ECANCELED, NULL, trail_path(&c->dst, name));
 		if (!idmap_get(here, h.high64, h.low64))
-			r = copy_make_way(c, name);
+			r = copy_make_way(c, name, name);
 	}
 	return r;
 }

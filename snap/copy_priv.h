@@ -21,6 +21,7 @@ struct copy_frame {
 	struct io_item meta; /* the source directory when it was entered */
 	bool listed;
 	bool changed;	   /* differs from what a former pass recorded */
+	bool fresh;	   /* a later pass made the destination: the records below are void */
 	bool claimed;	   /* the destination is writable for us */
 	bool touched;	   /* the destination needs its metadata again */
 	struct idmap here; /* hashes of the names the source has; only while `changed` */
@@ -80,8 +81,8 @@ void copy_touch(struct copy *c);
 int copy_names(struct copy *c, const struct io_names *names);
 /* Remove what the destination has and the source has no more. */
 int copy_drop_extra(struct copy *c);
-/* Take a destination name out of the way, whatever it is. */
-int copy_make_way(struct copy *c, const char *name);
+/* Take a destination name out of the way, whatever it is; `from` is its name in the source. */
+int copy_make_way(struct copy *c, const char *name, const char *from);
 
 int copy_large(struct copy *c, struct io_item *it);
 int copy_make_durable(struct copy *c);

@@ -68,6 +68,15 @@ int settle_record(struct settle *s, const char *path, const struct io_stat *st, 
 	return idmap_set(&s->seen, h.high64, h.low64, open || young ? OPEN : stat_digest(st));
 }
 
+void settle_forget(struct settle *s, const char *path)
+{
+	XXH128_hash_t h = XXH3_128bits(path, strlen(path));
+	uint64_t *digest = idmap_get(&s->seen, h.high64, h.low64);
+
+	if (digest)
+		*digest = OPEN;
+}
+
 enum settle_answer settle_compare(const struct settle *s, const char *path,
 	const struct io_stat *st)
 {

@@ -42,6 +42,8 @@ int64_t settle_now(void);
 /* `open`: it changed while it was read. 0 or -ENOMEM. */
 int settle_record(struct settle *s, const char *path, const struct io_stat *st, int64_t now,
 	bool open);
+/* The copy of this path was taken away: whatever comes back there is different. */
+void settle_forget(struct settle *s, const char *path);
 enum settle_answer settle_compare(const struct settle *s, const char *path,
 	const struct io_stat *st);
 

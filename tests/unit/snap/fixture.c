@@ -23,6 +23,7 @@
 const char *fixture_kind;
 int fixture_root = -1;
 int scratch = -1;
+size_t large_size = 3 * 1000 * 1000 + 17;
 static char mount_point[64];
 static int fds_before;
 
@@ -181,8 +182,8 @@ static void make_sparse(int at, const char *name)
 {
 	int fd = openat(at, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 
-	assert_int_equal(ftruncate(fd, 8 << 20), 0);
-	assert_int_equal(pwrite(fd, "middle", 6, 3 << 20), 6);
+	assert_int_equal(ftruncate(fd, 3 * large_size), 0);
+	assert_int_equal(pwrite(fd, "middle", 6, large_size), 6);
 	close(fd);
 }
 
@@ -247,7 +248,7 @@ void make_one_of_each(int at)
 	make_file(at, "empty", "");
 	make_file(at, "small", "some text\n");
 	make_file(deep, "inner", "inner text\n");
-	make_big(at, "large", 3 * 1000 * 1000 + 17);
+	make_big(at, "large", large_size);
 	make_sparse(at, "sparse");
 	make_file(at, "setuid", "#!");
 	make_file(at, "xattrs", "x");

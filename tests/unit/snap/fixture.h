@@ -29,6 +29,7 @@ extern int scratch;
 int make_dir(int at, const char *name);
 void make_file(int at, const char *name, const char *content);
 void make_big(int at, const char *name, size_t size);
+extern size_t large_size; /* of the files "large"; more than the engine reads at once */
 /* One of everything a tree can hold (as far as this user and file system can make it). */
 void make_one_of_each(int at);
 bool is_root(void);
