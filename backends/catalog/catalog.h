@@ -107,8 +107,8 @@ int catalog_site_get(struct catalog *c, const char *ref, struct cat_site *out, s
 int catalog_site_delete(struct catalog *c, const char *id, struct err *err);
 int catalog_sites(struct catalog *c, const struct cat_site_filter *f,
 	int (*fn)(const struct cat_site *, void *), void *arg, struct err *err);
-/* Count of sites in use. */
-int catalog_site_count(struct catalog *c, uint64_t *n, struct err *err);
+/* Count of sites in use, of one pool or (NULL) of all. */
+int catalog_site_count(struct catalog *c, const char *pool, uint64_t *n, struct err *err);
 
 /* ---- generations ---- */
 struct cat_generation {

@@ -57,8 +57,9 @@ int sql_statement(struct catalog *c, const char *sql, sqlite3_stmt **out, struct
 void sql_done(sqlite3_stmt *s);
 /* Statements without results or bindings, one after the other. */
 int sql_exec(struct catalog *c, const char *sql, struct err *err);
-/* The integer in the first row of a statement without bindings; 0 when there is no row. */
-int sql_int(struct catalog *c, const char *sql, int64_t *out, struct err *err);
+/* The integer in the first row of a statement with one binding (`arg`) or none (NULL); 0 when there is
+ * no row. */
+int sql_int(struct catalog *c, const char *sql, const char *arg, int64_t *out, struct err *err);
 
 /* Run `s` as a write of its own or of the open transaction, and release it. */
 int sql_write(struct catalog *c, sqlite3_stmt *s, const char *object, struct err *err);

@@ -139,7 +139,7 @@ int catalog_jobs(struct catalog *c, const struct cat_job_filter *f,
 
 int catalog_job_last(struct catalog *c, int64_t *id, struct err *err)
 {
-	return sql_int(c, "SELECT seq FROM sqlite_sequence WHERE name = 'jobs'", id, err);
+	return sql_int(c, "SELECT seq FROM sqlite_sequence WHERE name = 'jobs'", NULL, id, err);
 }
 
 /* ---- events ---- */
@@ -206,7 +206,7 @@ int catalog_events(struct catalog *c, const struct cat_event_filter *f,
 
 int catalog_event_last(struct catalog *c, int64_t *id, struct err *err)
 {
-	return sql_int(c, "SELECT seq FROM sqlite_sequence WHERE name = 'events'", id, err);
+	return sql_int(c, "SELECT seq FROM sqlite_sequence WHERE name = 'events'", NULL, id, err);
 }
 
 /* ---- forgetting ---- */

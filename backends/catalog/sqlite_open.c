@@ -160,12 +160,12 @@ struct identity {
 
 static int read_identity(struct catalog *c, struct identity *id, struct err *err)
 {
-	int r = sql_int(c, "PRAGMA application_id", &id->application, err);
+	int r = sql_int(c, "PRAGMA application_id", NULL, &id->application, err);
 
 	if (r == 0)
-		r = sql_int(c, "PRAGMA user_version", &id->version, err);
+		r = sql_int(c, "PRAGMA user_version", NULL, &id->version, err);
 	if (r == 0)
-		r = sql_int(c, "SELECT count(*) FROM sqlite_schema", &id->tables, err);
+		r = sql_int(c, "SELECT count(*) FROM sqlite_schema", NULL, &id->tables, err);
 	return r;
 }
 

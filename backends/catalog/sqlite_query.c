@@ -78,13 +78,15 @@ int sql_exec(struct catalog *c, const char *sql, struct err *err)
 	return rc == SQLITE_OK ? 0 : sql_error(c, rc, NULL, err);
 }
 
-int sql_int(struct catalog *c, const char *sql, int64_t *out, struct err *err)
+int sql_int(struct catalog *c, const char *sql, const char *arg, int64_t *out, struct err *err)
 {
 	sqlite3_stmt *s;
 	int rc, r = sql_statement(c, sql, &s, err);
 
 	if (r < 0)
 		return r;
+	if (arg)
+		sqlite3_bind_text(s, 1, arg, -1, SQLITE_STATIC);
 	rc = sqlite3_step(s);
 	if (rc == SQLITE_ROW)
 		*out = sqlite3_column_int64(s, 0);

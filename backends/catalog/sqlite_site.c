@@ -134,10 +134,13 @@ int catalog_sites(struct catalog *c, const struct cat_site_filter *f,
 	return r;
 }
 
-int catalog_site_count(struct catalog *c, uint64_t *n, struct err *err)
+int catalog_site_count(struct catalog *c, const char *pool, uint64_t *n, struct err *err)
 {
 	int64_t count;
-	int r = sql_int(c, "SELECT count(*) FROM sites WHERE deleted = 0", &count, err);
+	int r = sql_int(c,
+		pool ? "SELECT count(*) FROM sites WHERE deleted = 0 AND pool = ?"
+		     : "SELECT count(*) FROM sites WHERE deleted = 0",
+		pool, &count, err);
 
 	if (r == 0)
 		*n = count;

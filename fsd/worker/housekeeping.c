@@ -91,6 +91,22 @@ static int sweep_site(const struct cat_site *s, void *arg)
 	return 0;
 }
 
+/* Tell the event streams; the log is told anyway. */
+static void pool_event(struct fsd *f, const struct pool_root *r, const char *kind)
+{
+	struct cat_event e = {.time = clock_real()};
+	json_t *data = json_pack("{s:s}", "pool", r->config->name);
+	char *text = json_dumps(data, JSON_COMPACT);
+
+	snprintf(e.kind, sizeof(e.kind), "%s", kind);
+	e.data = text;
+	pthread_mutex_lock(&f->write_lock);
+	fsd_event(f, &e, NULL);
+	pthread_mutex_unlock(&f->write_lock);
+	free(text);
+	json_decref(data);
+}
+
 int housekeeping_bring_online(struct fsd *f, struct pool_root *r, struct err *err)
 {
 	struct cat_site_filter filter = {.pool = r->config->name};
@@ -127,16 +143,20 @@ static void look_at_pools(struct fsd *f, struct housekeeping *h)
 		struct err err = ERR_INIT;
 
 		if (atomic_load(&r->online)) {
-			if (pool_root_verify(r, &err) < 0)
+			if (pool_root_verify(r, &err) < 0) {
 				log_err(LOG_ERR, "pool went offline", &err, "pool", r->config->name,
 					NULL);
-			else
+				pool_event(f, r, "pool.offline");
+			} else {
 				sweep_trash(f, r, &h->ctx);
+			}
 		} else if (r->fd < 0 && housekeeping_bring_online(f, r, &err) == 0) {
 			scan_report(f, h->catalog, r, &err);
+			pool_event(f, r, "pool.online");
 		} else if (r->fd >= 0 && pool_root_verify(r, &err) == 0) {
 			atomic_store(&r->online, true);
 			log_msg(LOG_INFO, "pool is back", "pool", r->config->name, NULL);
+			pool_event(f, r, "pool.online");
 		}
 	}
 }

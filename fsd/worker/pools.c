@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "fsd/worker/pools.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -147,13 +148,46 @@ static int identify(struct pool_root *r, const struct cat_pool *known, struct er
 	return ret;
 }
 
+/* A mistyped path must not turn somebody's directory into a pool. What an interrupted start left
+ * and what mkfs makes do not count. */
+static int refuse_foreign(struct pool_root *r, struct err *err)
+{
+	static const char *const own[] = {".", "..", ".fsd", "sites", "lost+found"};
+	int fd = fd_reopen_dir(r->fd), ret = 0;
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	if (!d) {
+		fd_close(&fd);
+		return err_sys(err, ENOMEM, "open", r->config->path);
+	}
+	while (ret == 0 && (e = readdir(d))) {
+		bool known = false;
+
+		for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+			known = known || strcmp(e->d_name, own[i]) == 0;
+		if (!known) {
+			ret = err_set(err, ENOTEMPTY, "not_empty", r->config->path,
+				"the directory is no pool and holds \"%s\"", e->d_name);
+			err_hint(err, "name an empty directory in [pool %s]", r->config->name);
+		}
+	}
+	closedir(d);
+	return ret;
+}
+
 /* The directories of a pool; pool.json last, since it says that the rest is there. */
 static int make(struct pool_root *r, struct err *err)
 {
+	_cleanup_fd_ int control = fd_open_dir(r->fd, ".fsd");
 	char id[ID_SIZE];
 	json_t *doc;
-	int ret;
+	int ret = 0;
 
+	if (control < 0 || fd_exists(control, POOL_FILE) != 1)
+		ret = refuse_foreign(r, err);
+	if (ret < 0)
+		return ret;
 	ret = fd_mkdir(r->fd, "sites", 0755);
 	if (ret == 0)
 		ret = fd_mkdir(r->fd, ".fsd", 0700);

@@ -180,21 +180,13 @@ static void add_space(json_t *v, struct fsd *f, struct pool_root *r)
 	json_object_set_new(v, "pending_trees", json_integer((json_int_t)trees));
 }
 
-static int count_one(const struct cat_site *s, void *arg)
-{
-	(void)s;
-	++*(uint64_t *)arg;
-	return 0;
-}
-
 json_t *present_pool(struct fsd *f, struct catalog *c, struct pool_root *r)
 {
-	struct cat_site_filter filter = {.pool = r->config->name};
 	bool online = atomic_load(&r->online);
 	json_t *v = json_object();
 	uint64_t sites = 0;
 
-	catalog_sites(c, &filter, count_one, &sites, NULL);
+	catalog_site_count(c, r->config->name, &sites, NULL);
 	json_object_set_new(v, "id", text_or_null(r->id));
 	json_object_set_new(v, "name", json_string(r->config->name));
 	json_object_set_new(v, "path", json_text(r->config->path));

@@ -64,7 +64,7 @@ int query_status(struct fsd *f, struct catalog *c, json_t **out, struct err *err
 	json_t *pools = json_array(), *problems = json_array();
 	unsigned queued, running;
 	uint64_t sites = 0;
-	int r = catalog_site_count(c, &sites, err);
+	int r = catalog_site_count(c, NULL, &sites, err);
 
 	if (r < 0) {
 		json_decref(pools);
@@ -130,7 +130,7 @@ int query_metrics(struct fsd *f, struct catalog *c, json_t **out, struct err *er
 	_cleanup_buf_ struct buf b = BUF_INIT;
 	unsigned queued, running;
 	uint64_t sites = 0;
-	int r = catalog_site_count(c, &sites, err);
+	int r = catalog_site_count(c, NULL, &sites, err);
 
 	if (r < 0)
 		return r;

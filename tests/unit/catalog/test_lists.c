@@ -178,7 +178,7 @@ static void test_statements__make_room_when_there_are_many(void **state)
 	put_site(n.c, 1, "a", "pool0", 0);
 	for (int i = 0; i < 3 * SQL_STATEMENTS; i++) {
 		snprintf(sql, sizeof(sql), "SELECT %d", i);
-		assert_ok(sql_int(n.c, sql, &got, &err), err);
+		assert_ok(sql_int(n.c, sql, NULL, &got, &err), err);
 		assert_int_equal(got, i);
 	}
 	assert_int_equal(n.c->n_statements, SQL_STATEMENTS);

@@ -29,7 +29,7 @@ static int64_t ask(struct catalog *c, const char *sql)
 	struct err err = ERR_INIT;
 	int64_t n;
 
-	assert_ok(sql_int(c, sql, &n, &err), err);
+	assert_ok(sql_int(c, sql, NULL, &n, &err), err);
 	return n;
 }
 

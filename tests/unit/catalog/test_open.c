@@ -37,7 +37,7 @@ static void assert_pragma(struct catalog *c, const char *sql, int64_t want)
 	struct err err = ERR_INIT;
 	int64_t got;
 
-	assert_ok(sql_int(c, sql, &got, &err), err);
+	assert_ok(sql_int(c, sql, NULL, &got, &err), err);
 	if (got != want)
 		fail_msg("%s is %lld, not %lld", sql, (long long)got, (long long)want);
 }
@@ -248,7 +248,7 @@ static void test_open__runs_no_trigger_of_a_planted_schema(void **state)
 		true);
 	assert_ok(catalog_open(s->path, 0, &s->c, &err), err);
 	assert_ok(catalog_pool_put(s->c, &pool, &err), err);
-	assert_ok(sql_int(s->c, "SELECT count(*) FROM loot", &n, &err), err);
+	assert_ok(sql_int(s->c, "SELECT count(*) FROM loot", NULL, &n, &err), err);
 	assert_int_equal(n, 0);
 }
 

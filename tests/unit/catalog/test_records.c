@@ -56,7 +56,7 @@ static void test_site__is_replaced_whole(void **state)
 	assert_ok(catalog_site_get(c, site.id, &got, &err), err);
 	assert_site(&got, &site);
 	assert_int_equal(catalog_site_get(c, "site-000001", &got, &err), -ENOENT);
-	assert_ok(catalog_site_count(c, &n, &err), err);
+	assert_ok(catalog_site_count(c, NULL, &n, &err), err);
 	assert_int_equal(n, 1);
 }
 
@@ -78,7 +78,7 @@ static void test_site__name_is_taken_only_while_in_use(void **state)
 	assert_string_equal(got.id, b.id);
 	assert_ok(catalog_site_get(c, a.id, &got, &err), err);
 	assert_int_equal(got.deleted, 77);
-	assert_ok(catalog_site_count(c, &n, &err), err);
+	assert_ok(catalog_site_count(c, NULL, &n, &err), err);
 	assert_int_equal(n, 1);
 }
 

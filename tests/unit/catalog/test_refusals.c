@@ -62,7 +62,7 @@ static void test_damaged_pages__are_found_by_the_check_and_when_met(void **state
 
 	make(s, 400);
 	snprintf(sql, sizeof(sql), "SELECT rootpage FROM sqlite_schema WHERE name = 'sites'");
-	assert_ok(sql_int(s->c, sql, &page, &err), err);
+	assert_ok(sql_int(s->c, sql, NULL, &page, &err), err);
 	catalog_close(&s->c);
 	fd = open(s->path, O_WRONLY | O_CLOEXEC);
 	assert_int_equal(pwrite(fd, "garbage, garbage", 16, (page - 1) * 4096), 16);
