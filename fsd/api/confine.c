@@ -177,8 +177,8 @@ static struct sock_filter filter[] = {
 	REFUSE(open_tree),
 	REFUSE(move_mount),
 	REFUSE(personality),
-	/* Threads yes, processes no. clone3's flags cannot be read here: the C library falls back to
-	 * clone when it does not exist. */
+	/* Threads yes, processes no. clone3's flags cannot be read here: the C library falls back
+	 * to clone when it does not exist. */
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_clone3, 0, 1),
 	RETURN(SECCOMP_RET_ERRNO | ENOSYS),
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_clone, 0, 3),

@@ -248,8 +248,9 @@ static enum MHD_Result take_head(struct call *c, const char *method)
 		r = check_head(c, h, &c->refusal);
 	if (r == 0)
 		r = take_key(c, &c->refusal);
-	/* Where a body would follow, or may: nothing more is read from this connection. Libmicrohttpd
-	 * ends it after any answer that is given now, so others wait for the end of the request. */
+	/* Where a body would follow, or may: nothing more is read from this connection.
+	 * Libmicrohttpd ends it after any answer that is given now, so others wait for the end of
+	 * the request. */
 	if (r < 0 && (h->body || h->twice || h->malformed))
 		return answer_problem(c, &c->refusal, true);
 	c->state = CALL_BODY;

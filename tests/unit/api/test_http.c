@@ -94,7 +94,8 @@ static void test_job__fields_come_from_body_query_and_header(void **state)
 	(void)state;
 	post(fd, "/v1/jobs?wait=5",
 		"Idempotency-Key: abc\r\nContent-Type: Application/JSON; charset=UTF-8\r\n",
-		"{\"kind\":\"restore\",\"source\":\"shop@a\",\"paths\":[\"x/y\",\"z\"],\"confirm\":true}");
+		"{\"kind\":\"restore\",\"source\":\"shop@a\",\"paths\":[\"x/y\",\"z\"],"
+		"\"confirm\":true}");
 	worker_expect(&h, OP_RESTORE);
 	assert_string_equal(request_str(&h.request, F_SOURCE), "shop@a");
 	assert_string_equal(request_str(&h.request, F_KEY), "abc");
@@ -371,13 +372,10 @@ static void test_head__that_is_huge_is_refused(void **state)
 	(void)state;
 	for (int kind = 0; kind < 3; kind++) {
 		buf_reset(&big);
-		buf_adds(&big, kind == 0 ? "GET /v1/sites/" : "GET /v1/status HTTP/1.1\r\nHost: x\r\n");
-		while (big.len < 200000) {
-			if (kind == 2)
-				buf_printf(&big, "X-%zu: y\r\n", big.len);
-			else
-				buf_adds(&big, kind == 0 || big.len > 100 ? "aaaaaaa" : "X-Long: a");
-		}
+		buf_adds(&big, kind == 0 ? "GET /v1/sites/" : "GET /v1/status HTTP/1.1\r\n"
+			"Host: x\r\nX-Long: ");
+		while (big.len < 200000)
+			buf_printf(&big, kind == 2 ? "a\r\nX-%zu: " : "%zu", big.len);
 		buf_adds(&big, kind == 0 ? " HTTP/1.1\r\nHost: x\r\n\r\n" : "\r\n\r\n");
 		fd = client_open(&h);
 		client_send_data(fd, big.data, big.len);
@@ -525,7 +523,8 @@ static void test_paths__of_any_bytes_come_through(void **state)
 	int fd = client_open(&h);
 
 	(void)state;
-	buf_adds(&body, "{\"kind\":\"site-import\",\"name\":\"a\",\"dir\":\"\\ufffd/srv/\\\\xff\\\\\\\\\"}");
+	buf_adds(&body, "{\"kind\":\"site-import\",\"name\":\"a\","
+		"\"dir\":\"\\ufffd/srv/\\\\xff\\\\\\\\\"}");
 	POST(fd, &body);
 	worker_expect(&h, OP_SITE_IMPORT);
 	assert_string_equal(request_str(&h.request, F_DIR), "/srv/\xff\\");
