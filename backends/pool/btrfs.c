@@ -42,8 +42,8 @@ static bool may_search(int fd)
 
 static int btrfs_probe(int rootfd, char why[POOL_WHY_SIZE])
 {
-	struct btrfs_util_subvolume_info info;
 	struct statfs fs;
+	uint64_t id;
 
 	if (fstatfs(rootfd, &fs) < 0) {
 		int num = errno;
@@ -57,7 +57,8 @@ static int btrfs_probe(int rootfd, char why[POOL_WHY_SIZE])
 		return 0;
 	}
 	errno = 0;
-	if (btrfs_util_subvolume_info_fd(rootfd, 0, &info) != BTRFS_UTIL_OK) {
+	/* The root may be a plain directory: only the id is told of any place in a subvolume. */
+	if (btrfs_util_subvolume_id_fd(rootfd, &id) != BTRFS_UTIL_OK) {
 		snprintf(why, POOL_WHY_SIZE, "btrfs, but its subvolumes cannot be listed: %s",
 			strerror(errno));
 		return 0;
