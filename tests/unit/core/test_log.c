@@ -3,11 +3,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 
 #include <cmocka.h>
 
@@ -147,6 +152,79 @@ static void test_log__a_foreign_journal_stream_is_not_ours(void **state)
 	expect("fsd info: hello\n");
 }
 
+/* The journal's socket in a /run of our own; -1 where that cannot be had. */
+static int own_journal(void)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX, .sun_path = "/run/systemd/journal/socket"};
+	int fd;
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		mount("tmpfs", "/run", "tmpfs", 0, NULL) < 0)
+		return -1;
+	mkdir("/run/systemd", 0755);
+	mkdir("/run/systemd/journal", 0755);
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	return bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -1 : fd;
+}
+
+static void connect_stderr_to_journal(void)
+{
+	struct stat st;
+	char id[80];
+
+	capture();
+	fstat(STDERR_FILENO, &st);
+	snprintf(id, sizeof(id), "%llu:%llu", (unsigned long long)st.st_dev,
+		(unsigned long long)st.st_ino);
+	setenv("JOURNAL_STREAM", id, 1);
+	log_open("fsd", LOG_INFO);
+}
+
+/* In a child, which has namespaces of its own: 0, or the number of what went wrong. */
+static int log_to_journal(void)
+{
+	static const char plain[] = "MESSAGE=job done\nPRIORITY=6\nSYSLOG_IDENTIFIER=fsd\n"
+				    "FSD_JOB=01ab\n";
+	static const char lines[] = "MESSAGE=x\nPRIORITY=4\nSYSLOG_IDENTIFIER=fsd\n"
+				    "FSD_PATH\n\3\0\0\0\0\0\0\0a\nb\n";
+	char got[4096], *text;
+	int fd = own_journal();
+	ssize_t n;
+
+	if (fd < 0)
+		return 77;
+	connect_stderr_to_journal();
+	log_msg(LOG_INFO, "job done", "job", "01ab", NULL);
+	n = recv(fd, got, sizeof(got), 0);
+	if (n != sizeof(plain) - 1 || memcmp(got, plain, n) != 0)
+		return 1;
+	log_msg(LOG_WARNING, "x", "path", "a\nb", NULL);
+	n = recv(fd, got, sizeof(got), 0);
+	if (n != sizeof(lines) - 1 || memcmp(got, lines, n) != 0)
+		return 2;
+	close(fd); /* a journal that went away: text, rather than nothing */
+	log_msg(LOG_INFO, "still here", NULL);
+	text = captured();
+	return strstr(text, "still here") && !strstr(text, "job done") ? 0 : 3;
+}
+
+static void test_log__the_journal_gets_fields_and_text_when_it_is_gone(void **state)
+{
+	pid_t pid = fork();
+	int status;
+
+	(void)state;
+	if (pid == 0)
+		_exit(log_to_journal());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77) {
+		print_message("skipped: needs root for a /run of its own\n");
+		skip();
+	}
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -156,6 +234,7 @@ int main(void)
 		scratch_test(test_log__an_error_says_object_reason_and_hint),
 		scratch_test(test_log__messages_of_threads_do_not_mix),
 		scratch_test(test_log__a_foreign_journal_stream_is_not_ours),
+		scratch_test(test_log__the_journal_gets_fields_and_text_when_it_is_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
