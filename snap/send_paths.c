@@ -358,7 +358,7 @@ static void merge_all(struct inode *i)
 		first = r->offset < first ? r->offset : first;
 		end = r->offset + r->len > end ? r->offset + r->len : end;
 	}
-	i->ranges[0] = (struct send_range){ first, end - first };
+	i->ranges[0] = (struct send_range){first, end - first};
 	i->n_ranges = 1;
 }
 
@@ -382,7 +382,7 @@ static int add_range(struct inode *i, uint64_t offset, uint64_t len)
 		i->ranges = ranges;
 		i->room = room;
 	}
-	i->ranges[i->n_ranges++] = (struct send_range){ offset, len };
+	i->ranges[i->n_ranges++] = (struct send_range){offset, len};
 	return 0;
 }
 
@@ -502,7 +502,7 @@ static int add_change(struct changes *c, const struct send_paths *p, enum send_c
 		c->room = room;
 	}
 	item = &c->items[c->n++];
-	*item = (struct send_change){ .kind = kind };
+	*item = (struct send_change){.kind = kind};
 	if (inode) {
 		item->touched = inode->touched;
 		item->ranges = inode->ranges;
@@ -599,7 +599,7 @@ static int emit(const struct changes *c, send_change_fn *fn, void *arg)
 
 int send_paths_finish(struct send_paths *p, send_change_fn *fn, void *arg, struct err *err)
 {
-	__attribute__((cleanup(changes_release))) struct changes c = { 0 };
+	__attribute__((cleanup(changes_release))) struct changes c = {0};
 	int r = 0;
 
 	for (const struct inode *i = p->inodes; i; i = i->next)

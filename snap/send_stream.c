@@ -282,7 +282,7 @@ static int take_attr(const struct send_stream *s, size_t *pos, struct attrs *a, 
 	if (fixed_len[type] && len != fixed_len[type])
 		return bad(err, "an attribute has a wrong length");
 	a->present |= BIT(type);
-	a->value[type] = (struct attr_value){ p + head, len };
+	a->value[type] = (struct attr_value){p + head, len};
 	*pos += head + len;
 	return 0;
 }
@@ -382,7 +382,7 @@ static int check_order(struct send_stream *s, enum send_cmd_type type, struct er
 
 static int parse_cmd(struct send_stream *s, struct send_cmd *cmd, struct err *err)
 {
-	struct attrs a = { 0 };
+	struct attrs a = {0};
 	uint16_t type = get16(s->piece + 4);
 	size_t pos = CMD_HEADER;
 	int r;
@@ -404,7 +404,7 @@ static int parse_cmd(struct send_stream *s, struct send_cmd *cmd, struct err *er
 static int on_cmd(struct send_stream *s, struct err *err)
 {
 	uint32_t crc = get32(s->piece + CRC_OFFSET);
-	struct send_cmd cmd = { 0 };
+	struct send_cmd cmd = {0};
 	int r;
 
 	memset(s->piece + CRC_OFFSET, 0, 4);

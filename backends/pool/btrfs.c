@@ -111,7 +111,7 @@ static int create_subvol(struct tree_at at, const char *name, struct err *err)
 	int r = subvol_create(at.dirfd, name);
 
 	if (r == -EEXIST)
-		return tree_must_not_exist((struct tree_at){ at.dirfd, name }, err);
+		return tree_must_not_exist((struct tree_at){at.dirfd, name}, err);
 	if (r < 0)
 		return tree_err(err, -r, "create subvolume", at);
 	fd = fd_open_dir(at.dirfd, name);
@@ -158,7 +158,7 @@ static int snapshot_to(int fd, struct tree_at to, bool read_only, struct err *er
 static void undo(struct tree_at at, struct snap_ctx *ctx, struct err *err)
 {
 	/* The removal must work although the job was canceled. */
-	struct snap_ctx own = { .threads = ctx->threads };
+	struct snap_ctx own = {.threads = ctx->threads};
 	char path[TREE_PATH_SIZE];
 	struct err e = ERR_INIT;
 
@@ -190,7 +190,7 @@ static int btrfs_tree_copy(struct pool *pool, struct tree_at from, struct tree_a
 		undo(to, ctx, err);
 		return r;
 	}
-	*made = (struct pool_made){ .method = POOL_METHOD_SNAPSHOT };
+	*made = (struct pool_made){.method = POOL_METHOD_SNAPSHOT};
 	made->copy.consistency = SNAP_ATOMIC;
 	return 0;
 }
@@ -221,9 +221,9 @@ static int fill_work(int src, struct tree_at work, struct tree_at to, unsigned f
 static int btrfs_tree_fill(struct pool *pool, int src, struct tree_at to, unsigned flags,
 	struct snap_ctx *ctx, struct pool_made *made, struct err *err)
 {
-	struct pool_made m = { 0 };
+	struct pool_made m = {0};
 	char name[NAME_MAX + 1];
-	struct tree_at work = { to.dirfd, name };
+	struct tree_at work = {to.dirfd, name};
 	int r = tree_side_name(name, to.name, TREE_SIDE_WORK);
 
 	(void)pool;
@@ -257,7 +257,7 @@ static int cannot_move(struct err *err, int num, struct tree_at at, const char *
 static int adopt_open(int fd, struct pool *pool, struct tree_at src, struct tree_at to,
 	struct err *err)
 {
-	struct snap_ctx ctx = { 0 };
+	struct snap_ctx ctx = {0};
 	int r = subvol_read_only(fd);
 
 	if (r < 0)
@@ -317,7 +317,7 @@ static int btrfs_tree_remove(struct pool *pool, struct tree_at at, struct snap_c
 	(void)pool;
 	for (size_t i = 0; r == 0 && i < sizeof(roles) / sizeof(roles[0]); i++) {
 		if (tree_side_name(name, at.name, roles[i]) == 0)
-			r = subvol_remove((struct tree_at){ at.dirfd, name }, ctx, err);
+			r = subvol_remove((struct tree_at){at.dirfd, name}, ctx, err);
 	}
 	return r < 0 ? r : subvol_remove(at, ctx, err);
 }
@@ -365,7 +365,7 @@ static int open_trash(struct pool *pool)
 static int flush_by_snapshot(int fd, int trash, struct snap_ctx *ctx, struct err *err)
 {
 	static atomic_uint serial;
-	struct tree_at at = { -1, "tree" };
+	struct tree_at at = {-1, "tree"};
 	_cleanup_fd_ int dir = -1;
 	char name[64];
 	int r;

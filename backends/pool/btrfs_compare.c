@@ -207,7 +207,7 @@ static int compare_same(const struct side *a, const struct side *b, const struct
 static int compare_others(const struct side *a, const struct side *b, struct snap_ctx *ctx,
 	struct verdict *v)
 {
-	const struct send_range all = { 0, a->st.stx_size };
+	const struct send_range all = {0, a->st.stx_size};
 	int r = content_differs(a, b, &all, 1, ctx);
 
 	v->content = r > 0;
@@ -222,8 +222,8 @@ static int compare_others(const struct side *a, const struct side *b, struct sna
 int btrfs_compare(int a, int b, const struct send_change *change, struct snap_ctx *ctx,
 	struct verdict *out)
 {
-	_cleanup_side_ struct side x = { .fd = -1 }, y = { .fd = -1 };
-	struct verdict v = { 0 };
+	_cleanup_side_ struct side x = {.fd = -1}, y = {.fd = -1};
+	struct verdict v = {0};
 	int r = side_open(&x, a, change->from);
 
 	if (r == 0)

@@ -97,8 +97,8 @@ static int add(struct diff *d, const struct found *f)
 
 static int add_simple(struct diff *d, enum snap_change change, const char *path, const char *from)
 {
-	return add(d, &(struct found){ .change = change, .path = (char *)(uintptr_t)path,
-		.from = (char *)(uintptr_t)from });
+	return add(d, &(struct found){.change = change, .path = (char *)(uintptr_t)path,
+		.from = (char *)(uintptr_t)from});
 }
 
 /* The other names of a changed file changed too, and the stream speaks of one only. */
@@ -131,7 +131,7 @@ static int add_links(struct diff *d, const struct verdict *v, struct found f)
 static int add_verdict(struct diff *d, const struct send_change *c, const struct verdict *v,
 	bool replaced)
 {
-	struct found f = { .path = (char *)(uintptr_t)c->path, .replaced = replaced };
+	struct found f = {.path = (char *)(uintptr_t)c->path, .replaced = replaced};
 	int r;
 
 	if (!v->content && !v->metadata) {
@@ -240,17 +240,63 @@ static int emit_path(const struct diff *d, size_t from, size_t to, snap_diff_fn 
 	return r;
 }
 
-static int emit(struct diff *d, snap_diff_fn *fn, void *arg)
+/* The end of the changes of the path that begins at i. */
+static size_t path_end(const struct diff *d, size_t i)
+{
+	size_t end = i + 1;
+
+	while (end < d->n && strcmp(d->found[i].path, d->found[end].path) == 0)
+		end++;
+	return end;
+}
+
+/* A path that lost one inode and got another, each told on its own: one judgement instead. */
+static int fold_path(struct diff *d, size_t from, size_t to)
+{
+	const struct send_change c = {
+		.kind = SEND_PATH_REPLACED,
+		.path = d->found[from].path,
+		.from = d->found[from].path,
+	};
+	struct found *added = NULL;
+	struct verdict v;
+	int r;
+
+	for (size_t i = from; i < to; i++) {
+		if (d->found[i].change == SNAP_ADDED)
+			added = &d->found[i];
+	}
+	if (!added || d->found[from].change != SNAP_REMOVED)
+		return 0;
+	r = btrfs_compare(d->a, d->b, &c, d->ctx, &v);
+	if (r < 0)
+		return r;
+	for (size_t i = from; i < to; i++)
+		d->found[i].silent = true;
+	added->silent = !v.content && !v.metadata;
+	added->change = v.content ? SNAP_CONTENT : SNAP_METADATA;
+	return 0;
+}
+
+static int fold(struct diff *d)
 {
 	int r = 0;
 
 	if (d->n)
 		qsort(d->found, d->n, sizeof(*d->found), compare);
 	for (size_t i = 0, end; r == 0 && i < d->n; i = end) {
-		for (end = i + 1; end < d->n; end++) {
-			if (strcmp(d->found[i].path, d->found[end].path) != 0)
-				break;
-		}
+		end = path_end(d, i);
+		r = fold_path(d, i, end);
+	}
+	return r;
+}
+
+static int emit(struct diff *d, snap_diff_fn *fn, void *arg)
+{
+	int r = 0;
+
+	for (size_t i = 0, end; r == 0 && i < d->n; i = end) {
+		end = path_end(d, i);
 		r = emit_path(d, i, end, fn, arg);
 	}
 	return r;
@@ -277,6 +323,8 @@ static int gather(struct diff *d)
 	if (r < 0)
 		return r;
 	r = send_paths_finish(paths, on_change, d, d->err);
+	if (r == 0)
+		r = fold(d);
 	if (r < 0 && d->err && d->err->num == 0)
 		return err_sys(d->err, -r, "compare trees", NULL);
 	return r;
@@ -299,7 +347,7 @@ static int freeze(struct tree_at at, int scratch, const char *role, struct tree_
 	char name[NAME_MAX + 1], struct err *err)
 {
 	_cleanup_fd_ int fd = tree_open(at, err);
-	struct snap_ctx ctx = { 0 };
+	struct snap_ctx ctx = {0};
 	int r;
 
 	if (fd < 0)
@@ -310,7 +358,7 @@ static int freeze(struct tree_at at, int scratch, const char *role, struct tree_
 		return 0;
 	if (r == 0 && scratch < 0)
 		r = -EROFS;
-	*frozen = (struct tree_at){ scratch, name };
+	*frozen = (struct tree_at){scratch, name};
 	if (r == 0)
 		r = tree_side_name(name, "tree", role);
 	if (r == 0) /* what a crash left */
@@ -323,7 +371,7 @@ static int freeze(struct tree_at at, int scratch, const char *role, struct tree_
 /* The snapshot, if freeze() made one, has served. */
 static void thaw(struct tree_at frozen, struct tree_at at)
 {
-	struct snap_ctx ctx = { 0 };
+	struct snap_ctx ctx = {0};
 
 	if (frozen.dirfd >= 0 && frozen.name != at.name)
 		subvol_remove(frozen, &ctx, NULL);
@@ -348,7 +396,7 @@ static int diff_frozen(const struct sides *s, struct snap_ctx *ctx, snap_diff_fn
 static int freeze_and_send(struct tree_at a, struct tree_at b, int scratch, struct snap_ctx *ctx,
 	snap_diff_fn *fn, void *arg, bool *told, struct err *err)
 {
-	struct sides s = { .a = { -1, NULL }, .b = { -1, NULL } };
+	struct sides s = {.a = {-1, NULL}, .b = {-1, NULL}};
 	int r = freeze(a, scratch, TREE_SIDE_OLD, &s.a, s.a_name, err);
 
 	if (r == 0) {
@@ -363,22 +411,19 @@ static int freeze_and_send(struct tree_at a, struct tree_at b, int scratch, stru
 
 static int walk(int a, int b, struct snap_ctx *ctx, snap_diff_fn *fn, void *arg, struct err *err)
 {
-	const struct snap_diff_opts opts = { 0 };
+	const struct snap_diff_opts opts = {0};
 
 	return snap_diff(a, b, &opts, ctx, fn, arg, err);
 }
 
-/* What only says that the short way is closed. */
+/*
+ * Whatever the short way failed of, walking may do. EIO too: the kernel gives it when branches of
+ * one tree have used an inode number in one transaction for things of different types. A disk that
+ * cannot be read fails the walk as well.
+ */
 static bool may_walk_instead(int r)
 {
-	switch (r) {
-	case -ECANCELED:
-	case -ENOMEM:
-	case -EIO:
-		return false;
-	default:
-		return r < 0;
-	}
+	return r < 0 && r != -ECANCELED && r != -ENOMEM;
 }
 
 int btrfs_tree_diff(struct pool *pool, struct tree_at a, struct tree_at b, int scratch,

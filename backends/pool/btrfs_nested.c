@@ -29,7 +29,7 @@ static int refuse(struct err *err, const char *path, const char *what)
 /* Where the child subvolume lies, as far as this user may know. */
 static void child_path(int fd, uint64_t treeid, uint64_t dirid, char *out, size_t size)
 {
-	struct btrfs_ioctl_ino_lookup_user_args args = { .dirid = dirid, .treeid = treeid };
+	struct btrfs_ioctl_ino_lookup_user_args args = {.dirid = dirid, .treeid = treeid};
 
 	if (ioctl(fd, BTRFS_IOC_INO_LOOKUP_USER, &args) < 0)
 		snprintf(out, size, "(subvolume %llu)", (unsigned long long)treeid);
@@ -41,7 +41,7 @@ static void child_path(int fd, uint64_t treeid, uint64_t dirid, char *out, size_
  * open it. EOVERFLOW says that there are more than one call returns: one is enough here. */
 static int refuse_subvolumes(int fd, struct err *err)
 {
-	struct btrfs_ioctl_get_subvol_rootref_args refs = { 0 };
+	struct btrfs_ioctl_get_subvol_rootref_args refs = {0};
 	char path[PATH_MAX];
 
 	if (ioctl(fd, BTRFS_IOC_GET_SUBVOL_ROOTREF, &refs) < 0 && errno != EOVERFLOW)

@@ -31,7 +31,7 @@ struct chain {
 /* The id of the subvolume with this uuid: the uuid tree's key is the uuid itself. 0 when none. */
 static int find_uuid(int fd, const uint8_t uuid[16], uint64_t *id)
 {
-	struct btrfs_ioctl_search_args args = { 0 };
+	struct btrfs_ioctl_search_args args = {0};
 	struct btrfs_ioctl_search_header head;
 	uint64_t high, low, value;
 
@@ -124,7 +124,7 @@ static int same_birth(int a, int b)
 
 int btrfs_related(int a, int b)
 {
-	struct chain x = { 0 }, y = { 0 };
+	struct chain x = {0}, y = {0};
 	int r = follow(a, &x);
 
 	if (r == 0)

@@ -64,7 +64,7 @@ static int start(struct sender *s, pthread_t *thread)
 /* The next bytes; 0 at the end, -ECANCELED, -errno. */
 static ssize_t read_some(int fd, void *data, size_t size, struct snap_ctx *ctx)
 {
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 
 	for (;;) {
 		ssize_t n;
@@ -127,7 +127,7 @@ static int run(struct sender *s, struct send_stream *stream, size_t *got, struct
 static int send_version(int fd, uint64_t parent, uint32_t version, size_t *got,
 	struct snap_ctx *ctx, send_cmd_fn *fn, void *arg, struct err *err)
 {
-	struct sender s = { .fd = fd, .parent = parent, .version = version };
+	struct sender s = {.fd = fd, .parent = parent, .version = version};
 	struct send_stream *stream = NULL;
 	int r = send_stream_new(fn, arg, &stream);
 

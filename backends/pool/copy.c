@@ -87,7 +87,8 @@ static int make_dir(struct tree_at at, const char *name, struct err *err)
 	int r;
 
 	if (mkdirat(at.dirfd, name, 0755) < 0)
-		return errno == EEXIST ? tree_must_not_exist((struct tree_at){ at.dirfd, name }, err) :
+		return errno == EEXIST ?
+			tree_must_not_exist((struct tree_at){at.dirfd, name}, err) :
 			tree_err(err, errno, "mkdir", at);
 	fd = fd_open_dir(at.dirfd, name);
 	if (fd < 0)
@@ -105,7 +106,7 @@ static int copy_tree_create(struct pool *pool, struct tree_at at, struct err *er
 /* Undo a half-made tree; what that cannot do is told beside the failure that led here. */
 static void undo(struct tree_at at, struct snap_ctx *ctx, struct err *err)
 {
-	struct snap_ctx own = { .threads = ctx->threads };
+	struct snap_ctx own = {.threads = ctx->threads};
 	char path[TREE_PATH_SIZE];
 	struct err e = ERR_INIT;
 
@@ -140,9 +141,9 @@ static int fill_work(int src, struct tree_at work, struct tree_at to, unsigned f
 static int copy_tree_fill(struct pool *pool, int src, struct tree_at to, unsigned flags,
 	struct snap_ctx *ctx, struct pool_made *made, struct err *err)
 {
-	struct pool_made m = { .method = POOL_METHOD_COPY };
+	struct pool_made m = {.method = POOL_METHOD_COPY};
 	char name[NAME_MAX + 1];
-	struct tree_at work = { to.dirfd, name };
+	struct tree_at work = {to.dirfd, name};
 	int r = tree_side_name(name, to.name, TREE_SIDE_WORK);
 
 	(void)pool;
@@ -198,7 +199,7 @@ static int copy_tree_adopt(struct pool *pool, struct tree_at src, struct tree_at
 	struct err *err)
 {
 	_cleanup_fd_ int fd = tree_open(src, err);
-	struct snap_ctx ctx = { 0 };
+	struct snap_ctx ctx = {0};
 	int r;
 
 	(void)pool;
@@ -258,7 +259,7 @@ static int copy_tree_usage(struct pool *pool, struct tree_at at, struct snap_ctx
 static int copy_tree_diff(struct pool *pool, struct tree_at a, struct tree_at b, int scratch,
 	struct snap_ctx *ctx, snap_diff_fn *fn, void *arg, struct err *err)
 {
-	const struct snap_diff_opts opts = { 0 };
+	const struct snap_diff_opts opts = {0};
 	_cleanup_fd_ int old = tree_open(a, err);
 	_cleanup_fd_ int new = old < 0 ? -1 : tree_open(b, err);
 

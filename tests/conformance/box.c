@@ -130,9 +130,9 @@ static int wait_for_child(void)
 
 int box_run(const char *fs, bool user, int (*body)(const struct box *box))
 {
-	struct box box = { .fs = fs, .user = user };
+	struct box box = {.fs = fs, .user = user};
 	const char *base = getenv("TMPDIR");
-	struct sigaction act = { .sa_handler = on_signal };
+	struct sigaction act = {.sa_handler = on_signal};
 	int r;
 
 	if (strcmp(fs, "here") != 0 && geteuid() != 0)

@@ -176,10 +176,10 @@ static int by_path(const void *x, const void *y)
 
 void print_take(int dir, struct print *out)
 {
-	struct walk w = { .out = out };
+	struct walk w = {.out = out};
 	struct stat st;
 
-	*out = (struct print){ 0 };
+	*out = (struct print){0};
 	assert_int_equal(fstat(dir, &st), 0);
 	add(&w, dir, ".", "", &st);
 	walk(&w, dir, "");
@@ -197,7 +197,7 @@ void print_release(struct print *p)
 		free(p->items[i].link);
 	}
 	free(p->items);
-	*p = (struct print){ 0 };
+	*p = (struct print){0};
 }
 
 void print_assert_equal(const struct print *a, const struct print *b)
@@ -233,7 +233,7 @@ void assert_trees_equal(int a, int b)
 
 const struct print_entry *print_find(const struct print *p, const char *path)
 {
-	struct print_entry key = { .path = (char *)(uintptr_t)path };
+	struct print_entry key = {.path = (char *)(uintptr_t)path};
 
 	return bsearch(&key, p->items, p->n, sizeof(*p->items), by_path);
 }
@@ -242,7 +242,7 @@ static void make_file(int dir, const char *name, size_t size, mode_t mode)
 {
 	_cleanup_fd_ int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	uint32_t x = (uint32_t)size + 1;
-	struct timespec times[2] = { { 1234567890, 123456789 }, { 1112470620, 987654321 } };
+	struct timespec times[2] = {{1234567890, 123456789}, {1112470620, 987654321}};
 
 	assert_true(fd >= 0);
 	for (size_t done = 0; done < size;) {
@@ -299,7 +299,7 @@ static void make_sparse(int dir)
 
 void make_sample(int dir)
 {
-	static const struct timespec times[2] = { { 1, 2 }, { 86400, 7 } };
+	static const struct timespec times[2] = {{1, 2}, {86400, 7}};
 	_cleanup_fd_ int sub = -1;
 
 	assert_int_equal(mkdirat(dir, "dir", 0755), 0);

@@ -84,7 +84,7 @@ static void test_cut__a_read_only_copy_of_a_live_tree_is_whole(void **state)
 
 static void cut_fill(int src)
 {
-	struct pool_made made = { 0 };
+	struct pool_made made = {0};
 	struct print before;
 
 	print_take(src, &before);
@@ -114,7 +114,7 @@ static void test_cut__a_filled_tree_is_whole(void **state)
 
 static void test_cut__an_adopted_tree_is_whole(void **state)
 {
-	const struct tree_at site = { env.root, "site" };
+	const struct tree_at site = {env.root, "site"};
 	_cleanup_fd_ int src = -1;
 	struct print before;
 

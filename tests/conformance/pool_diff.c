@@ -32,7 +32,7 @@ static int note(enum snap_change change, const char *path, const char *from, voi
 
 static char *diff_text(int from, int to, bool *renames)
 {
-	struct record r = { .sorted = true };
+	struct record r = {.sorted = true};
 	_cleanup_fd_ int scratch = -1;
 
 	assert_int_equal(mkdirat(env.root, "scratch", 0755), 0);
@@ -54,7 +54,7 @@ static char *diff_text(int from, int to, bool *renames)
 
 static void keep_dir_times(int dir)
 {
-	static const struct timespec times[2] = { { 5, 0 }, { 5, 0 } };
+	static const struct timespec times[2] = {{5, 0}, {5, 0}};
 
 	assert_int_equal(futimens(dir, times), 0);
 	utimensat(dir, "dir", times, 0);
@@ -85,7 +85,7 @@ static void test_diff__of_equal_trees_is_empty(void **state)
 static void test_diff__tells_content_from_metadata(void **state)
 {
 	_cleanup_fd_ int a = -1, b = -1;
-	static const struct timespec times[2] = { { 7, 0 }, { 7, 0 } };
+	static const struct timespec times[2] = {{7, 0}, {7, 0}};
 	char link[64];
 
 	(void)state;
@@ -232,7 +232,7 @@ static void test_diff__leaves_out_what_copies_leave_out(void **state)
 static void test_diff__of_strangers_walks(void **state)
 {
 	_cleanup_fd_ int a = -1, b = -1;
-	static const struct timespec times[2] = { { 9, 0 }, { 9, 0 } };
+	static const struct timespec times[2] = {{9, 0}, {9, 0}};
 
 	(void)state;
 	assert_done(env.driver->tree_create(env.pool, at(env.one), &env.err));

@@ -16,7 +16,7 @@ static int open_wrapper(const char *name)
 int env_setup(void **state)
 {
 	(void)state;
-	env.ctx = (struct snap_ctx){ 0 };
+	env.ctx = (struct snap_ctx){0};
 	err_clear(&env.err);
 	env.fds = box_count_fds();
 	env.root = open(env.box->pool, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -30,7 +30,7 @@ int env_setup(void **state)
 
 static void remove_wrapper(int *fd, const char *name)
 {
-	struct snap_ctx ctx = { 0 };
+	struct snap_ctx ctx = {0};
 
 	assert_done(env.driver->tree_remove(env.pool, at(*fd), &ctx, &env.err));
 	fd_close(fd);
@@ -81,7 +81,7 @@ void make_tree(int wrapper)
 
 void copy_tree(int from, int to, unsigned flags)
 {
-	struct pool_made made = { 0 };
+	struct pool_made made = {0};
 
 	assert_done(env.driver->tree_copy(env.pool, at(from), at(to), flags, &env.ctx, &made,
 		&env.err));

@@ -50,7 +50,7 @@ static inline bool has(enum pool_cap cap)
 
 static inline struct tree_at at(int wrapper)
 {
-	return (struct tree_at){ wrapper, "tree" };
+	return (struct tree_at){wrapper, "tree"};
 }
 
 /* Calls that must succeed, with the driver's own words where they do not. */

@@ -21,7 +21,7 @@ static void test_adopt__takes_the_directory_itself(void **state)
 	(void)state;
 	write_text(src, "index.php", "<?php");
 	assert_int_equal(fstatat(src, "index.php", &before, 0), 0);
-	assert_done(env.driver->tree_adopt(env.pool, (struct tree_at){ env.root, "site" },
+	assert_done(env.driver->tree_adopt(env.pool, (struct tree_at){env.root, "site"},
 		at(env.one), &env.err));
 	b = tree_of(env.one);
 	assert_int_equal(fstatat(b, "index.php", &after, 0), 0);
@@ -39,7 +39,7 @@ static void test_adopt__refuses_another_file_system(void **state)
 	other = open(env.box->other, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(mkdirat(other, "site", 0755), 0);
 	err_clear(&env.err);
-	assert_true(env.driver->tree_adopt(env.pool, (struct tree_at){ other, "site" },
+	assert_true(env.driver->tree_adopt(env.pool, (struct tree_at){other, "site"},
 		at(env.one), &env.err) < 0);
 	assert_string_equal(env.err.code, "cannot_move");
 	assert_int_equal(fd_exists(other, "site"), 1);
@@ -52,7 +52,7 @@ static void test_adopt__refuses_what_is_not_of_its_kind(void **state)
 	(void)state;
 	skip_if(!has(POOL_CONSTANT_COST), "every directory is of its kind");
 	assert_int_equal(mkdirat(env.root, "plain", 0755), 0);
-	assert_refused(env.driver->tree_adopt(env.pool, (struct tree_at){ env.root, "plain" },
+	assert_refused(env.driver->tree_adopt(env.pool, (struct tree_at){env.root, "plain"},
 		at(env.one), &env.err), EOPNOTSUPP, "cannot_move");
 	assert_int_equal(unlinkat(env.root, "plain", AT_REMOVEDIR), 0);
 }
@@ -64,9 +64,9 @@ static void test_adopt__refuses_a_read_only_subvolume(void **state)
 	make_tree(env.two);
 	box_shell("btrfs -q subvolume snapshot -r %s/two/tree %s/frozen", env.box->pool,
 		env.box->pool);
-	assert_refused(env.driver->tree_adopt(env.pool, (struct tree_at){ env.root, "frozen" },
+	assert_refused(env.driver->tree_adopt(env.pool, (struct tree_at){env.root, "frozen"},
 		at(env.one), &env.err), EOPNOTSUPP, "cannot_move");
-	assert_done(env.driver->tree_remove(env.pool, (struct tree_at){ env.root, "frozen" },
+	assert_done(env.driver->tree_remove(env.pool, (struct tree_at){env.root, "frozen"},
 		&env.ctx, &env.err));
 }
 
@@ -79,7 +79,7 @@ static void test_adopt__refuses_a_nested_subvolume(void **state)
 	fd = make_adoptable("site");
 	close(fd);
 	box_shell("btrfs -q subvolume create %s/site/inner", env.box->pool);
-	assert_refused(env.driver->tree_adopt(env.pool, (struct tree_at){ env.root, "site" },
+	assert_refused(env.driver->tree_adopt(env.pool, (struct tree_at){env.root, "site"},
 		at(env.one), &env.err), EXDEV, "nested_filesystem");
 	assert_empty(env.one);
 	box_shell("rmdir %s/site/inner %s/site", env.box->pool, env.box->pool);
@@ -92,16 +92,16 @@ static void test_adopt__refuses_a_name_that_is_taken_and_what_is_missing(void **
 	(void)state;
 	close(fd);
 	make_tree(env.one);
-	assert_refused(env.driver->tree_adopt(env.pool, (struct tree_at){ env.root, "site" },
+	assert_refused(env.driver->tree_adopt(env.pool, (struct tree_at){env.root, "site"},
 		at(env.one), &env.err), EEXIST, "exists");
 	assert_int_equal(unlinkat(env.root, "site", AT_REMOVEDIR), 0);
-	assert_refused(env.driver->tree_adopt(env.pool, (struct tree_at){ env.root, "site" },
+	assert_refused(env.driver->tree_adopt(env.pool, (struct tree_at){env.root, "site"},
 		at(env.two), &env.err), ENOENT, "not_found");
 }
 
 static void test_release__gives_a_plain_directory_or_says_that_it_cannot(void **state)
 {
-	const struct tree_at to = { env.root, "given" };
+	const struct tree_at to = {env.root, "given"};
 	struct print before, after;
 	_cleanup_fd_ int a = -1;
 	int r;
@@ -137,7 +137,7 @@ static void test_remove__takes_read_only_copies_and_leftovers(void **state)
 	make_tree(env.one);
 	copy_tree(env.one, env.two, POOL_COPY_READ_ONLY);
 	assert_done(env.driver->tree_create(env.pool,
-		(struct tree_at){ env.two, ".tree.work" }, &env.err));
+		(struct tree_at){env.two, ".tree.work"}, &env.err));
 	assert_done(env.driver->tree_remove(env.pool, at(env.two), &env.ctx, &env.err));
 	assert_empty(env.two);
 	assert_done(env.driver->tree_remove(env.pool, at(env.one), &env.ctx, &env.err));
@@ -169,7 +169,7 @@ static void test_remove__leaves_what_a_link_points_to(void **state)
 
 static void test_check__knows_a_tree_from_anything_else(void **state)
 {
-	const struct tree_at file = { env.one, "file" }, link = { env.one, "link" };
+	const struct tree_at file = {env.one, "file"}, link = {env.one, "link"};
 
 	(void)state;
 	assert_int_equal(env.driver->tree_check(env.pool, at(env.one), NULL, &env.err), 0);
@@ -185,7 +185,7 @@ static void test_check__knows_a_tree_from_anything_else(void **state)
 
 static void test_open__refuses_a_link_in_place_of_a_tree(void **state)
 {
-	struct pool_made made = { 0 };
+	struct pool_made made = {0};
 	struct snap_usage usage;
 
 	(void)state;
@@ -193,13 +193,13 @@ static void test_open__refuses_a_link_in_place_of_a_tree(void **state)
 	assert_int_equal(symlinkat("../one/tree", env.two, "tree"), 0);
 	assert_true(env.driver->tree_usage(env.pool, at(env.two), &env.ctx, &usage, &env.err) < 0);
 	assert_true(env.driver->tree_copy(env.pool, at(env.two),
-		(struct tree_at){ env.two, "copy" }, 0, &env.ctx, &made, &env.err) < 0);
+		(struct tree_at){env.two, "copy"}, 0, &env.ctx, &made, &env.err) < 0);
 	assert_int_equal(fd_exists(env.two, "copy"), 0);
 }
 
 static void test_usage__counts_entries_and_bytes(void **state)
 {
-	struct snap_usage usage = { 0 };
+	struct snap_usage usage = {0};
 	_cleanup_fd_ int a = -1;
 
 	(void)state;
@@ -218,7 +218,7 @@ static void test_usage__counts_entries_and_bytes(void **state)
 
 static void test_usage__tells_shared_from_exclusive(void **state)
 {
-	struct snap_usage usage = { 0 };
+	struct snap_usage usage = {0};
 
 	(void)state;
 	assert_done(env.driver->tree_create(env.pool, at(env.one), &env.err));

@@ -36,7 +36,7 @@ static void test_create__refuses_a_name_that_is_taken(void **state)
 static void test_copy__keeps_everything(void **state)
 {
 	_cleanup_fd_ int a = -1, b = -1;
-	struct pool_made made = { 0 };
+	struct pool_made made = {0};
 
 	(void)state;
 	make_tree(env.one);
@@ -112,7 +112,7 @@ static void test_copy__of_a_read_only_copy_is_writable(void **state)
 
 static void test_copy__of_a_live_source_says_how_consistent_it_is(void **state)
 {
-	struct pool_made made = { 0 };
+	struct pool_made made = {0};
 	_cleanup_fd_ int a = -1, b = -1;
 
 	(void)state;
@@ -129,7 +129,7 @@ static void test_copy__of_a_live_source_says_how_consistent_it_is(void **state)
 
 static void test_copy__refuses_a_name_that_is_taken(void **state)
 {
-	struct pool_made made = { 0 };
+	struct pool_made made = {0};
 	_cleanup_fd_ int b = -1;
 
 	(void)state;
@@ -144,7 +144,7 @@ static void test_copy__refuses_a_name_that_is_taken(void **state)
 
 static void test_copy__of_nothing_leaves_nothing(void **state)
 {
-	struct pool_made made = { 0 };
+	struct pool_made made = {0};
 
 	(void)state;
 	assert_refused(env.driver->tree_copy(env.pool, at(env.one), at(env.two), 0, &env.ctx, &made,
@@ -154,7 +154,7 @@ static void test_copy__of_nothing_leaves_nothing(void **state)
 
 static void test_copy__canceled_leaves_nothing(void **state)
 {
-	struct pool_made made = { 0 };
+	struct pool_made made = {0};
 
 	(void)state;
 	make_tree(env.one);
@@ -171,11 +171,12 @@ static void test_copy__canceled_leaves_nothing(void **state)
 /* Beneath dir/empty, so that it is not found at the first look. */
 static void test_copy__refuses_a_mount_inside_and_names_it(void **state)
 {
-	struct pool_made made = { 0 };
+	struct pool_made made = {0};
 	char path[160];
 
 	(void)state;
-	skip_if(geteuid() != 0 || strcmp(env.box->fs, "here") == 0, "it needs root and a file system of its own");
+	skip_if(geteuid() != 0 || strcmp(env.box->fs, "here") == 0,
+		"it needs root and a file system of its own");
 	make_tree(env.one);
 	snprintf(path, sizeof(path), "%s/one/tree/dir/empty/a b", env.box->pool);
 	assert_int_equal(mkdir(path, 0755), 0);
@@ -191,7 +192,7 @@ static void test_copy__refuses_a_mount_inside_and_names_it(void **state)
 
 static void test_copy__refuses_a_nested_subvolume_and_names_it(void **state)
 {
-	struct pool_made made = { 0 };
+	struct pool_made made = {0};
 
 	(void)state;
 	skip_if(strcmp(env.box->fs, "btrfs") != 0, "subvolumes are btrfs only");
@@ -207,7 +208,7 @@ static void test_copy__refuses_a_nested_subvolume_and_names_it(void **state)
 
 static void fill_and_compare(int src, enum pool_method *method)
 {
-	struct pool_made made = { 0 };
+	struct pool_made made = {0};
 	_cleanup_fd_ int b = -1;
 	bool ro = true;
 
@@ -240,7 +241,7 @@ static void test_fill__takes_a_directory_of_another_file_system(void **state)
 static void test_fill__shares_storage_where_the_driver_can(void **state)
 {
 	_cleanup_fd_ int src = make_foreign(env.root, "site");
-	struct snap_usage usage = { 0 };
+	struct snap_usage usage = {0};
 	enum pool_method method;
 
 	(void)state;
@@ -259,7 +260,7 @@ static void test_fill__shares_storage_where_the_driver_can(void **state)
 
 static void test_fill__refuses_a_name_that_is_taken(void **state)
 {
-	struct pool_made made = { 0 };
+	struct pool_made made = {0};
 	_cleanup_fd_ int a = -1;
 
 	(void)state;
@@ -277,7 +278,7 @@ static void test_fill__starts_afresh_over_what_a_crash_left(void **state)
 
 	(void)state;
 	assert_done(env.driver->tree_create(env.pool,
-		(struct tree_at){ env.two, ".tree.work" }, &env.err));
+		(struct tree_at){env.two, ".tree.work"}, &env.err));
 	box_shell("echo stale > %s/two/.tree.work/stale", env.box->pool);
 	src = make_foreign(env.root, "site");
 	fill_and_compare(src, &method);
@@ -302,7 +303,7 @@ static void fill_the_disk(int dir)
 static void test_fill__into_a_full_pool_says_no_space_and_leaves_nothing(void **state)
 {
 	_cleanup_fd_ int other = -1, src = -1;
-	struct pool_made made = { 0 };
+	struct pool_made made = {0};
 
 	(void)state;
 	skip_if(strcmp(env.box->fs, "here") == 0, "it needs a file system of its own");
@@ -323,8 +324,8 @@ static void test_fill__into_a_full_pool_says_no_space_and_leaves_nothing(void **
 static void *copy_to_own(void *arg)
 {
 	int *wrapper = arg;
-	struct pool_made made = { 0 };
-	struct snap_ctx ctx = { .threads = 1 };
+	struct pool_made made = {0};
+	struct snap_ctx ctx = {.threads = 1};
 	int r = env.driver->tree_copy(env.pool, at(env.one), at(*wrapper), POOL_COPY_READ_ONLY,
 		&ctx, &made, NULL);
 

@@ -95,7 +95,7 @@ static inline void maker_extent(struct maker *m, const char *path, uint64_t offs
 
 static inline void maker_utimes(struct maker *m, const char *path)
 {
-	const char time[12] = { 0 };
+	const char time[12] = {0};
 
 	maker_cmd(m, SEND_UTIMES);
 	maker_text(m, MAKER_PATH, path);

@@ -44,8 +44,8 @@ struct play {
 
 static struct play begin(void)
 {
-	const struct send_cmd cmd = { .type = SEND_SNAPSHOT, .path = "new" };
-	struct play p = { 0 };
+	const struct send_cmd cmd = {.type = SEND_SNAPSHOT, .path = "new"};
+	struct play p = {0};
 
 	assert_int_equal(send_paths_new(&p.paths), 0);
 	assert_int_equal(send_paths_apply(&cmd, p.paths, NULL), 0);
@@ -231,8 +231,8 @@ static void test_paths__many_scattered_ranges_become_one(void **state)
 
 static void test_paths__a_full_stream_adds_everything(void **state)
 {
-	const struct send_cmd cmd = { .type = SEND_SUBVOL, .path = "new" };
-	struct play p = { 0 };
+	const struct send_cmd cmd = {.type = SEND_SUBVOL, .path = "new"};
+	struct play p = {0};
 
 	(void)state;
 	assert_int_equal(send_paths_new(&p.paths), 0);

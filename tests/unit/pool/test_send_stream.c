@@ -11,7 +11,7 @@
 #include "snap/send_paths.h"
 #include "tests/unit/pool/stream_maker.h"
 
-#define MAKE struct maker m __attribute__((cleanup(maker_free))) = { 0 }
+#define MAKE struct maker m __attribute__((cleanup(maker_free))) = {0}
 
 static void maker_free(struct maker *m)
 {
@@ -177,7 +177,7 @@ static void test_parse__refuses_an_attribute_longer_than_its_command(void **stat
 
 static void test_parse__refuses_paths_that_leave_the_tree(void **state)
 {
-	static const char *const paths[] = { "/etc", "..", "a/../b", "a//b", "./a", "a/.", "a/" };
+	static const char *const paths[] = {"/etc", "..", "a/../b", "a//b", "./a", "a/.", "a/"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
@@ -271,8 +271,8 @@ static uint32_t next_random(uint32_t *seed)
 /* A stream with the right checksums and wild names: reaches the simulator behind the parser. */
 static void wild_stream(struct maker *m, uint32_t *seed)
 {
-	static const char *const names[] = { "a", "a/b", "a/b/c", "b", "b/a", "c", "o1-2-3",
-		"a/b/c/d", "c/a" };
+	static const char *const names[] = {"a", "a/b", "a/b/c", "b", "b/a", "c", "o1-2-3",
+		"a/b/c/d", "c/a"};
 	const uint32_t n = sizeof(names) / sizeof(names[0]);
 
 	start(m, 2);
