@@ -111,6 +111,27 @@ static void test_notify__a_watchdog_of_another_process_is_not_ours(void **state)
 	close(fd);
 }
 
+/* Blocking here would hang the daemon with a manager that does not read (it did). */
+static void test_notify__a_manager_that_does_not_read_holds_nothing_up(void **state)
+{
+	char path[108], got[100];
+	int fd = manager(*state, path), said = 0;
+
+	setenv("NOTIFY_SOCKET", path, 1);
+	setenv("WATCHDOG_USEC", "2", 1); /* each call is due */
+	assert_int_equal(notify_open(), 1);
+	for (int i = 0; i < 1000; i++)
+		notify_watchdog();
+	while (recv(fd, got, sizeof(got), 0) > 0)
+		said++;
+	assert_in_range(said, 1, 999);
+	setenv("NOTIFY_SOCKET", path, 1);
+	assert_int_equal(notify_open(), 1);
+	notify_watchdog(); /* nobody waits for it */
+	assert_true(recv(fd, got, sizeof(got), 0) < 0);
+	close(fd);
+}
+
 static int calls;
 
 static void count(void)
@@ -136,6 +157,7 @@ int main(void)
 		scratch_test(test_notify__knows_abstract_sockets),
 		scratch_test(test_notify__without_a_manager_nothing_happens),
 		scratch_test(test_notify__a_watchdog_of_another_process_is_not_ours),
+		scratch_test(test_notify__a_manager_that_does_not_read_holds_nothing_up),
 		scratch_test(test_notify__calls_back_once),
 	};
 
