@@ -1,14 +1,31 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A named instant between two effects on disk, where the crash suite can stop the worker: built
- * with -Dtests=true the environment decides (FSD_STEP_LOG: append each name to this file;
- * FSD_STEP_AT=N: at the Nth step of the process do FSD_STEP_ACTION, "kill" or "stop"); otherwise
- * it is nothing.
+ * with -Dtests=true the environment decides, otherwise it is nothing.
+ *
+ *   FSD_STEP_LOG=FILE      append each name to it
+ *   FSD_STEP_AT=N          at the Nth step of the process do
+ *   FSD_STEP_ACTION=       "kill" (the default) or "stop"
+ *   FSD_STEP_CONTROL=FILE  map a struct step_control from it: the suite arms a daemon that runs
  */
 #ifndef FSD_WORKER_STEP_H
 #define FSD_WORKER_STEP_H
 
 #ifdef FSD_TESTS
+#include <stdint.h>
+
+#define STEP_NAMES 4096
+#define STEP_NAME_SIZE 24
+
+/* In the byte order of the machine; tests/crash/daemon.py reads and writes it. */
+struct step_control {
+	uint64_t count;	 /* steps so far, over all processes that used this file */
+	uint64_t at;	 /* act when count becomes this; 0: never */
+	uint32_t action; /* 0: kill, 1: stop */
+	uint32_t reserved;
+	char names[STEP_NAMES][STEP_NAME_SIZE]; /* of step `count` at [count % STEP_NAMES] */
+};
+
 void step(const char *name);
 #else
 static inline void step(const char *name)
