@@ -333,7 +333,58 @@ int op_make_generation(struct fsd *f, struct job *job, int stage, int wrapper,
 	return r;
 }
 
+int op_store_snapshot(struct job *job, int stage, const char *kind, int64_t generation,
+	json_t *labels, struct err *err)
+{
+	struct cat_snapshot s = {
+		.created = clock_real(),
+		.generation = generation,
+		.expires = job_int(job, "expires"),
+		.job = job->id,
+	};
+	json_t *doc;
+	int r;
+
+	strcpy(s.kind, kind);
+	strcpy(s.id, job_str(job, "snapshot"));
+	strcpy(s.site, job->site_id);
+	strcpy(s.site_name, job->site_name);
+	strcpy(s.name, job_str(job, "name"));
+	strcpy(s.method, job->method);
+	strcpy(s.consistency, job->consistency);
+	doc = meta_snapshot_new(&s, labels);
+	r = meta_store(stage, META_WRAPPER, doc, err);
+	json_decref(doc);
+	return r;
+}
+
+int op_commit_snapshot(struct job *job, struct err *err)
+{
+	_cleanup_fd_ int folder = layout_snapshot_folder(job->pool, job->site_id);
+	int r = folder < 0 ? folder
+			   : layout_commit(job->pool, job->id, folder, job_str(job, "name"));
+
+	return r < 0 ? err_sys(err, -r, "rename into snapshots", job_str(job, "name")) : 0;
+}
+
+int op_snapshot_committed(struct job *job)
+{
+	_cleanup_fd_ int dir = layout_open_snapshot(job->pool, job->site_id, job_str(job, "name"));
+
+	return op_doc_says(dir, META_WRAPPER, "id", job_str(job, "snapshot"));
+}
+
 /* ---- recording ---- */
+
+int op_record_snapshot(struct fsd *f, struct job *job, struct err *err)
+{
+	struct cat_snapshot s;
+	int r = reflect_snapshot(f, job->pool, job->site_id, job_str(job, "name"), &s, err);
+
+	if (r == 0)
+		json_object_set_new(job->result, "snapshot", present_snapshot(f, f->catalog, &s));
+	return r;
+}
 
 int op_record_site(struct fsd *f, struct job *job, const char *name, struct cat_site *out,
 	struct err *err)

@@ -62,6 +62,15 @@ int op_make_generation(struct fsd *f, struct job *job, int stage, int wrapper,
 int op_copy_tree(struct job *job, struct pool_root *from_pool, int from_wrapper, int wrapper,
 	unsigned flags, struct err *err);
 
+/* Write the staged snapshot's meta.json: the intent's id ("snapshot"), name and expiry, the job's
+ * method and consistency; `labels` is borrowed. */
+int op_store_snapshot(struct job *job, int stage, const char *kind, int64_t generation,
+	json_t *labels, struct err *err);
+
+/* Move the staged snapshot to its place: the commit point. */
+int op_commit_snapshot(struct job *job, struct err *err);
+int op_snapshot_committed(struct job *job);
+
 /* Add what a copy cost to the job's statistics, and warn about what it could not carry. */
 void op_count_copy(struct job *job, struct pool_made *made);
 
@@ -70,6 +79,9 @@ void op_count_copy(struct job *job, struct pool_made *made);
 /* Reflect the job's site and put {"site": ...} into the result. `out` may be NULL. */
 int op_record_site(struct fsd *f, struct job *job, const char *name, struct cat_site *out,
 	struct err *err);
+
+/* Reflect the snapshot of the intent and put {"snapshot": ...} into the result. */
+int op_record_snapshot(struct fsd *f, struct job *job, struct err *err);
 
 /* Does the document dirfd/name say "id" (or another key) is this text? 1, 0, -errno. */
 int op_doc_says(int dirfd, const char *name, const char *key, const char *text);

@@ -51,25 +51,9 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 
 static int store_meta(struct job *job, int stage, struct err *err)
 {
-	json_t *labels = json_object(), *doc;
-	struct cat_snapshot s = {
-		.created = clock_real(),
-		.generation = job_int(job, "generation"),
-		.expires = job_int(job, "expires"),
-		.job = job->id,
-		.kind = "undo",
-	};
-	int r;
+	json_t *labels = json_object();
+	int r = op_store_snapshot(job, stage, "undo", job_int(job, "generation"), labels, err);
 
-	strcpy(s.id, job_str(job, "snapshot"));
-	strcpy(s.site, job->site_id);
-	strcpy(s.site_name, job->site_name);
-	strcpy(s.name, job_str(job, "name"));
-	strcpy(s.method, job->method);
-	strcpy(s.consistency, job->consistency);
-	doc = meta_snapshot_new(&s, labels);
-	r = meta_store(stage, META_WRAPPER, doc, err);
-	json_decref(doc);
 	json_decref(labels);
 	return r;
 }
@@ -140,7 +124,7 @@ static int build(struct job *job, int site, int stage, struct err *err)
 static int run(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int site = op_open_site(f, job, err);
-	_cleanup_fd_ int stage = -1, folder = -1;
+	_cleanup_fd_ int stage = -1;
 	int64_t live = 0;
 	int r;
 
@@ -152,21 +136,14 @@ static int run(struct fsd *f, struct job *job, struct err *err)
 	if (stage < 0)
 		return err_sys(err, -stage, "stage", job->site_name);
 	r = build(job, site, stage, err);
-	if (r < 0)
-		return r;
-	folder = layout_snapshot_folder(job->pool, job->site_id);
-	r = folder < 0 ? folder
-		       : layout_commit(job->pool, job->id, folder, job_str(job, "name"));
-	return r < 0 ? err_sys(err, -r, "rename into snapshots", job_str(job, "name")) : 0;
+	return r == 0 ? op_commit_snapshot(job, err) : r;
 }
 
 static int committed(struct fsd *f, struct job *job, struct err *err)
 {
-	_cleanup_fd_ int dir = layout_open_snapshot(job->pool, job->site_id, job_str(job, "name"));
-
 	(void)f;
 	(void)err;
-	return op_doc_says(dir, META_WRAPPER, "id", job_str(job, "snapshot"));
+	return op_snapshot_committed(job);
 }
 
 /* A wrapper that was moved into staging goes back to its site. */
@@ -202,12 +179,9 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 
 static int record(struct fsd *f, struct job *job, struct err *err)
 {
-	struct cat_snapshot s;
 	struct cat_site site;
-	int r = reflect_snapshot(f, job->pool, job->site_id, job_str(job, "name"), &s, err);
+	int r = op_record_snapshot(f, job, err);
 
-	if (r == 0)
-		json_object_set_new(job->result, "snapshot", present_snapshot(f, f->catalog, &s));
 	if (r == 0)
 		r = catalog_site_get(f->catalog, job->site_id, &site, err);
 	return r == 0 ? reflect_site(f, job->pool, site.name, NULL, err) : r;

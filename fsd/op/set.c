@@ -295,16 +295,6 @@ static int run_snapshot_set(struct fsd *f, struct job *job, struct err *err)
 	return dir < 0 ? dir : apply(dir, META_WRAPPER, job, err);
 }
 
-static int record_snapshot(struct fsd *f, struct job *job, struct err *err)
-{
-	struct cat_snapshot s;
-	int r = reflect_snapshot(f, job->pool, job->site_id, job_str(job, "name"), &s, err);
-
-	if (r == 0)
-		json_object_set_new(job->result, "snapshot", present_snapshot(f, f->catalog, &s));
-	return r;
-}
-
 static void snapshot_source(const struct cat_job *done, json_t *intent, struct request *request)
 {
 	char source[2 * CAT_NAME_SIZE];
@@ -330,7 +320,7 @@ const struct op_kind op_snapshot_set = {
 	.priority = PRIO_SNAPSHOT,
 	.plan = plan_snapshot_set,
 	.run = run_snapshot_set,
-	.record = record_snapshot,
+	.record = op_record_snapshot,
 	.undo = undo_snapshot_set,
 };
 
@@ -403,6 +393,6 @@ const struct op_kind op_snapshot_hold = {
 	.priority = PRIO_RESTORE, /* a hold asked for before a deletion must come first */
 	.plan = plan_hold,
 	.run = run_hold,
-	.record = record_snapshot,
+	.record = op_record_snapshot,
 	.undo = undo_hold,
 };

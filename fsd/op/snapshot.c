@@ -108,25 +108,9 @@ static json_t *labels_of(int site)
 
 static int store_meta(struct job *job, int site, int stage, int64_t generation, struct err *err)
 {
-	json_t *labels = labels_of(site), *doc;
-	struct cat_snapshot s = {
-		.created = clock_real(),
-		.generation = generation,
-		.expires = job_int(job, "expires"),
-		.job = job->id,
-		.kind = "user",
-	};
-	int r;
+	json_t *labels = labels_of(site);
+	int r = op_store_snapshot(job, stage, "user", generation, labels, err);
 
-	strcpy(s.id, job_str(job, "snapshot"));
-	strcpy(s.site, job->site_id);
-	strcpy(s.site_name, job->site_name);
-	strcpy(s.name, job_str(job, "name"));
-	strcpy(s.method, job->method);
-	strcpy(s.consistency, job->consistency);
-	doc = meta_snapshot_new(&s, labels);
-	r = meta_store(stage, META_WRAPPER, doc, err);
-	json_decref(doc);
 	json_decref(labels);
 	return r;
 }
@@ -172,7 +156,7 @@ static int build(struct job *job, int site, int stage, int64_t live, struct err 
 static int run_create(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int site = op_open_site(f, job, err);
-	_cleanup_fd_ int stage = -1, folder = -1;
+	_cleanup_fd_ int stage = -1;
 	int64_t live;
 	int r;
 
@@ -185,31 +169,14 @@ static int run_create(struct fsd *f, struct job *job, struct err *err)
 	if (stage < 0)
 		return err_sys(err, -stage, "stage", job->site_name);
 	r = build(job, site, stage, live, err);
-	if (r < 0)
-		return r;
-	folder = layout_snapshot_folder(job->pool, job->site_id);
-	r = folder < 0 ? folder
-		       : layout_commit(job->pool, job->id, folder, job_str(job, "name"));
-	return r < 0 ? err_sys(err, -r, "rename into snapshots", job_str(job, "name")) : 0;
+	return r == 0 ? op_commit_snapshot(job, err) : r;
 }
 
 static int committed_create(struct fsd *f, struct job *job, struct err *err)
 {
-	_cleanup_fd_ int dir = layout_open_snapshot(job->pool, job->site_id, job_str(job, "name"));
-
 	(void)f;
 	(void)err;
-	return op_doc_says(dir, META_WRAPPER, "id", job_str(job, "snapshot"));
-}
-
-static int record_create(struct fsd *f, struct job *job, struct err *err)
-{
-	struct cat_snapshot s;
-	int r = reflect_snapshot(f, job->pool, job->site_id, job_str(job, "name"), &s, err);
-
-	if (r == 0)
-		json_object_set_new(job->result, "snapshot", present_snapshot(f, f->catalog, &s));
-	return r;
+	return op_snapshot_committed(job);
 }
 
 const struct op_kind op_snapshot_create = {
@@ -218,7 +185,7 @@ const struct op_kind op_snapshot_create = {
 	.plan = plan_create,
 	.run = run_create,
 	.committed = committed_create,
-	.record = record_create,
+	.record = op_record_snapshot,
 	.why_not = "delete the snapshot instead: fsctl snapshot delete",
 };
 
@@ -302,8 +269,7 @@ static int run_delete(struct fsd *f, struct job *job, struct err *err)
 
 static int committed_delete(struct fsd *f, struct job *job, struct err *err)
 {
-	_cleanup_fd_ int dir = layout_open_snapshot(job->pool, job->site_id, job_str(job, "name"));
-	int r = op_doc_says(dir, META_WRAPPER, "id", job_str(job, "snapshot"));
+	int r = op_snapshot_committed(job);
 
 	(void)f;
 	(void)err;

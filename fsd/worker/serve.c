@@ -85,16 +85,6 @@ static void send_event(struct fsd *f)
 	pthread_mutex_unlock(&f->send_lock);
 }
 
-int fsd_event(struct fsd *f, const struct cat_event *e, struct err *err)
-{
-	int64_t id;
-	int r = catalog_event_put(f->catalog, e, &id, err);
-
-	if (r == 0)
-		atomic_store(&f->last_event, id);
-	return r;
-}
-
 void serve_job_end(struct fsd *f, int64_t id, json_t *view)
 {
 	struct waiter w;
