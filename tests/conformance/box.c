@@ -73,14 +73,16 @@ bool box_can_cut(const struct box *box)
 	return has_image(box) && !box->user;
 }
 
-static int mount_pool(const struct box *box)
+static int mount_pool(const struct box *box, const char *mode)
 {
+	const char *option = strcmp(mode, "user-rm") == 0 ? ",user_subvol_rm_allowed" : "";
+
 	if (!has_image(box))
-		return mount("pool", box->pool, "tmpfs", 0, "size=512m") < 0 ? 1 : 0;
+		return shell("mount -t tmpfs -o size=512m pool %s/mnt", box->dir);
 	return shell("cd %s && mkdir store && truncate -s 4G store.img && "
 		"mkfs.btrfs -q store.img >/dev/null 2>&1 && mount -o loop store.img store && "
 		"truncate -s 512M store/pool.img && mkfs.%s -q store/pool.img >/dev/null 2>&1 && "
-		"mount -o loop store/pool.img pool", box->dir, box->fs);
+		"mount -o loop%s store/pool.img mnt", box->dir, box->fs, option);
 }
 
 static int drop_privileges(const struct box *box)
@@ -93,19 +95,20 @@ static int drop_privileges(const struct box *box)
 	return prctl(PR_SET_DUMPABLE, 1);
 }
 
-static int in_box(const struct box *box, int (*body)(const struct box *box))
+static int in_box(const struct box *box, const char *mode, int (*body)(const struct box *box))
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (mkdir(box->pool, 0755) < 0 || mkdir(box->other, 0755) < 0 || mkdir(box->cut, 0755) < 0)
+	if (shell("cd %s && mkdir mnt other cut", box->dir) != 0)
 		return skip_all("cannot make folders");
 	if (strcmp(box->fs, "here") != 0) {
 		if (unshare(CLONE_NEWNS) < 0 ||
 			mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 			return skip_all("no mount namespace of its own");
-		if (mount("other", box->other, "tmpfs", 0, "size=512m") < 0 || mount_pool(box) != 0)
+		if (mount("other", box->other, "tmpfs", 0, "size=512m") < 0 || mount_pool(box, mode) != 0)
 			return skip_all("the file system cannot be made or mounted");
 	}
-	chmod(box->pool, 0755);
+	if (mkdir(box->pool, 0755) < 0)
+		return skip_all("cannot make the pool's folder");
 	if (box->user && drop_privileges(box) < 0)
 		return skip_all("cannot become an ordinary user");
 	return body(box);
@@ -128,9 +131,9 @@ static int wait_for_child(void)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
-int box_run(const char *fs, bool user, int (*body)(const struct box *box))
+int box_run(const char *fs, const char *mode, int (*body)(const struct box *box))
 {
-	struct box box = {.fs = fs, .user = user};
+	struct box box = {.fs = fs, .user = *mode};
 	const char *base = getenv("TMPDIR");
 	struct sigaction act = {.sa_handler = on_signal};
 	int r;
@@ -141,7 +144,7 @@ int box_run(const char *fs, bool user, int (*body)(const struct box *box))
 	if (!mkdtemp(box.dir))
 		return skip_all("no scratch folder");
 	chmod(box.dir, 0755);
-	snprintf(box.pool, sizeof(box.pool), "%s/pool", box.dir);
+	snprintf(box.pool, sizeof(box.pool), "%s/mnt/pool", box.dir);
 	snprintf(box.other, sizeof(box.other), "%s/other", box.dir);
 	snprintf(box.cut, sizeof(box.cut), "%s/cut", box.dir);
 	sigaction(SIGTERM, &act, NULL);
@@ -149,7 +152,7 @@ int box_run(const char *fs, bool user, int (*body)(const struct box *box))
 	fflush(NULL);
 	child = fork();
 	if (child == 0) {
-		r = in_box(&box, body);
+		r = in_box(&box, mode, body);
 		fflush(NULL);
 		_exit(r);
 	}

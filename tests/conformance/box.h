@@ -15,16 +15,17 @@ struct box {
 	const char *fs;	 /* "btrfs", "ext4", "xfs", "tmpfs"; "here": a plain folder, no root */
 	bool user;	 /* the tests run as an ordinary user */
 	char dir[64];	 /* holds everything */
-	char pool[80];	 /* the mounted file system's root */
+	char pool[80];	 /* a plain directory of the file system */
 	char other[80];	 /* a directory on another file system (a tmpfs where there is root) */
 	char cut[80];	 /* where box_cut() mounts */
 };
 
 /*
- * Run `body` in a child inside the box and clean up after it, also after a signal. The exit status
- * of the body, or BOX_SKIP with the reason printed (no root, no mkfs).
+ * Run `body` in a child inside the box and clean up after it, also after a signal. `mode` is "" for
+ * root, "user" for an ordinary user, "user-rm" for one on a mount with user_subvol_rm_allowed. The
+ * exit status of the body, or BOX_SKIP with the reason printed (no root, no mkfs).
  */
-int box_run(const char *fs, bool user, int (*body)(const struct box *box));
+int box_run(const char *fs, const char *mode, int (*body)(const struct box *box));
 
 /* Can box_cut() work here? It needs root and an image. */
 bool box_can_cut(const struct box *box);

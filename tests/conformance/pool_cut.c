@@ -18,7 +18,7 @@ static int open_after_cut(const char *wrapper)
 	int fd;
 
 	box_cut(env.box);
-	snprintf(path, sizeof(path), "%s/%s/tree", env.box->cut, wrapper);
+	snprintf(path, sizeof(path), "%s/pool/%s/tree", env.box->cut, wrapper);
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		fail_msg("%s is not there after the cut", path);
@@ -162,7 +162,7 @@ static void test_cut__a_removed_tree_stays_removed(void **state)
 	assert_done(env.driver->tree_remove(env.pool, at(env.two), &env.ctx, &env.err));
 	sync_names(env.two);
 	box_cut(env.box);
-	snprintf(path, sizeof(path), "%s/two/tree", env.box->cut);
+	snprintf(path, sizeof(path), "%s/pool/two/tree", env.box->cut);
 	assert_int_equal(access(path, F_OK), -1);
 	box_cut_end(env.box);
 }

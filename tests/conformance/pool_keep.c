@@ -231,6 +231,49 @@ static void test_usage__tells_shared_from_exclusive(void **state)
 	assert_true(usage.exclusive >= 256 << 10);
 }
 
+static void test_sync__leaves_nothing_behind(void **state)
+{
+	_cleanup_fd_ int a = -1, dir = -1, trash = -1;
+
+	(void)state;
+	make_tree(env.one);
+	a = tree_of(env.one);
+	dir = fd_open_dir(a, "many");
+	box_shell("mkdir -p %s/.fsd/trash", env.box->pool);
+	trash = fd_open_beneath(env.root, ".fsd/trash", O_RDONLY | O_DIRECTORY);
+	assert_done(env.driver->sync_dir(env.pool, dir, &env.ctx, &env.err));
+	assert_empty(trash);
+	assert_int_equal(unlinkat(env.root, ".fsd/trash", AT_REMOVEDIR), 0);
+	assert_int_equal(unlinkat(env.root, ".fsd", AT_REMOVEDIR), 0);
+	/* A pool that has no such folder yet. */
+	assert_done(env.driver->sync_dir(env.pool, a, &env.ctx, &env.err));
+	assert_int_equal(unlinkat(env.root, "one", AT_REMOVEDIR), -1);
+	assert_int_equal(errno, ENOTEMPTY);
+}
+
+/* A site user can nest directories deeper than a process may hold descriptors. */
+static void test_sync__goes_through_deep_trees(void **state)
+{
+	_cleanup_fd_ int a = -1;
+	int dir;
+
+	(void)state;
+	assert_done(env.driver->tree_create(env.pool, at(env.one), &env.err));
+	a = tree_of(env.one);
+	dir = fd_reopen_dir(a);
+	for (int i = 0; i < 1200; i++) {
+		int next;
+
+		assert_int_equal(mkdirat(dir, "d", 0755), 0);
+		next = fd_open_dir(dir, "d");
+		close(dir);
+		dir = next;
+	}
+	write_text(dir, "deep", "x");
+	close(dir);
+	assert_done(env.driver->sync_dir(env.pool, a, &env.ctx, &env.err));
+}
+
 static void test_pending__returns_to_zero_when_the_space_is_back(void **state)
 {
 	uint64_t trees = 99, bytes = 0;
@@ -285,6 +328,8 @@ const struct CMUnitTest pool_keep_tests[] = {
 	POOL_TEST(test_open__refuses_a_link_in_place_of_a_tree),
 	POOL_TEST(test_usage__counts_entries_and_bytes),
 	POOL_TEST(test_usage__tells_shared_from_exclusive),
+	POOL_TEST(test_sync__leaves_nothing_behind),
+	POOL_TEST(test_sync__goes_through_deep_trees),
 	POOL_TEST(test_pending__returns_to_zero_when_the_space_is_back),
 	POOL_TEST(test_choose__probes_every_driver_and_reports),
 };

@@ -4,8 +4,9 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
-#include <sys/statvfs.h>
+#include <sys/wait.h>
 
 static void test_create__makes_an_empty_tree_of_mode_0755_whatever_the_umask(void **state)
 {
@@ -319,6 +320,51 @@ static void test_fill__into_a_full_pool_says_no_space_and_leaves_nothing(void **
 	box_shell("rm -rf %s/big; sync -f %s", env.box->other, env.box->pool);
 }
 
+static void fill_in_child(int src)
+{
+	struct pool_made made = {0};
+	struct snap_ctx ctx = {0};
+
+	env.driver->tree_fill(env.pool, src, at(env.two), 0, &ctx, &made, NULL);
+	_exit(0);
+}
+
+/* Wait until the child is at work, then kill it: at another place each time. */
+static void kill_at_work(pid_t pid)
+{
+	int status;
+
+	while (fd_exists(env.two, ".tree.work") == 0 && fd_exists(env.two, "tree") == 0 &&
+		waitpid(pid, &status, WNOHANG) == 0)
+		sched_yield();
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+}
+
+static void test_fill__killed_leaves_a_whole_tree_or_none(void **state)
+{
+	_cleanup_fd_ int other = open(env.box->other, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_fd_ int src = make_foreign(other, "site");
+
+	(void)state;
+	for (int round = 0; round < 10; round++) {
+		pid_t pid = fork();
+
+		assert_true(pid >= 0);
+		if (pid == 0)
+			fill_in_child(src);
+		kill_at_work(pid);
+		if (env.driver->tree_check(env.pool, at(env.two), NULL, &env.err) == 1) {
+			_cleanup_fd_ int b = tree_of(env.two);
+
+			assert_trees_equal(src, b);
+		}
+		assert_done(env.driver->tree_remove(env.pool, at(env.two), &env.ctx, &env.err));
+		assert_empty(env.two);
+	}
+	box_shell("rm -rf %s/site", env.box->other);
+}
+
 #define COPIES 8
 
 static void *copy_to_own(void *arg)
@@ -383,6 +429,7 @@ const struct CMUnitTest pool_make_tests[] = {
 	POOL_TEST(test_fill__shares_storage_where_the_driver_can),
 	POOL_TEST(test_fill__refuses_a_name_that_is_taken),
 	POOL_TEST(test_fill__starts_afresh_over_what_a_crash_left),
+	POOL_TEST(test_fill__killed_leaves_a_whole_tree_or_none),
 	POOL_TEST(test_fill__into_a_full_pool_says_no_space_and_leaves_nothing),
 };
 const size_t n_pool_make_tests = sizeof(pool_make_tests) / sizeof(pool_make_tests[0]);

@@ -2,10 +2,10 @@
 /*
  * The one suite that every pool driver passes on every file system it serves:
  *
- *	test_pool DRIVER FILESYSTEM [user]
+ *	test_pool DRIVER FILESYSTEM [user|user-rm]
  *
  * FILESYSTEM is btrfs, ext4, xfs or tmpfs, made for the test and mounted where nobody else sees it
- * (root), or "here": a folder beneath TMPDIR. "user": as an ordinary user.
+ * (root), or "here": a folder beneath TMPDIR. "user" and "user-rm": as an ordinary user (box.h).
  */
 #include "tests/conformance/pool_env.h"
 
@@ -37,5 +37,5 @@ int main(int argc, char **argv)
 		fprintf(stderr, "no pool driver %s\n", argv[1]);
 		return 2;
 	}
-	return box_run(argv[2], argc > 3, body);
+	return box_run(argv[2], argc > 3 ? argv[3] : "", body);
 }

@@ -530,5 +530,5 @@ static int body(const struct box *box)
 int main(void)
 {
 	env.driver = &pool_driver_btrfs;
-	return box_run("btrfs", false, body);
+	return box_run("btrfs", "", body);
 }
