@@ -38,6 +38,7 @@ static int take_event(void *arg, const char *id, const char *data, size_t len)
 		return -EFBIG;
 	}
 	e->queue[(e->head + e->n++) % QUEUE_MAX] = v;
+	e->pause = 0;
 	return 0;
 }
 
@@ -149,7 +150,6 @@ static int step(struct fsc_events *e, int64_t deadline)
 	if (http_in_body(&e->http) && is_stream(&e->http)) {
 		e->streaming = true;
 		e->lost = 0;
-		e->pause = 0;
 	}
 	return http_done(&e->http) && is_stream(&e->http) ? -EPIPE : 0;
 }

@@ -57,9 +57,7 @@ int ask_confirm(const struct cli *c, const struct fsc_error *err)
 	if (by_name) {
 		fputs("\nType the name of the site to delete it: ", stderr);
 	} else {
-		size_t len = strlen(err->reason);
-
-		fprintf(stderr, "%s [y/N] ", len && err->reason[len - 1] == '?' ? "" : "?");
+		fprintf(stderr, "%s [y/N] ", strchr(err->reason, '?') ? "" : "?");
 	}
 	fflush(stderr);
 	if (!read_line(line, sizeof(line))) {

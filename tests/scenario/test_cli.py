@@ -1,0 +1,415 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""fsctl against a real daemon: what it makes, prints, asks and exits with."""
+
+import fcntl
+import json
+import os
+import pathlib
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+
+import pytest
+
+from conftest import TIMEOUT, program
+
+
+@pytest.fixture
+def shop(daemon):
+    """A daemon with a site of three files."""
+    daemon.fsctl('site', 'create', 'shop')
+    tree = live(daemon, 'shop')
+    (tree / 'a').mkdir()
+    for name in ('index.php', 'a/one', 'a/two'):
+        (tree / name).write_text(name)
+    return daemon
+
+
+def live(daemon, source):
+    return pathlib.Path(daemon.fsctl('path', source).stdout.rstrip('\n'))
+
+
+def fails(daemon, code, *args, **kwargs):
+    """It exits with `code`, leaves its output empty, and says why; the text."""
+    r = daemon.fsctl(*args, check=False, **kwargs)
+    assert r.returncode == code, r.stderr
+    assert r.stdout == ''
+    if '--json' in args:
+        problem = json.loads(r.stderr)
+        assert {'code', 'title', 'object', 'reason', 'hint'} <= problem.keys()
+        return problem
+    assert r.stderr.startswith('fsctl: ')
+    return r.stderr
+
+
+def restore_paths(daemon, source, *paths):
+    r = daemon.fsctl('restore', source, *paths, check=False)
+    if 'whole snapshots only' in r.stderr:
+        pytest.skip('this fsd cannot restore paths yet')
+    assert r.returncode == 0, r.stderr
+    return r
+
+
+class Terminal:
+    """fsctl on a terminal of 100 columns."""
+
+    def __init__(self, daemon, *args):
+        self.seen = ''
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.environ.update(FSD_URL=daemon.url(), TERM='xterm', LC_ALL='C.UTF-8')
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack('HHHH', 30, 100, 0, 0))
+            os.execv(program('tools/fsctl/fsctl'), ['fsctl', *args])
+
+    def read(self, deadline):
+        if not select.select([self.fd], [], [], max(0, deadline - time.monotonic()))[0]:
+            raise AssertionError(f'not in time; seen: {self.seen!r}')
+        try:
+            data = os.read(self.fd, 65536)
+        except OSError:  # the other side is closed
+            return False
+        self.seen += data.decode()
+        return bool(data)
+
+    def wait_for(self, pattern):
+        """Until it was seen; False when fsctl ended before."""
+        deadline = time.monotonic() + TIMEOUT
+        while not re.search(pattern, self.seen):
+            if not self.read(deadline):
+                return False
+        return True
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def end(self):
+        """The exit code."""
+        deadline = time.monotonic() + TIMEOUT
+        while self.read(deadline):
+            pass
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+# ---- the everyday round ----
+
+def test_cli__snapshot_damage_diff_restore_undo(shop):
+    r = shop.fsctl('snapshot', 'shop@before')
+    assert r.stdout.startswith('snapshot shop@before taken (') and r.stderr == ''
+    tree = live(shop, 'shop')
+    (tree / 'index.php').write_text('hacked')
+    (tree / 'a/two').unlink()
+    (tree / 'new').write_text('x')
+    assert {'M index.php', '- a/two', '+ new'} <= set(
+        shop.fsctl('diff', 'shop@before').stdout.splitlines())
+    assert shop.fsctl('diff', 'shop@before', '--exit-code', check=False).returncode == 1
+    listed = shop.json('diff', 'shop@before')
+    assert listed['next'] is None
+    assert {'change': '+', 'path': 'new', 'from': None} in listed['items']
+    assert [i['path'] for i in shop.json('diff', 'shop@before', 'a/two')['items']] == ['a/two']
+
+    assert 'say --yes' in fails(shop, 2, 'restore', 'shop@before')
+    assert (tree / 'new').exists()
+    job = shop.json('restore', 'shop@before', '--yes')['job']
+    assert job['state'] == 'done' and job['result']['generation'] == 2
+    assert (live(shop, 'shop') / 'index.php').read_text() == 'index.php'
+    assert shop.fsctl('diff', 'shop@before', '--exit-code').stdout == ''
+
+    assert 'generation 1 is live' in shop.fsctl('undo', job['id']).stdout
+    assert (live(shop, 'shop') / 'index.php').read_text() == 'hacked'
+
+
+def test_cli__quiet_prints_what_the_next_command_takes(shop):
+    name = shop.fsctl('snapshot', 'shop', '--quiet').stdout.rstrip('\n')
+    assert re.fullmatch(r'shop@\d{8}t\d{6}z', name)
+    assert shop.fsctl('clone', name, 'copy', '-q').stdout == 'copy\n'
+    assert shop.fsctl('site', 'list', '-q').stdout == 'copy\nshop\n'
+    assert shop.fsctl('snapshot', 'list', '-q').stdout == f'{name}\n'
+    assert shop.fsctl('generation', 'create', 'shop', '-q').stdout == 'shop:2\n'
+    (live(shop, 'shop:2') / 'index.php').write_text('second')
+    assert shop.fsctl('publish', 'shop:2', '-q').stdout == ''
+    assert (live(shop, 'shop') / 'index.php').read_text() == 'second'
+    shop.fsctl('rollback', 'shop')
+    assert (live(shop, 'shop') / 'index.php').read_text() == 'index.php'
+    assert [g['number'] for g in shop.json('generation', 'list', 'shop')['items']] == [1, 2]
+
+
+def test_cli__chosen_paths_are_restored_without_a_question(shop):
+    shop.fsctl('snapshot', 'shop@before')
+    tree = live(shop, 'shop')
+    (tree / 'index.php').write_text('hacked')
+    (tree / 'a/one').write_text('kept')
+    assert 'index.php' in restore_paths(shop, 'shop@before', 'index.php').stdout
+    assert (tree / 'index.php').read_text() == 'index.php'
+    assert (tree / 'a/one').read_text() == 'kept'
+
+
+def test_cli__plans_change_nothing(shop):
+    before = shop.json('job', 'list')['items']
+    for args in (('snapshot', 'shop@x'), ('clone', 'shop', 'new'), ('site', 'delete', 'shop'),
+                 ('site', 'rename', 'shop', 'other'), ('generation', 'create', 'shop')):
+        assert 'nothing was changed' in shop.fsctl(*args, '--dry-run').stdout
+        plan = shop.json(*args, '-n')['plan']
+        assert plan['kind'] and plan['steps']
+    assert shop.json('job', 'list')['items'] == before
+    assert shop.json('site', 'list')['items'][0]['name'] == 'shop'
+
+
+def test_cli__properties_labels_and_holds(shop):
+    shop.fsctl('site', 'set', 'shop', 'protected=yes', 'label.customer=acme', 'label.x=1')
+    shop.fsctl('site', 'set', 'shop', 'label.x=')
+    site = shop.json('site', 'show', 'shop')
+    assert site['protected'] is True and site['labels'] == {'customer': 'acme'}
+    assert shop.fsctl('site', 'list', '--label', 'customer=acme', '-q').stdout == 'shop\n'
+    assert shop.fsctl('site', 'list', '--label', 'customer=other', '-q').stdout == ''
+    assert 'protected' in fails(shop, 4, 'site', 'delete', 'shop', '--yes')
+
+    shop.fsctl('snapshot', 'shop@one', '--expires', '7d')
+    shop.fsctl('snapshot', 'hold', 'shop@one', '--tag', 'audit')
+    snapshot = shop.json('snapshot', 'show', 'shop@one')
+    assert snapshot['hold'] is True and snapshot['holds'] == ['audit'] and snapshot['expires']
+    assert fails(shop, 4, 'snapshot', 'delete', 'shop@one', '--yes', '--json')['code'] == 'held'
+    shop.fsctl('snapshot', 'release', 'shop@one', '--tag', 'audit')
+    shop.fsctl('snapshot', 'delete', 'shop@one', '--yes')
+    assert shop.json('snapshot', 'list', 'shop')['items'] == []
+
+
+def test_cli__measuring_counts_first(shop):
+    assert shop.json('site', 'show', 'shop')['bytes'] is None
+    assert shop.json('site', 'show', 'shop', '--measure')['bytes']['logical'] > 0
+
+
+# ---- errors ----
+
+def test_cli__exit_codes_of_refusals(shop):
+    assert 'no such' in fails(shop, 3, 'snapshot', 'nope')
+    assert fails(shop, 3, 'site', 'show', 'nope', '--json')['code'] == 'not_found'
+    fails(shop, 3, 'path', 'shop@nope')
+    fails(shop, 3, 'job', 'show', '1m0000000')
+    fails(shop, 2, 'job', 'show', 'nonsense!')
+    fails(shop, 4, 'site', 'create', 'shop')
+    fails(shop, 2, 'site', 'create', 'latest')
+    fails(shop, 2, 'site', 'create', 'snapshot')
+    fails(shop, 2, 'site', 'create', '../x')
+    fails(shop, 2, 'snapshot', 'shop@')
+    fails(shop, 2, 'snapshot', 'delete', 'shop', '--yes')
+    fails(shop, 2, 'clone', 'shop', 'new', '--method', 'magic')
+    fails(shop, 2, 'snapshot', 'shop', '--expires', 'soon')
+    shop.stop()
+    assert 'not running' in fails(shop, 7, 'status')
+    assert fails(shop, 7, 'status', '--check', '--json')['code'] == 'unreachable'
+
+
+def test_cli__status_is_for_people_and_for_monitors(shop):
+    r = shop.fsctl('status', '--check')
+    assert re.match(r'fsd \S+: ok, since ', r.stdout)
+    assert shop.json('status')['state'] == 'ok'
+
+
+# ---- lists ----
+
+def test_cli__lists_page_and_stop(daemon):
+    for i in range(5):
+        daemon.fsctl('site', 'create', f's{i}', '--no-wait')
+    deadline = time.monotonic() + TIMEOUT
+    while len(daemon.json('site', 'list')['items']) < 5:
+        assert time.monotonic() < deadline
+    first = daemon.json('site', 'list', '--limit', '2')
+    assert [s['name'] for s in first['items']] == ['s0', 's1'] and first['next']
+    rest = daemon.json('site', 'list', '--cursor', first['next'])
+    assert [s['name'] for s in rest['items']] == ['s2', 's3', 's4'] and rest['next'] is None
+    lines = daemon.fsctl('site', 'list').stdout.splitlines()
+    assert [line.split('\t')[:2] for line in lines] == [[f's{i}', 'main'] for i in range(5)]
+
+
+def test_cli__jobs_are_listed_with_their_notes_and_logs(shop):
+    shop.fsctl('snapshot', 'shop', '--note', 'before the üpdate')
+    fails(shop, 2, 'snapshot', 'shop', '--note', 'an \x1b[31mescape')
+    job = shop.json('job', 'list', '--site', 'shop', '--limit', '1')['items'][0]
+    assert job['note'] == 'before the üpdate'
+    assert 'before the üpdate' in shop.fsctl('job', 'list').stdout
+    kinds = [e['kind'] for e in shop.json('job', 'log', job['id'])['items']]
+    assert kinds[0] == 'job.queued' and kinds[-1] == 'job.done'
+    assert shop.fsctl('job', 'wait', job['id'], '-q').stdout.startswith('shop@')
+    fails(shop, 4, 'job', 'cancel', job['id'])
+
+
+def test_cli__names_of_files_cannot_drive_a_terminal(shop):
+    shop.fsctl('snapshot', 'shop@before')
+    tree = os.fsencode(live(shop, 'shop'))
+    for name in (b'esc\x1b[31m', b'line\nfeed', b'bytes\xff', 'schön'.encode(), b'back\\slash'):
+        with open(tree + b'/' + name, 'w', encoding='ascii'):
+            pass
+    lines = [line for line in shop.fsctl('diff', 'shop@before').stdout.splitlines()
+             if line.startswith('+')]
+    assert sorted(lines) == sorted(['+ "esc\\033[31m"', '+ "line\\nfeed"', '+ "bytes\\377"',
+                                    '+ schön', '+ "back\\\\slash"'])
+    shop.fsctl('snapshot', 'shop@odd')
+    os.unlink(tree + b'/bytes\xff')
+    restore_paths(shop, 'shop@odd', os.fsdecode(b'bytes\xff'))
+    assert os.path.exists(tree + b'/bytes\xff')
+
+
+def test_cli__times_without_a_zone_are_local(shop):
+    shop.fsctl('snapshot', 'shop@one')
+    later = time.gmtime(time.time() + 60)
+    zone = {**os.environ, 'FSD_URL': shop.url(), 'TZ': 'XYZ-05:30'}  # 5:30 h east of UTC
+
+    def show(moment):
+        return subprocess.run([program('tools/fsctl/fsctl'), 'snapshot', 'show', '-q',
+                               'shop@' + moment], env=zone, capture_output=True, text=True,
+                              timeout=TIMEOUT, check=False)
+
+    # UTC read as local time is hours before the snapshot was taken.
+    assert show(time.strftime('%Y-%m-%dT%H:%M:%S', later)).returncode == 3
+    local = time.gmtime(time.time() + 60 + 5.5 * 3600)
+    assert show(time.strftime('%Y-%m-%dT%H:%M:%S', local)).stdout == 'shop@one\n'
+    assert show(time.strftime('%Y-%m-%dT%H:%M:%SZ', later)).stdout == 'shop@one\n'
+
+
+def test_cli__events_are_followed_over_a_restart(shop):
+    last = shop.json('event', 'list')['items'][-1]['id']
+    with subprocess.Popen([program('tools/fsctl/fsctl'), 'event', 'follow', '--json', '--after',
+                           last], env={**os.environ, 'FSD_URL': shop.url()}, text=True,
+                          stdout=subprocess.PIPE) as follow:
+        def until(kind):
+            for line in follow.stdout:
+                event = json.loads(line)
+                seen.append(event['id'])
+                if event['kind'] == kind:
+                    return event
+
+        seen = []
+        try:
+            shop.fsctl('snapshot', 'shop')
+            assert until('job.done')
+            shop.stop()
+            shop.start()
+            shop.fsctl('snapshot', 'shop')
+            assert until('job.done')
+        finally:
+            follow.send_signal(signal.SIGINT)
+            follow.wait(TIMEOUT)
+    assert len(seen) == len(set(seen))
+
+
+# ---- on a terminal ----
+
+enough = 0  # files that take seconds to copy here; found out once
+
+
+@pytest.fixture
+def slow(shop):
+    """The site takes seconds to copy."""
+    global enough
+    tree = live(shop, 'shop')
+    files, took = 0, 0
+    while files < enough or (not enough and took < 2.5):
+        for d in range(50):
+            folder = tree / f'd{files}-{d}'
+            folder.mkdir()
+            for f in range(100):
+                (folder / str(f)).write_text('x' * 100)
+        files += 5000
+        if not enough:
+            start = time.monotonic()
+            shop.fsctl('snapshot', 'shop')
+            took = time.monotonic() - start
+    enough = files
+    return shop
+
+
+def until_running(daemon, process):
+    """Until a clone runs."""
+    deadline = time.monotonic() + TIMEOUT
+    while not any(job['kind'] == 'clone' and job['state'] == 'running'
+                  for job in daemon.json('job', 'list')['items']):
+        assert time.monotonic() < deadline and process.poll() is None
+
+
+def test_cli__a_bar_shows_the_progress_of_a_long_job(slow):
+    screen = Terminal(slow, 'clone', 'shop', 'copy')
+    assert screen.wait_for(r'\rclone shop .*\d entries'), screen.seen
+    assert screen.end() == 0
+    # The last thing done to the bar is to take it away.
+    assert re.search(r'\r\x1b\[Ksite copy made \(.*\)\r\n$', screen.seen), screen.seen
+
+
+def test_cli__interrupting_a_wait_leaves_the_job_running(slow):
+    screen = Terminal(slow, 'clone', 'shop', 'copy')
+    assert screen.wait_for(r'\d entries')
+    screen.type('\x03')
+    assert screen.end() == 130
+    job = re.search(r'job (\S+) goes on', screen.seen).group(1)
+    assert f'"fsctl job wait {job}"' in screen.seen and f'"fsctl job cancel {job}"' in screen.seen
+    assert slow.fsctl('job', 'wait', job).stdout.startswith('site copy made')
+
+
+def test_cli__interrupting_before_the_answer_finds_the_job(slow):
+    """In a script the first exchange waits for the end: the job is found by its key."""
+    with subprocess.Popen([program('tools/fsctl/fsctl'), 'clone', 'shop', 'copy'], text=True,
+                          env={**os.environ, 'FSD_URL': slow.url()}, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as p:
+        until_running(slow, p)
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=TIMEOUT)
+        assert p.returncode == 130 and out == ''
+    job = re.search(r'job (\S+) goes on', err).group(1)
+    assert len([j for j in slow.json('job', 'list')['items'] if j['kind'] == 'clone']) == 1
+    assert slow.fsctl('job', 'cancel', job).stdout == f'job {job} is canceled\n'
+    assert fails(slow, 3, 'site', 'show', 'copy')
+
+
+def test_cli__a_wait_survives_a_restart_of_the_daemon(slow):
+    with subprocess.Popen([program('tools/fsctl/fsctl'), 'clone', 'shop', 'copy'], text=True,
+                          env={**os.environ, 'FSD_URL': slow.url()}, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as p:
+        until_running(slow, p)
+        slow.stop()
+        slow.start()
+        out, err = p.communicate(timeout=TIMEOUT)
+    assert p.returncode == 0, err
+    assert out.startswith('site copy made')
+    assert len([j for j in slow.json('job', 'list')['items'] if j['kind'] == 'clone']) == 1
+
+
+def test_cli__a_person_is_asked_before_a_whole_restore(shop):
+    shop.fsctl('snapshot', 'shop@before')
+    (live(shop, 'shop') / 'index.php').write_text('hacked')
+    screen = Terminal(shop, 'restore', 'shop@before')
+    assert screen.wait_for(r'\? .*\[y/N\] $')
+    screen.type('\n')
+    assert screen.end() == 2
+    assert (live(shop, 'shop') / 'index.php').read_text() == 'hacked'
+    screen = Terminal(shop, 'restore', 'shop@before')
+    assert screen.wait_for(r'\[y/N\] $')
+    screen.type('y\n')
+    assert screen.end() == 0
+    assert (live(shop, 'shop') / 'index.php').read_text() == 'index.php'
+
+
+def test_cli__a_site_is_deleted_by_typing_its_name(shop):
+    screen = Terminal(shop, 'site', 'delete', 'shop')
+    assert screen.wait_for('to delete it: ')
+    screen.type('yes\n')
+    assert screen.end() == 2
+    screen = Terminal(shop, 'site', 'delete', 'shop')
+    assert screen.wait_for('to delete it: ')
+    screen.type('shop\n')
+    assert screen.end() == 0
+    fails(shop, 3, 'site', 'show', 'shop')
+    job = re.search(r'"fsctl undo (\S+)"', screen.seen).group(1)
+    shop.fsctl('undo', job)
+    assert (live(shop, 'shop') / 'index.php').read_text() == 'index.php'
+
+
+def test_cli__tables_have_heads_only_on_a_terminal(shop):
+    screen = Terminal(shop, 'site', 'list')
+    assert screen.end() == 0
+    assert re.match(r'NAME +POOL +LIVE .*\r\nshop +main +1 ', screen.seen)
+    assert shop.fsctl('site', 'list').stdout.startswith('shop\tmain\t1\t')
