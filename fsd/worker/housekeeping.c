@@ -246,35 +246,47 @@ static int snapshot_due(const struct cat_snapshot *s, void *arg)
 	return 0;
 }
 
+/* The retired generations of one site: while they are few they are kept, the newest always. */
 struct generation_due {
 	struct due *due;
 	char site[ID_SIZE];
-	int64_t retired[256]; /* of one site, ascending by number */
+	struct retired {
+		int64_t number, when;
+	} items[256];
 	unsigned n;
 };
 
-/* Retired for longer than the grace time, and not among the newest that are kept. */
+static int newest_first(const void *a, const void *b)
+{
+	const struct retired *x = a, *y = b;
+
+	return (x->when < y->when) - (x->when > y->when);
+}
+
 static void flush_generations(struct generation_due *g)
 {
 	const struct config *c = fsd_config(g->due->f);
-	unsigned keep = c->keep_generations < 1 ? 1 : c->keep_generations;
+	unsigned keep = c->keep_generations ? c->keep_generations : 1;
 
-	for (unsigned i = 0; i + keep < g->n + 1 && g->n >= keep && i < g->n - keep; i++)
-		add_due(g->due, OP_GENERATION_RETIRE, g->site, g->retired[i]);
+	if (g->n)
+		qsort(g->items, g->n, sizeof(g->items[0]), newest_first);
+	for (unsigned i = keep; i < g->n; i++) {
+		if (g->items[i].when + c->grace <= g->due->now)
+			add_due(g->due, OP_GENERATION_RETIRE, g->site, g->items[i].number);
+	}
 	g->n = 0;
 }
 
 static int generation_seen(const struct cat_generation *row, void *arg)
 {
 	struct generation_due *g = arg;
-	int64_t grace = fsd_config(g->due->f)->grace;
 
 	if (strcmp(g->site, row->site) != 0) {
 		flush_generations(g);
 		strcpy(g->site, row->site);
 	}
-	if (row->retired && row->retired + grace <= g->due->now && g->n < 256)
-		g->retired[g->n++] = row->number;
+	if (row->retired && g->n < sizeof(g->items) / sizeof(g->items[0]))
+		g->items[g->n++] = (struct retired){row->number, row->retired};
 	return 0;
 }
 

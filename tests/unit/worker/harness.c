@@ -191,6 +191,15 @@ static json_t *wait_end(struct harness *h, int64_t id)
 	return view;
 }
 
+void harness_wait_event(struct harness *h)
+{
+	pthread_mutex_lock(&h->lock);
+	while (json_object_size(h->views) <= h->seen)
+		pthread_cond_wait(&h->ended, &h->lock);
+	h->seen++;
+	pthread_mutex_unlock(&h->lock);
+}
+
 static json_t *job_v(struct harness *h, const char *kind, va_list ap)
 {
 	struct err err = ERR_INIT;
@@ -209,6 +218,7 @@ static json_t *job_v(struct harness *h, const char *kind, va_list ap)
 	else if (id) {
 		json_decref(view);
 		view = wait_end(h, id);
+		h->seen++;
 	}
 	request_release(&r);
 	return view;

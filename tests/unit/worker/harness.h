@@ -18,6 +18,7 @@ struct harness {
 	pthread_mutex_t lock;
 	pthread_cond_t ended;
 	json_t *views; /* object: job id -> how it ended */
+	unsigned seen; /* of its entries, those that were waited for */
 };
 
 /* `file_system`: "btrfs" (a loop image, root only) or "plain" (a directory of /tmp). NULL when it
@@ -37,6 +38,9 @@ json_t *harness_job(struct harness *h, const char *kind, ...) __attribute__((sen
 
 /* The same, and the test fails unless the job is done. */
 json_t *harness_done(struct harness *h, const char *kind, ...) __attribute__((sentinel));
+
+/* Wait for the end of one more job that nobody here asked for. */
+void harness_wait_event(struct harness *h);
 
 /* A file of the site's live tree: write it, or compare it (NULL: it must not exist). */
 void harness_write(struct harness *h, const char *site, const char *path, const char *text);

@@ -287,6 +287,34 @@ static void test_retire__turns_a_generation_into_an_undo_snapshot(void **state)
 	json_decref(restore);
 }
 
+/* Three publishes leave three retired generations; with no grace time all but the newest go. */
+static void test_expiry__retires_old_generations_and_deletes_what_expired(void **state)
+{
+	HARNESS(h);
+	json_t *v;
+
+	make_site(h, "shop");
+	make_site(h, "brief");
+	done(harness_done(h, "snapshot", "site", "shop", "name", "a", "expires", "1s", NULL));
+	done(harness_done(h, "site-set", "site", "brief", "set", "expires=1s", NULL));
+	for (int i = 0; i < 3; i++)
+		done(harness_done(h, "restore", "source", "shop@a", "confirm", "1", NULL));
+	harness_stop(h);
+	h->config.grace = 0;
+	h->config.keep_generations = 1;
+	sleep(1); /* until "1s" is over, by the clock that counts */
+	harness_start(h);
+	for (int i = 0; i < 4; i++) /* two snapshots retired, one expired, one site deleted */
+		harness_wait_event(h);
+	refused(harness_job(h, "publish", "site", "shop", "generation", "1", NULL), "not_found");
+	refused(harness_job(h, "publish", "site", "shop", "generation", "2", NULL), "not_found");
+	refused(harness_job(h, "clone", "source", "shop@a", "name", "x", NULL), "not_found");
+	refused(harness_job(h, "snapshot", "site", "brief", NULL), "not_found");
+	v = harness_done(h, "rollback", "site", "shop", NULL);
+	assert_int_equal(harness_int(v, "result.generation"), 3);
+	json_decref(v);
+}
+
 static void test_key__the_same_request_twice_is_one_job(void **state)
 {
 	HARNESS(h);
@@ -382,6 +410,7 @@ int main(int argc, char **argv)
 		TEST(test_set__labels_are_set_removed_and_undone),
 		TEST(test_diff__lists_changes_since_a_snapshot),
 		TEST(test_retire__turns_a_generation_into_an_undo_snapshot),
+		TEST(test_expiry__retires_old_generations_and_deletes_what_expired),
 		TEST(test_key__the_same_request_twice_is_one_job),
 		TEST(test_dry_run__changes_nothing),
 		TEST(test_scan__rebuilds_a_lost_catalog),
