@@ -221,6 +221,5 @@ int main(int argc, char **argv)
 	r = serve(config, !options.foreground, &err);
 	if (r < 0)
 		return failed("failed", &err, EXIT_FAILURE);
-	log_msg(LOG_INFO, "stopped", NULL);
 	return 0;
 }

@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -198,10 +199,11 @@ def test_daemon__api_user_that_is_missing_is_named_with_its_remedy(make_daemon):
 @needs_root
 def test_daemon__runs_as_an_ordinary_user(make_daemon, scratch):
     daemon = make_daemon()
+    binary = shutil.copy(program('fsd/fsd'), scratch)  # the build folder may be root's alone
     subprocess.run(['chown', '-R', 'nobody', str(scratch)], check=True)
     with open(daemon.log_file, 'wb') as log:
         daemon.process = subprocess.Popen(
-            [program('fsd/fsd'), '--config', str(daemon.conf), '--foreground'],
+            [binary, '--config', str(daemon.conf), '--foreground'],
             stderr=log, user='nobody', extra_groups=[])
     deadline = time.monotonic() + TIMEOUT
     while not daemon.socket.exists():
