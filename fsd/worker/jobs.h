@@ -75,7 +75,8 @@ struct op_kind {
 	 * transaction is open. */
 	int (*record)(struct fsd *f, struct job *job, struct err *err);
 
-	/* How to undo it: fill `request` (initialised by the callee) with the job to run instead.
+	/* How to undo it: fill `request` (initialised by the callee) with the job to run instead,
+	 * whose plan finds "discard_since" in its intent when the caller said so.
 	 * NULL: it cannot be undone; `why_not` says so. */
 	int (*undo)(struct fsd *f, const struct cat_job *done, json_t *intent, struct request *request,
 		struct err *err);

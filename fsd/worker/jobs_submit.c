@@ -251,6 +251,7 @@ static int accept_job(struct fsd *f, struct job *job, int64_t *out, json_t **vie
 static int submit(struct fsd *f, struct request *r, int64_t *out, json_t **view, struct err *err)
 {
 	char actor[CAT_ACTOR_SIZE];
+	bool discard = request_bool(r, F_DISCARD);
 	enum op shown = r->op;
 	char *asked = NULL;
 	int64_t undoes = 0;
@@ -282,6 +283,8 @@ static int submit(struct fsd *f, struct request *r, int64_t *out, json_t **view,
 	job->shown = shown;
 	job->undoes = undoes;
 	job->asked = asked;
+	if (discard)
+		job_intend(job, "discard_since", json_true());
 	strcpy(job->actor, actor);
 	return accept_job(f, job, out, view, err);
 }
