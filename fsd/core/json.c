@@ -120,6 +120,7 @@ static const struct {
 	{"job_ended", 409},
 	{"key_reused", 409},
 	{"name_taken", 409},
+	{"nested_filesystem", 409},
 	{"protected", 409},
 	{"too_large", 413},
 	{"bad_content_type", 415},

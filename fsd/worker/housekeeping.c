@@ -13,12 +13,14 @@
 #include "fsd/core/log.h"
 #include "fsd/worker/layout.h"
 #include "fsd/worker/scan.h"
+#include "fsd/worker/work.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 
 #define TICK_SEC 10
 #define EXPIRE_EVERY (60 * NSEC_PER_SEC)
+#define WORK_EVERY (3600 * NSEC_PER_SEC)
 #define LINKS_KEPT 4096
 
 struct kept_link {
@@ -36,6 +38,7 @@ struct housekeeping {
 	struct snap_ctx ctx;
 	struct catalog *catalog; /* the thread's own reader */
 	int64_t expired;	 /* monotonic: the last look for what has expired */
+	int64_t next_work;	 /* monotonic: and for what was kept for undo */
 	struct kept_link *links;
 	unsigned n_links;
 };
@@ -384,6 +387,14 @@ static void expire(struct fsd *f, struct housekeeping *h)
 
 /* ---- the thread ---- */
 
+static void sweep_kept(struct fsd *f, struct housekeeping *h)
+{
+	for (unsigned i = 0; i < f->pools.n && !snap_canceled(&h->ctx); i++) {
+		if (atomic_load(&f->pools.items[i].online))
+			work_sweep(f, h->catalog, &f->pools.items[i], &h->ctx);
+	}
+}
+
 static void wait_for_work(struct housekeeping *h)
 {
 	struct timespec until;
@@ -422,6 +433,10 @@ static void *housekeeping_thread(void *arg)
 		if (clock_mono() >= h->expired + EXPIRE_EVERY) {
 			expire(f, h);
 			h->expired = clock_mono();
+		}
+		if (clock_mono() >= h->next_work) {
+			sweep_kept(f, h);
+			h->next_work = clock_mono() + WORK_EVERY;
 		}
 		wait_for_work(h);
 	}

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fsd/op/change.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fsd/core/json.h"
+#include "fsd/op/late.h"
+#include "fsd/worker/meta.h"
+#include "fsd/worker/step.h"
+#include "fsd/worker/work.h"
+#include "snap/base/clock.h"
+#include "snap/base/err.h"
+#include "snap/base/fd.h"
+#include "snap/walk.h"
+
+#define SIZE_MAX_PLAN (1u << 20) /* of a document of the pools */
+
+const char *change_name(const char *job, char out[CHANGE_NAME_SIZE])
+{
+	snprintf(out, CHANGE_NAME_SIZE, WORK_PREFIX "%s", job);
+	return out;
+}
+
+static int store(int work, json_t *plan, struct err *err)
+{
+	int r = meta_store(work, WORK_PLAN, plan, err);
+
+	if (r == 0 && (r = fd_sync(work)) < 0)
+		r = err_sys(err, -r, "fsync", WORK_PLAN);
+	return r;
+}
+
+int change_commit(struct job *job, int work, int64_t generation, json_t *items, struct err *err)
+{
+	json_t *plan = json_pack("{s:i,s:s,s:s,s:I,s:I,s:o}", "format", META_FORMAT, "job",
+		job->text, "site", job->site_id, "generation", (json_int_t)generation, "made",
+		(json_int_t)late_now(), "items", items);
+	int r = plan ? 0 : err_sys(err, ENOMEM, "plan", NULL);
+
+	/* "done", a ctime and a reason for each item are still to come. */
+	if (r == 0 && json_dumpb(plan, NULL, 0, JSON_INDENT(1)) + 64 * json_array_size(items) > SIZE_MAX_PLAN)
+		r = err_set(err, E2BIG, "too_large", job->site_name,
+			"these are too many paths for one change");
+	if (r == 0)
+		r = store(work, plan, err);
+	step("change.committed");
+	json_decref(plan);
+	return r;
+}
+
+int change_committed(const struct job *job, int work)
+{
+	return op_doc_says(work, WORK_PLAN, "job", job->text);
+}
+
+/* ---- one item ---- */
+
+struct item {
+	json_t *json;
+	char *path; /* malloc'd */
+	const char *name;
+	uint64_t in;
+};
+
+static int64_t ns(const struct timespec *t)
+{
+	return t->tv_sec * NSEC_PER_SEC + t->tv_nsec;
+}
+
+static int64_t number(const json_t *json, const char *key)
+{
+	return json_integer_value(json_object_get(json, key));
+}
+
+static int read_item(json_t *json, struct item *it)
+{
+	const char *path = json_string_value(json_object_get(json, "path"));
+
+	*it = (struct item){.json = json,
+		.name = json_string_value(json_object_get(json, "name")),
+		.in = (uint64_t)number(json, "in")};
+	if (!path || !it->name || strchr(it->name, '/'))
+		return -EBADMSG;
+	return json_text_decode(path, &it->path);
+}
+
+static void release_item(struct item *it)
+{
+	free(it->path);
+	it->path = NULL;
+}
+#define _cleanup_item_ __attribute__((cleanup(release_item)))
+
+/* What work/NAME is; st_ino 0 when there is nothing. */
+static int held(int work, const char *name, struct stat *st)
+{
+	if (fstatat(work, name, st, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	*st = (struct stat){0};
+	return errno == ENOENT ? 0 : -errno;
+}
+
+json_t *change_item(int work, json_t *path, const char *name, json_t *wanted)
+{
+	struct stat st;
+	json_t *item;
+
+	if (!name || held(work, name, &st) < 0) {
+		json_decref(path);
+		json_decref(wanted);
+		return NULL;
+	}
+	item = json_pack("{s:o,s:s,s:I,s:I,s:I}", "path", path, "name", name, "in",
+		(json_int_t)st.st_ino, "size", (json_int_t)st.st_size, "mtime",
+		(json_int_t)ns(&st.st_mtim));
+	if (wanted)
+		json_object_set_new(item, "wanted", wanted);
+	return item;
+}
+
+static int put_in(int work, const char *name, int parent, const char *leaf)
+{
+	/* The tree is in use: the target may come and go between the two calls. */
+	for (int tries = 0; tries < 1000; tries++) {
+		if (renameat2(work, name, parent, leaf, RENAME_NOREPLACE) == 0)
+			return 0;
+		if (errno == EEXIST && renameat2(work, name, parent, leaf, RENAME_EXCHANGE) == 0)
+			return 0;
+		if (errno != EEXIST && errno != ENOENT)
+			return -errno;
+	}
+	return -EBUSY;
+}
+
+static int take_out(int parent, const char *leaf, int work, const char *name)
+{
+	if (renameat2(parent, leaf, work, name, RENAME_NOREPLACE) == 0 || errno == ENOENT)
+		return 0;
+	return -errno;
+}
+
+/* What the entry looks like in its place, before anybody can have touched it: undo compares. */
+static void note_ctime(const struct item *it, int parent, const char *leaf)
+{
+	struct stat st;
+	bool as_it_was = fstatat(parent, leaf, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		st.st_ino == it->in && st.st_size == number(it->json, "size") &&
+		ns(&st.st_mtim) == number(it->json, "mtime");
+
+	json_object_set_new(it->json, "ctime", json_integer(as_it_was ? ns(&st.st_ctim) : -1));
+}
+
+/* 1: something was renamed, *parent is where; 0: it was done already. */
+static int place(int tree, int work, const struct item *it, int *parent)
+{
+	const char *leaf;
+	struct stat st;
+	bool waits;
+	int r = held(work, it->name, &st);
+
+	if (r < 0)
+		return r;
+	waits = it->in ? st.st_ino == it->in : st.st_ino == 0;
+	*parent = work_open_parent(tree, it->path, &leaf);
+	if (*parent < 0)
+		return *parent == -ENOENT && !(it->in && waits) ? 0 : *parent;
+	if (waits)
+		r = it->in ? put_in(work, it->name, *parent, leaf)
+			   : take_out(*parent, leaf, work, it->name);
+	if (r == 0 && it->in)
+		note_ctime(it, *parent, leaf);
+	step("change.placed");
+	return r < 0 ? r : waits;
+}
+
+static void failed(json_t *item, int num)
+{
+	char text[128];
+
+	json_object_set_new(item, "failed", json_string(strerror_r(num, text, sizeof(text))));
+}
+
+/* Where a flush is one call for all, that; elsewhere each directory that received a name. */
+static bool flushes_whole(const struct job *job)
+{
+	return job->pool->driver->caps(job->pool->handle) & POOL_CONSTANT_COST;
+}
+
+static void place_all(struct job *job, int tree, int work, json_t *items)
+{
+	json_t *json;
+	size_t i;
+
+	json_array_foreach(items, i, json) {
+		_cleanup_item_ struct item it = {0};
+		_cleanup_fd_ int parent = -1;
+		int r = read_item(json, &it);
+
+		if (r == 0)
+			r = place(tree, work, &it, &parent);
+		if (r == 1 && !flushes_whole(job))
+			r = fd_sync(parent);
+		if (r < 0)
+			failed(json, -r);
+	}
+}
+
+/* ---- all of them ---- */
+
+static int sync_all(struct job *job, int tree, int work, struct err *err)
+{
+	struct snap_ctx ctx = {0}; /* not to be canceled any more */
+	int r;
+
+	if (flushes_whole(job))
+		return job->pool->driver->sync_dir(job->pool->handle, tree, &ctx, err);
+	r = fd_sync(work);
+	return r < 0 ? err_sys(err, -r, "fsync", WORK_PLAN) : 0;
+}
+
+static const char *change_of(int work, json_t *json)
+{
+	struct stat st;
+
+	held(work, json_string_value(json_object_get(json, "name")), &st);
+	if (!number(json, "in"))
+		return "-";
+	return st.st_ino ? "M" : "+";
+}
+
+static void tell(json_t *paths, json_t *bad, json_t *path, const char *change, json_t *reason)
+{
+	if (reason)
+		json_array_append_new(bad, json_pack("{s:O,s:O}", "path", path, "reason", reason));
+	else
+		json_array_append_new(paths,
+			json_pack("{s:O,s:s}", "path", path, "change", change));
+}
+
+static void fill_result(struct job *job, int work, json_t *plan)
+{
+	json_t *paths = json_array(), *bad = json_array(), *json, *path;
+	size_t i, k;
+
+	json_array_foreach(json_object_get(plan, "items"), i, json) {
+		json_t *wanted = json_object_get(json, "wanted");
+		json_t *reason = json_object_get(json, "failed");
+		const char *change = change_of(work, json);
+
+		json_array_foreach(wanted, k, path)
+			tell(paths, bad, path, change, reason);
+		if (!wanted)
+			tell(paths, bad, json_object_get(json, "path"), change, reason);
+	}
+	json_object_set(job->result, "generation", json_object_get(plan, "generation"));
+	json_object_set_new(job->result, "paths", paths);
+	if (json_array_size(bad))
+		json_object_set(job->result, "failed", bad);
+	json_decref(bad);
+}
+
+int change_apply(struct job *job, int tree, int work, struct err *err)
+{
+	json_t *plan, *items;
+	int r = meta_load(work, WORK_PLAN, job->site_name, &plan, err);
+
+	if (r < 0)
+		return r;
+	items = json_object_get(plan, "items");
+	if (!json_object_get(plan, "done")) {
+		place_all(job, tree, work, items);
+		r = sync_all(job, tree, work, err);
+		step("change.synced");
+		json_object_set_new(plan, "done", json_integer(clock_real()));
+		if (r == 0)
+			r = store(work, plan, err);
+	}
+	fill_result(job, work, plan);
+	json_decref(plan);
+	return r;
+}
+
+/* ---- the other way round ---- */
+
+json_t *change_reverse(int work, json_t *plan)
+{
+	json_t *out = json_array(), *json;
+	size_t i;
+
+	json_array_foreach(json_object_get(plan, "items"), i, json) {
+		json_t *back;
+
+		if (json_object_get(json, "failed"))
+			continue;
+		back = change_item(work, json_incref(json_object_get(json, "path")),
+			json_string_value(json_object_get(json, "name")),
+			json_incref(json_object_get(json, "wanted")));
+		if (!back) {
+			json_decref(out);
+			return NULL;
+		}
+		json_array_insert_new(out, 0, back);
+	}
+	return out;
+}
+
+/* ---- changed since? ---- */
+
+struct since {
+	int64_t made;
+	uint64_t changed;
+};
+
+static int count_batch(struct walk *w, struct io_item *items, size_t n)
+{
+	struct since *s = w->arg;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct timespec *t = &items[i].st.ctime;
+
+		/* The entry itself got a new ctime when it was renamed: it is judged apart. */
+		if (w->trail.depth > 1 && ns(t) > s->made)
+			s->changed++;
+	}
+	return 0;
+}
+
+static int count_nested(struct walk *w, const char *name, const struct io_stat *st)
+{
+	(void)name;
+	(void)st;
+	((struct since *)w->arg)->changed++;
+	return 0;
+}
+
+static int count_item(int tree, const struct item *it, struct since *s, struct snap_ctx *ctx,
+	struct err *err)
+{
+	static const struct walk_ops ops = {.stat = true, .batch = count_batch,
+		.nested = count_nested};
+	const char *leaf;
+	_cleanup_fd_ int parent = work_open_parent(tree, it->path, &leaf);
+	struct stat st;
+	int r = parent < 0 ? parent
+			   : fstatat(parent, leaf, &st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+
+	if (!it->in) {
+		s->changed += r == 0;
+		return 0;
+	}
+	if (r < 0 || st.st_ino != it->in) {
+		s->changed++;
+		return 0;
+	}
+	s->changed += ns(&st.st_ctim) != number(it->json, "ctime");
+	return ctx && S_ISDIR(st.st_mode) ? walk_tree(parent, leaf, &ops, ctx, s, err) : 0;
+}
+
+int change_since(int tree, json_t *plan, struct snap_ctx *ctx, uint64_t *changed, struct err *err)
+{
+	struct since s = {.made = number(plan, "made")};
+	json_t *json;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach(json_object_get(plan, "items"), i, json) {
+		_cleanup_item_ struct item it = {0};
+
+		if (json_object_get(json, "failed"))
+			continue;
+		r = read_item(json, &it);
+		if (r == 0)
+			r = count_item(tree, &it, &s, ctx, err);
+		if (r < 0)
+			break;
+	}
+	*changed = s.changed;
+	return r;
+}

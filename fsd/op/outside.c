@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fsd/op/outside.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fsd/core/json.h"
+#include "snap/base/err.h"
+#include "snap/base/fd.h"
+
+void outside_release(struct outside *o)
+{
+	fd_close(&o->parent);
+	fd_close(&o->dir);
+}
+
+/* ---- names ---- */
+
+static int bad_path(struct err *err, const char *path, const char *why)
+{
+	return err_set(err, EINVAL, "bad_path", path, "%s", why);
+}
+
+/* Without "." and empty components; ".." would undo what is checked textually. */
+static int normalise(const char *in, char out[PATH_MAX], struct err *err)
+{
+	size_t len = 0;
+
+	if (*in != '/')
+		return bad_path(err, in, "this is not an absolute path");
+	for (const char *s = in; *s; ) {
+		size_t n;
+
+		s += strspn(s, "/");
+		n = strcspn(s, "/");
+		if (n == 2 && strncmp(s, "..", 2) == 0)
+			return bad_path(err, in, "the path has \"..\" in it");
+		if (n > NAME_MAX || len + n + 2 > PATH_MAX)
+			return bad_path(err, in, "the path is too long");
+		if (n && !(n == 1 && *s == '.')) {
+			out[len++] = '/';
+			memcpy(out + len, s, n);
+			len += n;
+		}
+		s += n;
+	}
+	out[len] = '\0';
+	return len ? 0 : err_set(err, EACCES, "system_directory", "/",
+				 "this directory belongs to the system");
+}
+
+/* Length of the longest entry of import_from that the path lies beneath; -1: none. */
+static ssize_t vouched_for(const struct config *c, const char *path)
+{
+	ssize_t best = -1;
+
+	for (unsigned i = 0; i < c->n_import_from; i++) {
+		char base[PATH_MAX];
+		size_t len;
+
+		if (normalise(c->import_from[i], base, NULL) < 0)
+			*base = '\0'; /* "/" */
+		len = strlen(base);
+		if (strncmp(path, base, len) == 0 && path[len] == '/' && (ssize_t)len > best)
+			best = (ssize_t)len;
+	}
+	return best;
+}
+
+static bool trusted(const struct job *job)
+{
+	uid_t uid = job->request.actor.uid;
+
+	return uid == 0 || uid == (uid_t)-1 || uid == geteuid();
+}
+
+int outside_side_name(const struct outside *o, const char *job, char out[NAME_MAX + 1])
+{
+	int n = snprintf(out, NAME_MAX + 1, "%s.fsd-%s", o->name, job);
+
+	return n > NAME_MAX ? -ENAMETOOLONG : 0;
+}
+
+/* ---- opening ---- */
+
+static int open_base(const struct outside *o, struct err *err)
+{
+	char base[PATH_MAX] = "/";
+	int fd;
+
+	if (o->base_len) {
+		memcpy(base, o->path, o->base_len);
+		base[o->base_len] = '\0';
+	}
+	fd = open(base, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? err_sys(err, errno, "open", base) : fd;
+}
+
+static int open_failed(int num, const char *path, struct err *err)
+{
+	if (num == ELOOP || num == EXDEV)
+		return err_set(err, EINVAL, "is_symlink", path,
+			"the path leads through a symbolic link");
+	if (num == ENOTDIR)
+		return err_set(err, EINVAL, "not_a_directory", path,
+			"a part of the path is not a directory");
+	return err_sys(err, num, "open", path);
+}
+
+static int open_parent(struct outside *o, struct err *err)
+{
+	_cleanup_fd_ int base = open_base(o, err);
+	char rest[PATH_MAX];
+	size_t len;
+
+	if (base < 0)
+		return base;
+	o->name = strrchr(o->path, '/') + 1;
+	len = (size_t)(o->name - o->path) - o->base_len; /* "/a/b/" of "/base/a/b/name" */
+	memcpy(rest, o->path + o->base_len, len);
+	rest[len] = '\0';
+	o->parent = fd_open_beneath(base, len > 1 ? rest + 1 : ".", O_RDONLY | O_DIRECTORY);
+	return o->parent < 0 ? open_failed(-o->parent, o->path, err) : 0;
+}
+
+int outside_look(struct outside *o)
+{
+	struct stat st;
+
+	fd_close(&o->dir);
+	o->st = (struct stat){0};
+	if (fstatat(o->parent, o->name, &o->st, AT_SYMLINK_NOFOLLOW) < 0) {
+		o->st = (struct stat){0};
+		return errno == ENOENT ? 0 : -errno;
+	}
+	if (!S_ISDIR(o->st.st_mode))
+		return 0;
+	o->dir = fd_open_dir(o->parent, o->name);
+	if (o->dir < 0)
+		return o->dir;
+	/* what was opened counts: the name may be another's by now */
+	if (fstat(o->dir, &st) < 0)
+		return -errno;
+	o->st = st;
+	return 0;
+}
+
+int outside_plan(struct fsd *f, struct job *job, const char *path, struct outside *o,
+	struct err *err)
+{
+	char side[NAME_MAX + 1];
+	ssize_t base;
+	struct stat st;
+	int r = normalise(path, o->path, err);
+
+	if (r < 0)
+		return r;
+	base = vouched_for(fsd_config(f), o->path);
+	if (base < 0 && !trusted(job)) {
+		err_set(err, EACCES, "outside_import_from", o->path,
+			"only root may name a directory that is not beneath import_from");
+		err_hint(err, "ask the administrator to add it to import_from");
+		return -EACCES;
+	}
+	o->base_len = base > 0 ? (size_t)base : 0;
+	r = open_parent(o, err);
+	if (r < 0)
+		return r;
+	if (outside_side_name(o, "0123456789abcdef", side) < 0)
+		return bad_path(err, o->path, "its name is too long to be renamed");
+	if ((r = outside_look(o)) < 0)
+		return err_sys(err, -r, "open", o->path);
+	if (fstat(o->parent, &st) < 0)
+		return err_sys(err, errno, "stat", o->path);
+	job_intend(job, "dir", json_text(o->path));
+	job_intend_int(job, "dir_base", (int64_t)o->base_len);
+	job_intend_int(job, "dir_parent", (int64_t)st.st_ino);
+	job_lock(job, "dir", o->path, true);
+	return 0;
+}
+
+int outside_open(const struct job *job, struct outside *o, struct err *err)
+{
+	char *path = NULL;
+	struct stat st;
+	int r = json_text_decode(job_str(job, "dir"), &path);
+
+	if (r < 0 || strlen(path) >= sizeof(o->path)) {
+		free(path);
+		return err_set(err, EBADMSG, "bad_request", "dir", "the path cannot be read");
+	}
+	strcpy(o->path, path);
+	free(path);
+	o->base_len = (size_t)job_int(job, "dir_base");
+	r = open_parent(o, err);
+	if (r < 0)
+		return r;
+	if (fstat(o->parent, &st) < 0 || (r = outside_look(o)) < 0)
+		return err_sys(err, r < 0 ? -r : errno, "open", o->path);
+	if ((int64_t)st.st_ino != job_int(job, "dir_parent"))
+		return err_set(err, EBUSY, "source_changed", o->path,
+			"another directory stands in the place of its parent by now");
+	return 0;
+}
+
+int outside_require_dir(const struct outside *o, struct err *err)
+{
+	if (o->st.st_nlink == 0)
+		return err_set(err, ENOENT, "not_found", o->path, "there is no such directory");
+	if (S_ISLNK(o->st.st_mode)) {
+		err_set(err, EINVAL, "is_symlink", o->path, "this is a symbolic link");
+		err_hint(err, "name the directory that it points to");
+		return -EINVAL;
+	}
+	if (!S_ISDIR(o->st.st_mode))
+		return err_set(err, EINVAL, "not_a_directory", o->path, "this is not a directory");
+	return 0;
+}
+
+/* ---- where it may not be ---- */
+
+static bool same(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Is the directory `outer`, or beneath it? 1, 0, -errno. Goes up by "..", which no rename of a
+ * name can mislead. */
+static int is_beneath(int fd, const struct stat *outer)
+{
+	_cleanup_fd_ int at = fd_reopen_dir(fd);
+	struct stat here, up;
+
+	if (at < 0 || fstat(at, &here) < 0)
+		return at < 0 ? at : -errno;
+	while (!same(&here, outer)) {
+		int next = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+		if (next < 0)
+			return -errno;
+		close(at);
+		at = next;
+		if (fstat(at, &up) < 0)
+			return -errno;
+		if (same(&here, &up))
+			return 0; /* the root */
+		here = up;
+	}
+	return 1;
+}
+
+static int refuse_pools(struct fsd *f, const struct outside *o, int fd, const struct stat *dir,
+	struct err *err)
+{
+	for (unsigned i = 0; i < f->pools.n; i++) {
+		const struct config_pool *c = f->pools.items[i].config;
+		_cleanup_fd_ int root = open(c->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		struct stat st;
+		int in, out;
+
+		if (root < 0) /* offline: nothing is mounted there, nothing can be inside */
+			continue;
+		if (fstat(root, &st) < 0)
+			return err_sys(err, errno, "stat", c->path);
+		in = is_beneath(fd, &st);
+		out = in ? 0 : is_beneath(root, dir);
+		if (in < 0 || out < 0)
+			return err_sys(err, in < 0 ? -in : -out, "walk up from", o->path);
+		if (in)
+			return err_set(err, EINVAL, "inside_pool", o->path,
+				"this lies inside pool %s", c->name);
+		if (out && o->dir >= 0)
+			return err_set(err, EINVAL, "holds_pool", o->path,
+				"pool %s lies inside this directory", c->name);
+	}
+	return 0;
+}
+
+/* Does fsd's own file `path` lie in the directory? */
+static bool holds(const struct stat *dir, const char *path)
+{
+	char folder[PATH_MAX];
+	char *slash;
+	struct stat st;
+
+	snprintf(folder, sizeof(folder), "%s", path);
+	slash = strrchr(folder, '/');
+	if (!slash || slash == folder)
+		return false;
+	*slash = '\0';
+	_cleanup_fd_ int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd >= 0 && fstat(fd, &st) == 0 && is_beneath(fd, dir) == 1;
+}
+
+static const char *const whole[] = {"/", "/home", "/media", "/mnt", "/opt", "/root", "/srv", "/tmp",
+	"/var", "/var/cache", "/var/lib", "/var/log", "/var/spool", "/var/tmp", "/usr/local"};
+static const char *const with_all[] = {"/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/run",
+	"/sbin", "/usr"};
+static const char *const never[] = {"/dev", "/proc", "/sys"};
+
+static bool listed(int fd, const struct stat *dir, const char *const *list, size_t n, bool beneath)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct stat st;
+
+		if (stat(list[i], &st) == 0 &&
+			(same(&st, dir) || (beneath && is_beneath(fd, &st) == 1)))
+			return true;
+	}
+	return false;
+}
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static bool is_system(struct fsd *f, const struct outside *o, int fd, const struct stat *dir,
+	bool reads)
+{
+	const struct config *c = fsd_config(f);
+
+	if (listed(fd, dir, never, COUNT(never), true) ||
+		listed(fd, dir, with_all, COUNT(with_all), !reads))
+		return true;
+	if (o->dir < 0) /* a new name in it */
+		return false;
+	return listed(fd, dir, whole, COUNT(whole), false) || holds(dir, c->catalog) ||
+	       (c->socket && holds(dir, c->socket)) || (c->file && holds(dir, c->file));
+}
+
+int outside_refuse(struct fsd *f, const struct outside *o, int fd, bool reads, struct err *err)
+{
+	struct stat dir;
+	int r;
+
+	if (fstat(fd, &dir) < 0)
+		return err_sys(err, errno, "stat", o->path);
+	r = refuse_pools(f, o, fd, &dir, err);
+	if (r == 0 && is_system(f, o, fd, &dir, reads))
+		r = err_set(err, EACCES, "system_directory", o->path,
+			"this directory belongs to the system or holds fsd's own files");
+	return r;
+}
+
+static uint64_t mount_of(int fd, bool *root)
+{
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &st) < 0 || !(st.stx_mask & STATX_MNT_ID))
+		return 0;
+	if (root)
+		*root = st.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+	return st.stx_mnt_id;
+}
+
+int outside_refuse_mount(const struct outside *o, struct err *err)
+{
+	bool root = false;
+
+	mount_of(o->dir, &root);
+	if (!root)
+		return 0;
+	err_set(err, EINVAL, "mount_point", o->path,
+		"a file system is mounted here, so it cannot be renamed");
+	err_hint(err, "import it by copy, or name a directory inside it");
+	return -EINVAL;
+}
+
+bool outside_same_mount(int a, int b)
+{
+	uint64_t x = mount_of(a, NULL), y = mount_of(b, NULL);
+
+	return x && x == y;
+}

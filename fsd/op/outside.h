@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A directory outside of the pools that somebody named: what import takes and eject gives back. Its
+ * parent is opened once, without following a symlink below the part that the configuration vouches
+ * for (import_from), and held; everything after goes through the held descriptors.
+ */
+#ifndef FSD_OP_OUTSIDE_H
+#define FSD_OP_OUTSIDE_H
+
+#include <limits.h>
+#include <sys/stat.h>
+
+#include "fsd/op/common.h"
+
+struct outside {
+	char path[PATH_MAX]; /* absolute, without "." and double slashes */
+	size_t base_len;     /* how much of it the configuration vouches for; 0: "/" */
+	const char *name;    /* its last component, in `path` */
+	int parent;
+	int dir;	     /* the directory itself; -1 when there is none */
+	struct stat st;	     /* of whatever has the name; st_nlink 0: nothing */
+};
+#define OUTSIDE_INIT ((struct outside){.parent = -1, .dir = -1})
+void outside_release(struct outside *o);
+#define _cleanup_outside_ __attribute__((cleanup(outside_release)))
+
+/*
+ * Planning: may this peer name it, and what is there? Notes it in the intent. Peers that are not
+ * root (or fsd's own user) may only name what lies beneath import_from: -EACCES
+ * "outside_import_from". A symlink on the way: -EINVAL "is_symlink"; no parent: "not_found".
+ */
+int outside_plan(struct fsd *f, struct job *job, const char *path, struct outside *o,
+	struct err *err);
+
+/* The same place again from the intent: -EBUSY "source_changed" when its parent is another. */
+int outside_open(const struct job *job, struct outside *o, struct err *err);
+
+/* Look at the name again, by the held parent. 0 or -errno. */
+int outside_look(struct outside *o);
+
+/* Is it a directory? "not_found", "is_symlink", "not_a_directory". */
+int outside_require_dir(const struct outside *o, struct err *err);
+
+/*
+ * Is `fd` (the directory, or where it is to be) apart from the pools, in both directions, and none
+ * of the system's own directories? "inside_pool", "holds_pool", "system_directory". `reads`: it is
+ * only read, so that more is allowed.
+ */
+int outside_refuse(struct fsd *f, const struct outside *o, int fd, bool reads, struct err *err);
+
+/* The root of a mount cannot be renamed: -EINVAL "mount_point". */
+int outside_refuse_mount(const struct outside *o, struct err *err);
+
+/* Are both on one mount, so that a rename may work? */
+bool outside_same_mount(int a, int b);
+
+/* "NAME.fsd-JOB", beside it: what is on its way in or out. 0 or -ENAMETOOLONG. */
+int outside_side_name(const struct outside *o, const char *job, char out[NAME_MAX + 1]);
+
+#endif

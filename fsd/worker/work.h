@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The work directory of a change in place, `.fsd-JOB` at the root of a tree: entries wait there
+ * for the rename that puts them in place, and what they replaced is kept there for undo. The tree
+ * belongs to others: they may rename the directory, remove what is around it, or put something of
+ * their own there, but not look inside or write to it. So its owner is looked at, never its name
+ * alone.
+ */
+#ifndef FSD_WORKER_WORK_H
+#define FSD_WORKER_WORK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct snap_ctx;
+struct fsd;
+struct pool_root;
+struct catalog;
+
+#define WORK_PREFIX ".fsd-"
+/* The plan of a change: {"format", "job", "site", "made", "done", "items": [...]} (op/change.h). */
+#define WORK_PLAN "plan.json"
+
+/* Make it (0700) or open the one that is there. The fd or -errno; -EEXIST: not fsd's own. */
+int work_make(int tree, const char *name);
+/* -ENOENT also for something that is not fsd's own. */
+int work_open(int tree, const char *name);
+
+/* The directory that holds `path` and, in *name, its last component (borrowed from path). No
+ * symlink is followed. The fd or -errno. */
+int work_open_parent(int tree, const char *path, const char **name);
+
+/*
+ * Remove what was kept for undo longer than undo_keep: work directories in the trees of all sites
+ * of a pool, and directories that import --link has put aside (site.json "parked": {"path", "ino",
+ * "since"}). `c` is the caller's reader. write_lock must not be held.
+ */
+void work_sweep(struct fsd *f, struct catalog *c, struct pool_root *r, struct snap_ctx *ctx);
+
+#endif
