@@ -246,6 +246,9 @@ static void test_config__a_missing_or_odd_file_is_an_error(void **state)
 	scratch_file("fsd.conf.d", "a file where a folder belongs\n");
 	assert_int_equal(load_err(&err), -ENOTDIR);
 	unlink("fsd.conf.d");
+	assert_int_equal(symlink("fsd.conf.d", "fsd.conf.d"), 0);
+	assert_int_equal(load_err(&err), -ELOOP);
+	unlink("fsd.conf.d");
 	mkdir("fsd.conf.d", 0755);
 	assert_int_equal(symlink("nowhere", "fsd.conf.d/a.conf"), 0);
 	assert_int_equal(load_err(&err), -ENOENT);

@@ -109,6 +109,8 @@ static void test_process__the_api_has_no_privilege_and_no_foreign_descriptor(voi
 	struct process_api api;
 	int status, groups = geteuid() ? getgroups(0, NULL) : 0;
 
+	if (geteuid() == 0)
+		assert_int_equal(setgroups(2, (gid_t[]){4, 27}), 0);
 	setenv("SECRET", "x", 1);
 	api = start(*state);
 	unsetenv("SECRET");
@@ -332,6 +334,28 @@ static void test_listener__replaces_a_dead_socket_and_no_living_one(void **state
 	assert_int_equal(fd_exists(AT_FDCWD, path), 0);
 }
 
+static void test_listener__one_that_is_too_busy_to_answer_is_no_dead_one(void **state)
+{
+	struct listener a, b;
+	struct err err = ERR_INIT;
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int clients[8], n = 0, r = 0;
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/s", (char *)*state);
+	assert_int_equal(listener_open(&a, addr.sun_path, &err), 0);
+	assert_int_equal(listen(a.fd, 0), 0); /* a backlog that is full at once */
+	while (r == 0 && n < 8) {
+		clients[n] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		r = connect(clients[n++], (struct sockaddr *)&addr, sizeof(addr));
+	}
+	assert_int_equal(r, -1);
+	assert_int_equal(errno, EAGAIN);
+	assert_int_equal(listener_open(&b, addr.sun_path, &err), -EADDRINUSE);
+	while (n)
+		close(clients[--n]);
+	listener_release(&a);
+}
+
 static void test_listener__leaves_other_files_alone(void **state)
 {
 	struct listener l;
@@ -360,6 +384,7 @@ int main(int argc, char **argv)
 		scratch_test(test_process__in_the_background_the_parent_waits_for_the_outcome),
 		scratch_test(test_listener__everybody_may_connect_and_the_name_goes_with_it),
 		scratch_test(test_listener__replaces_a_dead_socket_and_no_living_one),
+		scratch_test(test_listener__one_that_is_too_busy_to_answer_is_no_dead_one),
 		scratch_test(test_listener__leaves_other_files_alone),
 	};
 
