@@ -29,6 +29,7 @@ static const struct meaning extended[] = {
 static const struct meaning primary[] = {
 	{SQLITE_BUSY, EBUSY, "catalog_locked"},
 	{SQLITE_LOCKED, EBUSY, "catalog_locked"},
+	{SQLITE_PROTOCOL, EBUSY, "catalog_locked"},
 	{SQLITE_CORRUPT, EUCLEAN, "catalog_corrupt"},
 	{SQLITE_NOTADB, EUCLEAN, "catalog_corrupt"},
 	/* Our statements are right (the tests ran them), so a table or column is missing. */
@@ -85,7 +86,7 @@ static void add_hint(const struct meaning *m, struct err *err)
 		err_hint(err, "move it away and start fsd; `fsctl pool scan` rebuilds the catalog");
 }
 
-int sql_error(struct catalog *c, int rc, const char *object, struct err *err)
+static int fill(struct catalog *c, int rc, const char *object, struct err *err)
 {
 	int system = c->db ? sqlite3_system_errno(c->db) : 0;
 	const struct meaning *m = meaning(rc, system);
@@ -100,4 +101,12 @@ int sql_error(struct catalog *c, int rc, const char *object, struct err *err)
 		said[0] ? ": " : "", said);
 	add_hint(m, err);
 	return -m->num;
+}
+
+int sql_error(struct catalog *c, int rc, const char *object, struct err *err)
+{
+	/* Reads can cost the transaction as well, and their callers may not care. */
+	if (sql_lost(c) && c->lost.num == 0)
+		fill(c, rc, NULL, &c->lost);
+	return fill(c, rc, object, err);
 }

@@ -34,7 +34,7 @@ struct catalog {
 /* ---- errors ---- */
 
 /* Fill err from a result code of SQLite and the handle's last error; -errno. `object` NULL: the
- * catalog's path. */
+ * catalog's path. If it cost the open transaction, the first such error is kept in c->lost. */
 int sql_error(struct catalog *c, int rc, const char *object, struct err *err);
 
 /* ---- schema ---- */
@@ -60,6 +60,9 @@ int sql_exec(struct catalog *c, const char *sql, struct err *err);
 /* The integer in the first row of a statement with one binding (`arg`) or none (NULL); 0 when there is
  * no row. */
 int sql_int(struct catalog *c, const char *sql, const char *arg, int64_t *out, struct err *err);
+
+/* Has SQLite rolled back by itself the transaction that the caller believes is open? */
+bool sql_lost(const struct catalog *c);
 
 /* Run `s` as a write of its own or of the open transaction, and release it. */
 int sql_write(struct catalog *c, sqlite3_stmt *s, const char *object, struct err *err);

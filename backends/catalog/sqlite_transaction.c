@@ -10,22 +10,17 @@
 #include <assert.h>
 #include <errno.h>
 
-static bool lost(const struct catalog *c)
+bool sql_lost(const struct catalog *c)
 {
 	return c->begun && sqlite3_get_autocommit(c->db);
 }
 
 static int repeat_loss(struct catalog *c, struct err *err)
 {
+	assert(c->lost.num); /* sql_error() saw what caused it */
 	if (err)
 		*err = c->lost;
 	return -c->lost.num;
-}
-
-static void note_loss(struct catalog *c, int rc)
-{
-	if (lost(c) && c->lost.num == 0)
-		sql_error(c, rc, NULL, &c->lost);
 }
 
 int catalog_begin(struct catalog *c, struct err *err)
@@ -48,7 +43,7 @@ int catalog_commit(struct catalog *c, struct err *err)
 	int r;
 
 	assert(c->begun);
-	if (lost(c)) {
+	if (sql_lost(c)) {
 		r = repeat_loss(c, err);
 	} else {
 		r = sql_exec(c, "COMMIT", err);
@@ -79,16 +74,14 @@ int sql_write(struct catalog *c, sqlite3_stmt *s, const char *object, struct err
 	sqlite3_int64 changes = sqlite3_total_changes64(c->db);
 	int rc, r = 0;
 
-	if (lost(c)) {
+	if (sql_lost(c)) {
 		sql_done(s);
 		return repeat_loss(c, err);
 	}
 	rc = sqlite3_step(s);
 	assert(rc != SQLITE_ROW);
-	if (rc != SQLITE_DONE) {
+	if (rc != SQLITE_DONE)
 		r = sql_error(c, rc, object, err);
-		note_loss(c, rc);
-	}
 	sql_done(s);
 	if (r == 0 && !c->begun && sqlite3_total_changes64(c->db) != changes)
 		c->commits++;

@@ -18,6 +18,7 @@ static struct {
 	enum mode mode;
 	unsigned fail_at, calls; /* fail_at 0: never */
 	unsigned failed;
+	bool reads; /* every read of a file fails */
 } faults;
 
 static sqlite3_vfs *unix_vfs;
@@ -53,6 +54,8 @@ static int shim_close(sqlite3_file *f)
 
 static int shim_read(sqlite3_file *f, void *data, int n, sqlite3_int64 at)
 {
+	if (faults.reads)
+		return SQLITE_IOERR_READ;
 	return real(f)->pMethods->xRead(real(f), data, n, at);
 }
 
@@ -302,6 +305,31 @@ static void test_new_catalog__opens_after_the_disk_was_full(void **state)
 	sweep(*state, FULL, true);
 }
 
+static void test_read__that_fails_and_is_ignored_does_not_lose_the_transaction_silently(
+	void **state)
+{
+	struct scratch *s = *state;
+	struct cat_pool pool = sample_pool(9);
+	struct err err = ERR_INIT;
+	struct cat_snapshot snapshot;
+	char id[CAT_ID_SIZE];
+
+	assert_true(transaction_with_fault(s, 1, 0, ONCE));
+	assert_ok(catalog_open(s->path, 0, &s->c, &err), err);
+	assert_ok(catalog_begin(s->c, &err), err);
+	assert_ok(catalog_pool_put(s->c, &pool, &err), err);
+	faults.reads = true; /* of pages that are not cached yet */
+	assert_int_equal(catalog_snapshot_get_id(s->c, sample_id('n', 1, id), &snapshot, NULL),
+		-EIO);
+	faults.reads = false;
+	assert_fails(catalog_pool_put(s->c, &pool, &err), EIO, "io_error", err);
+	assert_fails(catalog_commit(s->c, &err), EIO, "io_error", err);
+	err = ERR_INIT;
+	assert_int_equal(catalog_pool_get(s->c, pool.name, &pool, &err), -ENOENT);
+	assert_ok(catalog_pool_put(s->c, &pool, &err), err);
+	assert_int_equal(count_each(s->c, 1), EACH);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -309,6 +337,8 @@ int main(void)
 		TEST_BARE(test_transaction__is_whole_or_absent_when_the_disk_goes),
 		TEST_BARE(test_transaction__is_whole_or_absent_after_a_torn_write),
 		TEST_BARE(test_transaction__is_whole_or_absent_when_the_disk_is_full),
+		TEST_BARE(
+			test_read__that_fails_and_is_ignored_does_not_lose_the_transaction_silently),
 		TEST_BARE(test_new_catalog__opens_after_one_failed_call),
 		TEST_BARE(test_new_catalog__opens_after_the_disk_went),
 		TEST_BARE(test_new_catalog__opens_after_a_torn_write),
