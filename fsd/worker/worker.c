@@ -110,6 +110,7 @@ static int say_ready(struct worker *w)
 
 	if (r < 0)
 		return err_set(w->err, -r, "api_died", NULL, "the api process is gone");
+	notify_status("serving %u pool%s", w->fsd.pools.n, w->fsd.pools.n == 1 ? "" : "s");
 	notify_ready();
 	log_msg(LOG_INFO, "fsd serves", "socket", fsd_config(&w->fsd)->socket, NULL);
 	return 0;
@@ -229,6 +230,7 @@ static void stop(struct worker *w)
 	struct fsd *f = &w->fsd;
 
 	notify_stopping();
+	notify_status("stopping: jobs come to a safe point");
 	atomic_store(&f->stopping, true);
 	serve_stop(&w->serve);
 	housekeeping_stop(f);

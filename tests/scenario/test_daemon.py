@@ -47,6 +47,7 @@ def test_daemon__says_stopping_and_answers_the_watchdog(make_daemon, scratch):
         while heard.count(b'WATCHDOG=1') < 3:
             heard.append(manager.recv(4096))
         assert b'READY=1' in heard
+        assert b'STATUS=serving 1 pool' in heard
         daemon.process.send_signal(signal.SIGTERM)
         while b'STOPPING=1' not in manager.recv(4096):
             pass
