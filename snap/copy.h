@@ -27,21 +27,26 @@ struct snap_copy_opts {
 	bool reflink;	     /* FICLONE where the file systems can, else read and write */
 	bool durable;	     /* on return all of it survives a power cut, except the name of the
 				destination directory itself, which belongs to the caller */
-	bool source_is_live; /* settle: DESIGN's rule; otherwise the source is known not to change */
+	bool source_is_live; /* settle: DESIGN's rule; otherwise the source is known not to change,
+				and a change that shows all the same is -ESTALE "source_changed"
+				or makes the result fuzzy */
 	unsigned settle_rounds; /* 0: 5 */
 	/* Return a path's verdict: true leaves it (and everything below) out. NULL: `.fsd-*` and
-	 * `.nfs*` names are left out; a function of your own replaces that rule. Called from several
-	 * threads. */
+	 * NFS silly-renames (`.nfs` and hexadecimal digits) are left out; a function of your own
+	 * replaces that rule. Called from several threads, and in each round of settling anew. An
+	 * entry that snap_copy_entry() was asked for by name is not asked about. */
 	bool (*skip)(const char *path, void *arg);
 	void *skip_arg;
 };
 
 struct snap_copy_result {
-	enum snap_consistency consistency;
+	enum snap_consistency consistency; /* atomic when the source was known not to change */
 	uint64_t entries, files, bytes; /* copied: entries of all types, regular files, their sizes */
 	uint64_t bytes_cloned;		/* of bytes: those that share storage with the source */
 	struct paths unsettled;		/* not empty only when fuzzy */
-	struct paths reported;		/* what could not be carried over: sockets, file flags */
+	/* What could not be carried over: "socket", "immutable", "append-only", "xattr" (one that
+	 * the destination refuses), "hard link" (beyond what it can hold: copied instead). */
+	struct paths reported;
 };
 void snap_copy_result_release(struct snap_copy_result *r);
 
@@ -50,14 +55,24 @@ void snap_copy_result_release(struct snap_copy_result *r);
  * Both descriptors stay the caller's. Blocks. A mount point or nested subvolume inside the source
  * is refused: -EXDEV, code "nested_filesystem", object the path. On failure what was made stays
  * for the caller to remove (snap_remove). Errors: -ECANCELED; -ENOSPC and -EDQUOT "no_space";
- * -EIO and everything the kernel says, with the path.
+ * -EINVAL "destination_inside_source"; -EIO and everything the kernel says, with the path.
+ *
+ * As an ordinary user the owner of everything copied is the caller: not an error, but set-id bits
+ * are dropped where they would then mean somebody else, and xattrs that only root may set are
+ * reported. ACLs that `dst` would hand down to new entries are taken off it first.
+ *
+ * Durable on btrfs is one syncfs, which waits for the neighbours: copy without it into a subvolume
+ * and snapshot that. Settling keeps 24 to 64 bytes of memory for each entry; otherwise memory does
+ * not grow with the tree, but for the inodes that have several names.
  */
 int snap_copy(int src, int dst, const struct snap_copy_opts *opts, struct snap_ctx *ctx,
 	struct snap_copy_result *result, struct err *err);
 
 /*
  * Copy the one entry src_dir/src_name (of any type, a directory with all it holds) to
- * dst_dir/dst_name, which must not exist. Names are single components. Same options and errors.
+ * dst_dir/dst_name, which must not exist. Names are single components. Same options and errors;
+ * paths begin with src_name. Durable does not include the name in dst_dir, which is the caller's
+ * to fsync. -ENOENT when there is no such entry, -EEXIST; a socket is reported and nothing is made.
  */
 int snap_copy_entry(int src_dir, const char *src_name, int dst_dir, const char *dst_name,
 	const struct snap_copy_opts *opts, struct snap_ctx *ctx, struct snap_copy_result *result,
