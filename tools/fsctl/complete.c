@@ -241,8 +241,7 @@ static void zsh_completion(void)
 	     "# zsh completion for fsctl(1); made by fsctl --generate-completion zsh");
 	fputs(names_function, stdout);
 	puts("_fsctl() {\n"
-	     "\temulate -L sh\n"
-	     "\tsetopt shwordsplit\n"
+	     "\tsetopt localoptions shwordsplit\n"
 	     "\tlocal cur typed\n"
 	     "\tcur=${words[$CURRENT]}\n"
 	     "\ttyped=(\"${(@)words[2,CURRENT-1]}\")");
@@ -253,6 +252,7 @@ static void zsh_completion(void)
 	     "\t\tdone\n"
 	     "\tfi\n"
 	     "\tif [ \"$names\" = dirs ] && [ \"${cur#-}\" = \"$cur\" ]; then\n"
+	     "\t\tunsetopt shwordsplit\n"
 	     "\t\t_files -/\n"
 	     "\telif [ \"${cur#-}\" != \"$cur\" ]; then\n"
 	     "\t\tcompadd -- $opts\n"

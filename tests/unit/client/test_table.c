@@ -304,38 +304,72 @@ static void test_completion__lists_every_word_and_option(void **state)
 	free(zsh);
 }
 
-/* What bash offers behind `line`; without a daemon there are no names. */
-static void offers(const char *line, const char *want)
+/* A fsctl that knows two sites and a snapshot. */
+#define NAMES                                                                                      \
+	"fsctl() { case \"$*\" in 'site list'*) echo shop; echo staging;; "                        \
+	"'snapshot list shop'*) echo shop@n1;; esac; }\n"
+
+static const struct {
+	const char *line, *want; /* the last word is the one that is completed */
+} completions[] = {
+	{"fsctl cl", "clone"},
+	{"fsctl site re", "rename"},
+	{"fsctl site show s", "shop staging"},
+	{"fsctl clone shop@", "shop@n1"},
+	{"fsctl clone shop --m", "--method"},
+	{"fsctl clone --method re", "reflink"},
+	{"fsctl --url x site sh", "show"},
+	{"fsctl snapshot s", "show set shop staging"},
+	{"fsctl site show --me", "--measure"},
+	{"fsctl site set shop --js", "--json"},
+	{"fsctl restore shop@n1 --o", "--only"},
+};
+
+static void offers(const char *shell, const char *script, const char *want)
 {
-	char script[2048];
-	const char *words[] = {"/bin/bash", "-c", script, NULL};
+	const char *words[] = {shell, "-c", script, NULL};
 	struct ran r;
 
-	snprintf(script, sizeof(script),
-		"fsctl() { case \"$*\" in 'site list'*) echo shop; echo staging;; "
-		"'snapshot list shop'*) echo shop@n1;; esac; }\n"
-		"eval \"$(%s --generate-completion bash)\"\n"
-		"COMP_WORDS=(%s); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _fsctl; "
-		"echo \"${COMPREPLY[@]}\"", FSCTL, line);
 	run(&r, NULL, words);
 	assert_string_equal(r.err, "");
 	r.out[strcspn(r.out, "\n")] = '\0';
-	assert_string_equal(r.out, want);
+	if (strcmp(r.out, want) != 0)
+		fail_msg("%s offers \"%s\", not \"%s\"", shell, r.out, want);
 	ran_release(&r);
 }
 
 static void test_completion__bash_offers_what_fits(void **state)
 {
+	char script[2048];
+
 	(void)state;
-	offers("fsctl cl", "clone");
-	offers("fsctl site re", "rename");
-	offers("fsctl site show s", "shop staging");
-	offers("fsctl clone shop@", "shop@n1");
-	offers("fsctl clone shop --m", "--method");
-	offers("fsctl clone --method re", "reflink");
-	offers("fsctl --url x site sh", "show");
-	offers("fsctl snapshot s", "show set shop staging");
-	offers("fsctl site show --me", "--measure");
+	for (size_t i = 0; i < sizeof(completions) / sizeof(completions[0]); i++) {
+		snprintf(script, sizeof(script),
+			NAMES "eval \"$(%s --generate-completion bash)\"\n"
+			      "COMP_WORDS=(%s); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _fsctl; "
+			      "echo \"${COMPREPLY[@]}\"", FSCTL, completions[i].line);
+		offers("/bin/bash", script, completions[i].want);
+	}
+}
+
+static void test_completion__zsh_offers_what_fits(void **state)
+{
+	char script[2048];
+
+	(void)state;
+	if (access("/usr/bin/zsh", X_OK) != 0) {
+		print_message("skipped: zsh is not installed\n");
+		skip();
+	}
+	for (size_t i = 0; i < sizeof(completions) / sizeof(completions[0]); i++) {
+		/* The shell itself drops what does not begin like the word. */
+		snprintf(script, sizeof(script),
+			"compdef() { : }\n" NAMES "eval \"$(%s --generate-completion zsh)\"\n"
+			"words=(%s); CURRENT=${#words}\n"
+			"compadd() { shift; print -r -- ${(M)@:#${words[-1]}*} }\n_fsctl",
+			FSCTL, completions[i].line);
+		offers("/usr/bin/zsh", script, completions[i].want);
+	}
 }
 
 static void test_man__names_every_command_and_option(void **state)
@@ -457,6 +491,7 @@ int main(void)
 		cmocka_unit_test(test_table__no_site_can_be_called_like_a_command),
 		cmocka_unit_test(test_completion__lists_every_word_and_option),
 		cmocka_unit_test(test_completion__bash_offers_what_fits),
+		cmocka_unit_test(test_completion__zsh_offers_what_fits),
 		cmocka_unit_test(test_man__names_every_command_and_option),
 		cmocka_unit_test(test_man__is_roff_without_warnings),
 		cmocka_unit_test(test_help__is_there_for_every_command),
