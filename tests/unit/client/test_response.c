@@ -136,6 +136,9 @@ static void test_http__refuses_malformed_headers(void **state)
 	refuses(HEAD "A: b\rc\r\n\r\n");
 	refuses(HEAD "A: b\x01\r\n\r\n");
 	refuses(HEAD "A: b\n\r\n");
+	refuses(HEAD "A: bc\nContent-Length: 0\r\n\r\n");
+	refuses("HTTP/1.1 200 OK!\nContent-Length: 0\r\n\r\n");
+	refuses(HEAD "Content-Length: 00\n\r\n");
 }
 
 static void test_http__refuses_unclear_framing(void **state)
