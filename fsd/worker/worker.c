@@ -105,7 +105,8 @@ static int start(struct worker *w)
 
 static int say_ready(struct worker *w)
 {
-	struct msg ready = {.type = MSG_READY};
+	struct msg ready = {.type = MSG_READY,
+		.id = (uint64_t)atomic_load(&w->fsd.last_event)};
 	int r = msg_send(w->args->msg_fd, &ready);
 
 	if (r < 0)
