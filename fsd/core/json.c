@@ -128,6 +128,7 @@ static const struct {
 	{"too_many", 429},
 	{"io_error", 500},
 	{"read_only", 500},
+	{"not_implemented", 501},
 	{"catalog_locked", 503},
 	{"no_memory", 503},
 	{"pool_offline", 503},

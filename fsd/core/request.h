@@ -191,6 +191,10 @@ int request_encode(const struct request *r, struct buf *out);
 int request_decode(const void *data, size_t len, struct request *r, struct err *err);
 /* The same rules on a request in memory. */
 int request_validate(const struct request *r, struct err *err);
+/* Parts of these rules, for whoever writes them down elsewhere: the words that a field (or an item
+ * of it) is one of, with blanks between, or NULL; the bounds of a number, false without any. */
+const char *field_words(enum field f);
+bool field_range(enum field f, int64_t *min, int64_t *max);
 
 /*
  * A job's arguments as JSON for the catalog and the API ({"site": "x", ...}, without key, wait and

@@ -24,8 +24,29 @@ static int bad(enum field f, struct err *err, const char *fault)
 	return err_set(err, EBADMSG, "bad_request", field_specs[f].name, "%s", fault);
 }
 
-static int one_of(enum field f, const char *s, const char *words, struct err *err)
+/* ---- words and ranges ---- */
+
+const char *field_words(enum field f)
 {
+	switch (f) {
+	case F_MODE:
+		return "copy move link";
+	case F_METHOD:
+		return "snapshot reflink hardlink copy";
+	case F_IF_EXISTS:
+		return "fail refresh";
+	case F_STATE:
+		return "queued running done failed canceled";
+	case F_ONLY:
+		return "code data config";
+	default:
+		return NULL;
+	}
+}
+
+static int check_words(enum field f, const char *s, struct err *err)
+{
+	const char *words = field_words(f);
 	size_t len = strlen(s);
 
 	for (const char *w = words; *w; w += strcspn(w, " "), w += *w == ' ') {
@@ -33,6 +54,38 @@ static int one_of(enum field f, const char *s, const char *words, struct err *er
 			return 0;
 	}
 	return err_set(err, EBADMSG, "bad_request", field_specs[f].name, "it is one of: %s", words);
+}
+
+bool field_range(enum field f, int64_t *min, int64_t *max)
+{
+	static const struct {
+		enum field f;
+		int64_t min, max;
+	} ranges[] = {
+		{F_GENERATION, 1, INT64_MAX},
+		{F_LIMIT, 1, 1000},
+		{F_AFTER, 0, INT64_MAX},
+		{F_WAIT, 0, 60},
+	};
+
+	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+		if (ranges[i].f == f) {
+			*min = ranges[i].min;
+			*max = ranges[i].max;
+			return true;
+		}
+	}
+	return false;
+}
+
+static int check_number(enum field f, int64_t n, struct err *err)
+{
+	int64_t min, max;
+
+	if (!field_range(f, &min, &max) || (n >= min && n <= max))
+		return 0;
+	return err_set(err, EBADMSG, "bad_request", field_specs[f].name,
+		"it is a number from %lld to %lld", (long long)min, (long long)max);
 }
 
 /* ---- strings ---- */
@@ -127,13 +180,10 @@ static int check_word(enum field f, const char *s, struct err *err)
 	case F_LABEL:
 		return check_pair(f, s, err);
 	case F_MODE:
-		return one_of(f, s, "copy move link", err);
 	case F_METHOD:
-		return one_of(f, s, "snapshot reflink hardlink copy", err);
 	case F_IF_EXISTS:
-		return one_of(f, s, "fail refresh", err);
 	case F_STATE:
-		return one_of(f, s, "queued running done failed canceled", err);
+		return check_words(f, s, err);
 	case F_NOTE:
 		return check_len(f, s, NOTE_MAX, err);
 	case F_KEY:
@@ -153,29 +203,6 @@ static int check_text(enum field f, const char *s, struct err *err)
 	for (; *s; s++) {
 		if ((unsigned char)*s < 0x20 || *s == 0x7f)
 			return bad(f, err, "it has control characters");
-	}
-	return 0;
-}
-
-/* ---- numbers ---- */
-
-static int check_number(enum field f, int64_t n, struct err *err)
-{
-	static const struct {
-		enum field f;
-		int64_t min, max;
-	} ranges[] = {
-		{F_GENERATION, 1, INT64_MAX},
-		{F_LIMIT, 1, 1000},
-		{F_AFTER, 0, INT64_MAX},
-		{F_WAIT, 0, 60},
-	};
-
-	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
-		if (ranges[i].f == f && (n < ranges[i].min || n > ranges[i].max))
-			return err_set(err, EBADMSG, "bad_request", field_specs[f].name,
-				"it is a number from %lld to %lld", (long long)ranges[i].min,
-				(long long)ranges[i].max);
 	}
 	return 0;
 }
@@ -207,7 +234,7 @@ static int check_item(enum field f, const char *s, struct err *err)
 	case F_PATHS:
 		return check_path(s, err);
 	case F_ONLY:
-		return one_of(f, s, "code data config", err);
+		return check_words(f, s, err);
 	default:
 		return check_pair(f, s, err);
 	}

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a real daemon answers is what docs/openapi.yaml says: every path, every kind of job."""
+
+import json
+import pathlib
+import re
+import socket
+import sys
+
+import pytest
+
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / 'tests' / 'unit' / 'api'))
+from openapi import Document, load  # noqa: E402
+
+DOC = Document(load(ROOT / 'docs' / 'openapi.yaml'))
+MAPPING = DOC.root['components']['schemas']['JobRequest']['discriminator']['mapping']
+
+
+class Api:
+    """Requests whose answers are held to the document."""
+
+    def __init__(self, daemon):
+        self.daemon = daemon
+        self.asked = set()
+        self.unknown = set()
+
+    def operation(self, method, path):
+        for template, item in DOC.root['paths'].items():
+            pattern = '^' + re.sub(r'{\w+}', '[^/]+', template) + '$'
+            if re.match(pattern, path.partition('?')[0]) and method.lower() in item:
+                self.asked.add((template, method.lower()))
+                return item[method.lower()]
+        raise KeyError(path)
+
+    def ask(self, method, path, body=None, status=200):
+        got, value = self.daemon.http(method, path, body)
+        responses = self.operation(method, path)['responses']
+        response = DOC.follow(responses.get(str(got), responses['default']))
+        content = next(iter(response['content'].values()))
+        assert DOC.check(content['schema'], value, f'{method} {path}') == []
+        assert got == status, value
+        return value
+
+    def get(self, path, status=200):
+        return self.ask('GET', path, status=status)
+
+    def job(self, kind, state='done', **args):
+        """A job that ends so; its result."""
+        self.asked.add(kind)
+        request = {'kind': kind, **args}
+        schema = DOC.at(MAPPING[kind])
+        assert DOC.check(schema, request, 'request') == []
+        status, value = self.daemon.http('POST', '/v1/jobs?wait=60', request)
+        if status == 501:
+            self.unknown.add(kind)
+            return None
+        assert status == 200, value
+        answer = DOC.at('#/components/schemas/JobAnswer')
+        assert DOC.check(answer, value, kind) == []
+        job = value['job']
+        assert job['state'] == state, job['error']
+        assert job['kind'] == kind
+        if state == 'done':
+            assert DOC.check(DOC.at(schema['x-fsd-result']), job['result'], kind + '.result') == []
+        self.last = job['id']
+        return job['result']
+
+    def refuse(self, status, code, kind, **args):
+        problem = self.ask('POST', '/v1/jobs', {'kind': kind, **args}, status=status)
+        assert problem['code'] == code
+        return problem
+
+
+@pytest.fixture
+def api(daemon):
+    return Api(daemon)
+
+
+def fill(result, **files):
+    for name, text in files.items():
+        pathlib.Path(result['site']['live']['path'], name).write_text(text)
+
+
+def test_answers__are_what_the_document_says(api, scratch):
+    shop = api.job('site-create', name='shop', note='the first')
+    fill(shop, index='one', other='two')
+    api.job('site-set', site='shop', set={'label.color': 'blue', 'expires': '7d'})
+    api.job('site-set', site='shop', set={'label.color': None, 'expires': 'never'})
+    api.job('site-measure', site='shop')
+    api.job('snapshot', site='shop', name='before')
+    api.job('snapshot-set', source='shop@before', set={'label.keep': 'yes', 'expires': '1w'})
+    api.job('snapshot-hold', source='shop@before', hold=True, tag='release')
+    api.refuse(409, 'held', 'snapshot-delete', source='shop@before', confirm=True)
+    api.job('snapshot-hold', source='shop@before', hold=False, tag='release')
+    fill(shop, index='three')
+    for name in ('before', 'latest'):
+        api.get(f'/v1/sites/shop/snapshots/{name}')
+    assert api.job('diff', a='shop@before')['counts']['M'] == 1
+    api.job('check', source='shop@before')
+    api.job('clone', source='shop@before', name='copy', expires='1d')
+    api.job('restore', source='shop@before', confirm=True)
+    api.job('undo', job=api.last)
+    api.job('restore', source='shop@before', paths=['index'])
+    made = api.job('generation-create', site='shop')
+    number = made['generation']['number']
+    api.job('publish', site='shop', generation=number)
+    api.job('rollback', site='shop')
+    api.job('generation-retire', site='shop', generation=number)
+    made = api.job('generation-create', site='shop', **{'from': 'shop@before'})
+    api.job('generation-delete', site='shop', generation=made['generation']['number'],
+            confirm=True)
+    api.get('/v1/sites/shop/generations')
+    api.job('site-rename', site='copy', name='staging')
+    gone = api.job('site-delete', site='staging', confirm=True)
+    api.get('/v1/sites?deleted=true')
+    api.get('/v1/sites/' + gone['site']['id'])
+    api.job('site-undelete', site=gone['site']['id'], name='staging2')
+    api.job('pool-scan', pool='main')
+    api.job('pool-check', pool='main')
+    (scratch / 'tree').mkdir()
+    (scratch / 'tree' / 'file').write_text('x')
+    if api.job('site-import', name='imported', dir=str(scratch / 'tree')) is not None:
+        api.job('site-eject', site='imported', dir=str(scratch / 'ejected'), confirm=True)
+    else:
+        api.asked.add('site-eject')
+    api.job('snapshot-delete', source='shop@before', confirm=True)
+
+    plan = api.ask('POST', '/v1/jobs', {'kind': 'clone', 'source': 'shop', 'name': 'x',
+                                        'dry_run': True})
+    assert plan['plan']['steps']
+    api.refuse(428, 'confirmation_needed', 'site-delete', site='shop')
+    api.refuse(409, 'name_taken', 'site-create', name='shop')
+    api.refuse(404, 'not_found', 'clone', source='nothing', name='x')
+    api.refuse(400, 'reserved_name', 'site-create', name='restore')
+
+    for path in ('/healthz', '/metrics', '/v1/status', '/v1/sites', '/v1/sites?limit=1',
+                 '/v1/sites/shop', '/v1/snapshots', '/v1/snapshots?site=shop', '/v1/jobs',
+                 '/v1/jobs?state=done&limit=3', f'/v1/jobs/{api.last}?wait=1',
+                 f'/v1/jobs/{api.last}/log', '/v1/pools', '/v1/pools/main',
+                 '/v1/path?source=shop', '/v1/events?limit=1000'):
+        api.get(path)
+    for path in ('/v1/sites/none', '/v1/sites/shop/snapshots/none', '/v1/jobs/1', '/v1/pools/none',
+                 '/v1/path?source=none'):
+        api.get(path, status=404)
+    api.ask('POST', f'/v1/jobs/{api.last}/cancel', status=409)
+
+    paths = {(p, m) for p, item in DOC.root['paths'].items() for m in item}
+    assert paths - api.asked == set()
+    assert set(MAPPING) - api.asked == set()
+    if api.unknown:
+        pytest.skip(f'this fsd does not know yet: {sorted(api.unknown)}')
+
+
+def test_answers__of_a_pool_that_is_offline_are_what_the_document_says(make_daemon, scratch):
+    daemon = make_daemon().start()
+    api = Api(daemon)
+    api.job('site-create', name='shop')
+    daemon.stop()
+    (scratch / 'pool').rename(scratch / 'pool.away')
+    (scratch / 'pool').mkdir()
+    daemon.start()
+    assert api.get('/v1/status')['state'] == 'critical'
+    api.get('/v1/pools')
+    api.get('/v1/sites')
+    api.refuse(503, 'pool_offline', 'snapshot', site='shop')
+    daemon.stop()
+
+
+def test_answers__accepted_jobs_have_a_location_that_leads_to_them(daemon):
+    body = json.dumps({'kind': 'site-create', 'name': 'shop'}).encode()
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(daemon.socket))
+        s.sendall(b'POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n'
+                  b'Connection: close\r\nContent-Length: %d\r\n\r\n' % len(body) + body)
+        answer = b''
+        while chunk := s.recv(65536):
+            answer += chunk
+    assert answer.startswith(b'HTTP/1.1 202 ')
+    location = re.search(rb'\r\nLocation: (\S+)\r\n', answer).group(1).decode()
+    status, job = daemon.http('GET', location + '?wait=60')
+    assert (status, job['state']) == (200, 'done')
+
+
+class Stream:
+    def __init__(self, daemon, headers=b''):
+        self.data = b''
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(str(daemon.socket))
+        self.socket.sendall(b'GET /v1/events HTTP/1.1\r\nHost: x\r\n'
+                            b'Accept: text/event-stream\r\n' + headers + b'\r\n')
+        self.read_until(b': fsd\n\n')
+
+    def read_until(self, text):
+        """Everything so far; a sign of life instead means that it does not come."""
+        while text not in self.data:
+            assert b': alive' not in self.data, self.data
+            self.data += self.socket.recv(4096)
+        return self.data
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+
+def test_events__stream_tells_of_a_job_and_resumes(daemon):
+    with Stream(daemon) as stream:
+        daemon.fsctl('site', 'create', 'shop')
+        data = stream.read_until(b'event: job.done\n')
+    first = re.search(rb'id: (\d+)\nevent: job.queued\ndata: (\{.*\})\n\n', data)
+    assert DOC.check(DOC.at('#/components/schemas/Event'), json.loads(first.group(2))) == []
+    with Stream(daemon, b'Last-Event-ID: ' + first.group(1) + b'\r\n') as stream:
+        data = stream.read_until(b'event: job.done\n')
+    assert b'event: job.queued' not in data
+
+
+def test_events__stream_of_a_daemon_that_just_began_tells_nothing_old(daemon):
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.stop()
+    daemon.start()
+    with Stream(daemon) as stream:
+        job = daemon.json('site', 'create', 'blog')['job']['id']
+        data = stream.read_until(b'event: job.done\n')
+    assert set(re.findall(rb'"job":"(\w+)"', data)) == {job.encode()}
