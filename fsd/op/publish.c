@@ -224,6 +224,15 @@ int publish_undo(struct fsd *f, const struct cat_job *done, json_t *intent,
 
 /* ---- publish and rollback ---- */
 
+/* By the pool, not the catalog: publishing is also how a damaged link is mended. */
+static bool is_live(const struct job *job, const char *site, int64_t number)
+{
+	_cleanup_fd_ int dir = layout_open_site(job->pool, site);
+	int64_t live;
+
+	return dir >= 0 && layout_live(dir, &live) == 0 && live == number;
+}
+
 static int plan_switch(struct fsd *f, struct job *job, const struct cat_site *site, int64_t number,
 	struct err *err)
 {
@@ -239,7 +248,7 @@ static int plan_switch(struct fsd *f, struct job *job, const struct cat_site *si
 	}
 	if (r < 0)
 		return r;
-	if (site->live == number && !jobs_holds(f, "site", site->id, false, holder))
+	if (is_live(job, site->name, number) && !jobs_holds(f, "site", site->id, false, holder))
 		return err_set(err, EEXIST, "already_live", site->name,
 			"generation %" PRId64 " is live", number);
 	job_intend_int(job, "generation", number);

@@ -82,6 +82,16 @@ static int open_pools(struct fsd *f, struct err *err)
 	return jobs_recover(f, NULL, err);
 }
 
+static int say_ready(struct worker *w)
+{
+	struct msg ready = {.type = MSG_READY,
+		.id = (uint64_t)atomic_load(&w->fsd.last_event)};
+	int r = msg_send(w->args->msg_fd, &ready);
+
+	return r < 0 ? err_set(w->err, -r, "api_died", NULL, "the api process is gone") : 0;
+}
+
+/* Jobs come after MSG_READY: their ends wake the api, and nothing may reach it before. */
 static int start(struct worker *w)
 {
 	struct fsd *f = &w->fsd;
@@ -93,28 +103,23 @@ static int start(struct worker *w)
 	if (r == 0)
 		r = open_pools(f, w->err);
 	if (r == 0)
+		r = serve_start(f, READERS, &w->serve, w->err);
+	if (r == 0)
+		r = say_ready(w);
+	if (r == 0)
 		r = jobs_start(f, c->max_jobs);
 	if (r == 0)
 		r = housekeeping_start(f, w->err);
-	if (r == 0)
-		r = serve_start(f, READERS, &w->serve, w->err);
 	if (r < 0 && !w->err->num)
 		err_sys(w->err, -r, "start", NULL);
 	return r;
 }
 
-static int say_ready(struct worker *w)
+static void announce(struct worker *w)
 {
-	struct msg ready = {.type = MSG_READY,
-		.id = (uint64_t)atomic_load(&w->fsd.last_event)};
-	int r = msg_send(w->args->msg_fd, &ready);
-
-	if (r < 0)
-		return err_set(w->err, -r, "api_died", NULL, "the api process is gone");
 	notify_status("serving %u pool%s", w->fsd.pools.n, w->fsd.pools.n == 1 ? "" : "s");
 	notify_ready();
 	log_msg(LOG_INFO, "fsd serves", "socket", fsd_config(&w->fsd)->socket, NULL);
-	return 0;
 }
 
 /* ---- main loop ---- */
@@ -265,10 +270,10 @@ int worker_run(const struct worker_args *args, struct err *err)
 	r = keep_config(&w, args->config);
 	if (r == 0)
 		r = start(&w);
-	if (r == 0)
-		r = say_ready(&w);
-	if (r == 0)
+	if (r == 0) {
+		announce(&w);
 		r = loop(&w);
+	}
 	stop(&w);
 	return r;
 }
