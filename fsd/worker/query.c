@@ -18,6 +18,7 @@ struct list {
 	struct fsd *f;
 	struct catalog *c;
 	const struct cat_site *site; /* for generations */
+	const char *state;	     /* of jobs; NULL: any, or the catalog's filter is enough */
 	json_t *items;
 	unsigned limit;
 	bool more;
@@ -147,9 +148,16 @@ static int generations(struct fsd *f, struct catalog *c, const struct request *r
 static int add_job(const struct cat_job *j, void *arg)
 {
 	struct list *l = arg;
+	json_t *job = jobs_view(l->f, j);
+	const char *state = json_string_value(json_object_get(job, "state"));
 	char id[JOB_ID_SIZE];
 
-	return list_add(l, jobs_view(l->f, j), job_id_format(j->id, id));
+	/* To the catalog every unfinished job is queued; which of them run is known here only. */
+	if (l->state && (!state || strcmp(state, l->state) != 0)) {
+		json_decref(job);
+		return 0;
+	}
+	return list_add(l, job, job_id_format(j->id, id));
 }
 
 static int jobs(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
@@ -166,6 +174,12 @@ static int jobs(struct fsd *f, struct catalog *c, const struct request *r, json_
 	if (ret < 0)
 		return ret;
 	filter.limit = l.limit + 1;
+	if (filter.state && (strcmp(filter.state, job_state_name(JOB_QUEUED)) == 0 ||
+				    strcmp(filter.state, job_state_name(JOB_RUNNING)) == 0)) {
+		l.state = filter.state;
+		filter.state = "unfinished";
+		filter.limit = 0; /* not many, and add_job() stops at a full page */
+	}
 	if (cursor && job_id_parse(cursor, &filter.before) < 0)
 		ret = err_set(err, EINVAL, "bad_request", "cursor", "this is no cursor");
 	if (ret == 0)
