@@ -47,14 +47,6 @@ def fails(daemon, code, *args, **kwargs):
     return r.stderr
 
 
-def restore_paths(daemon, source, *paths):
-    r = daemon.fsctl('restore', source, *paths, check=False)
-    if 'whole snapshots only' in r.stderr:
-        pytest.skip('this fsd cannot restore paths yet')
-    assert r.returncode == 0, r.stderr
-    return r
-
-
 class Terminal:
     """fsctl on a terminal of 100 columns."""
 
@@ -144,7 +136,7 @@ def test_cli__chosen_paths_are_restored_without_a_question(shop):
     tree = live(shop, 'shop')
     (tree / 'index.php').write_text('hacked')
     (tree / 'a/one').write_text('kept')
-    assert 'index.php' in restore_paths(shop, 'shop@before', 'index.php').stdout
+    assert 'M index.php\n' in shop.fsctl('restore', 'shop@before', 'index.php').stdout
     assert (tree / 'index.php').read_text() == 'index.php'
     assert (tree / 'a/one').read_text() == 'kept'
 
@@ -251,7 +243,7 @@ def test_cli__names_of_files_cannot_drive_a_terminal(shop):
                                     '+ schön', '+ "back\\\\slash"'])
     shop.fsctl('snapshot', 'shop@odd')
     os.unlink(tree + b'/bytes\xff')
-    restore_paths(shop, 'shop@odd', os.fsdecode(b'bytes\xff'))
+    shop.fsctl('restore', 'shop@odd', os.fsdecode(b'bytes\xff'))
     assert os.path.exists(tree + b'/bytes\xff')
 
 
@@ -327,8 +319,8 @@ def slow(shop):
 def until_running(daemon, process):
     """Until a clone runs."""
     deadline = time.monotonic() + TIMEOUT
-    while not any(job['kind'] == 'clone' and job['state'] == 'running'
-                  for job in daemon.json('job', 'list')['items']):
+    while not any(job['kind'] == 'clone'
+                  for job in daemon.json('job', 'list', '--state', 'running')['items']):
         assert time.monotonic() < deadline and process.poll() is None
 
 

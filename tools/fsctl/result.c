@@ -96,8 +96,13 @@ static void print_switch(const struct fsc_value *job, const struct fsc_value *re
 	putchar('\n');
 }
 
-static void print_paths(const struct fsc_value *paths)
+static void print_paths(const struct fsc_value *job, const struct fsc_value *paths)
 {
+	if (!fsc_value_count(paths)) {
+		fputs("site ", stdout);
+		safe(job, "site.name");
+		puts(": nothing differed");
+	}
 	for (size_t i = 0; i < fsc_value_count(paths); i++) {
 		const struct fsc_value *item = fsc_value_item(paths, i);
 		char *path = fsc_value_bytes(item, "path");
@@ -293,10 +298,10 @@ static bool print_verb(const char *kind, const struct fsc_value *job,
 /* An undone job answers with the object of the job that was undone: go by what is there. */
 static void print_any(const struct fsc_value *job, const struct fsc_value *result)
 {
-	if (fsc_value_type(fsc_value_at(result, "generation")) == FSC_INT)
+	if (fsc_value_type(fsc_value_at(result, "paths")) == FSC_LIST)
+		print_paths(job, fsc_value_at(result, "paths"));
+	else if (fsc_value_type(fsc_value_at(result, "generation")) == FSC_INT)
 		print_switch(job, result);
-	else if (fsc_value_at(result, "paths"))
-		print_paths(fsc_value_at(result, "paths"));
 	else if (fsc_value_at(result, "site"))
 		made_site(job, result, "is back");
 	else
