@@ -107,6 +107,7 @@ static int build(struct job *job, int site, int stage, struct err *err)
 	size_t len;
 	int r = fd_read_file(site, META_SITE, 1 << 20, &text, &len);
 
+	op_expect_copy(job, job->pool, false); /* a job that goes on after a restart was not planned */
 	if (r == 0)
 		r = fd_write_file(stage, META_SITE, text, len, 0644);
 	ptr_free(&text);
