@@ -57,19 +57,28 @@ static int check_tree(struct job *job, int site, int64_t number, struct err *err
 	return r < 0 ? r : 0;
 }
 
+/* Does the link name a generation that is there? Publishing is how a damaged one is mended. */
+static bool live_stands(int site, int64_t *live)
+{
+	_cleanup_fd_ int wrapper = -1;
+
+	if (layout_live(site, live) < 0)
+		return false;
+	wrapper = layout_open_generation(site, *live);
+	return wrapper != -ENOENT;
+}
+
 int publish_generation(struct job *job, int site, int64_t number, struct err *err)
 {
 	int64_t live = 0;
-	int r = layout_live(site, &live);
+	bool stands = live_stands(site, &live);
+	int r = 0;
 
-	if (r == 0 && live == number)
+	if (stands && live == number)
 		return err_set(err, EEXIST, "already_live", job->site_name,
 			"generation %" PRId64 " is live", number);
-	/* A site whose link is damaged has nothing to retire: publishing is how it is mended. */
-	if (r == 0 && fd_exists(site, "live") == 1)
+	if (stands)
 		r = mark(job, site, live, true, err);
-	else
-		r = 0;
 	if (r == 0)
 		r = check_tree(job, site, number, err);
 	if (r < 0)
@@ -103,8 +112,10 @@ int publish_committed(struct job *job, int site, int64_t number)
 	int64_t live, retired;
 	int r = layout_live(site, &live);
 
-	if (r < 0 || live != number)
-		return r == -ENOENT ? 0 : r;
+	if (r < 0 || live != number) /* a damaged link waits to be mended */
+		return r == -ENOENT || r == -EBADMSG ? 0 : r;
+	if (json_is_true(json_object_get(job->intent, "mends")))
+		return 1;
 	r = find_retired(job, site, &retired);
 	return r < 0 ? r : retired != 0;
 }
@@ -233,6 +244,14 @@ static bool is_live(const struct job *job, const char *site, int64_t number)
 	return dir >= 0 && layout_live(dir, &live) == 0 && live == number;
 }
 
+static bool link_damaged(const struct job *job, const char *site)
+{
+	_cleanup_fd_ int dir = layout_open_site(job->pool, site);
+	int64_t live;
+
+	return dir >= 0 && !live_stands(dir, &live);
+}
+
 static int plan_switch(struct fsd *f, struct job *job, const struct cat_site *site, int64_t number,
 	struct err *err)
 {
@@ -248,7 +267,10 @@ static int plan_switch(struct fsd *f, struct job *job, const struct cat_site *si
 	}
 	if (r < 0)
 		return r;
-	if (is_live(job, site->name, number) && !jobs_holds(f, "site", site->id, false, holder))
+	if (link_damaged(job, site->name)) /* mending it retires nothing to know the job by */
+		job_intend(job, "mends", json_true());
+	else if (is_live(job, site->name, number) &&
+		 !jobs_holds(f, "site", site->id, false, holder))
 		return err_set(err, EEXIST, "already_live", site->name,
 			"generation %" PRId64 " is live", number);
 	job_intend_int(job, "generation", number);
