@@ -20,6 +20,7 @@
 #include "snap/copy.h"
 #include "snap/diff.h"
 #include "snap/remove.h"
+#include "snap/sys.h"
 #include "snap/usage.h"
 
 #define ROUNDS 60
@@ -171,6 +172,106 @@ static void test_copy__stands_a_file_swapped_for_a_directory(void **state)
 	under_attack("file", "dir");
 }
 
+/* --- the same at the worst instant: right before the engine opens the name --- */
+
+static struct trap {
+	int tree, from; /* the directory of `name`, and that of `with` */
+	const char *name, *with;
+	bool armed;
+} trap;
+
+static int trapped_openat(int dirfd, const char *path, int flags, mode_t mode)
+{
+	if (trap.armed && strcmp(path, trap.name) == 0 && !(flags & O_CREAT)) {
+		trap.armed = false;
+		if (renameat2(trap.tree, trap.name, trap.from, trap.with, RENAME_EXCHANGE) < 0)
+			perror("trap");
+	}
+	return sys_kernel.openat(dirfd, path, flags, mode);
+}
+
+static void set_trap(struct sys_calls *calls, int tree, const char *name, int from,
+	const char *with)
+{
+	*calls = sys_kernel;
+	calls->openat = trapped_openat;
+	trap = (struct trap){tree, from, name, with, true};
+	sys = calls;
+}
+
+/* A FIFO without a writer must not stop anybody for good. */
+static void copy_trapped(const char *name, const char *with, bool live, bool reflink)
+{
+	struct snap_copy_opts opts = {.source_is_live = live, .reflink = reflink};
+	int outside = make_outside(), src = make_tree(), dst = make_dir(scratch, "dst"), r;
+	char *before = manifest(outside), *after;
+	struct snap_copy_result result;
+	struct sys_calls calls;
+	struct snap_ctx ctx = {0};
+	struct err e = ERR_INIT;
+
+	set_trap(&calls, src, name, src, with);
+	alarm(60);
+	r = snap_copy(src, dst, &opts, &ctx, &result, &e);
+	alarm(0);
+	sys = &sys_kernel;
+	assert_false(trap.armed);
+	assert_int_equal(r, live ? 0 : -ESTALE);
+	if (live)
+		assert_int_equal(result.consistency, SNAP_SETTLED);
+	else
+		assert_string_equal(e.code, "source_changed");
+	assert_no_secret(dst);
+	after = manifest(outside);
+	assert_string_equal(before, after);
+	if (live)
+		assert_same_tree(src, dst);
+	snap_copy_result_release(&result);
+	free(before);
+	free(after);
+	close(outside);
+	close(src);
+	close(dst);
+	assert_int_equal(snap_remove_content(scratch, &ctx, &e), 0);
+}
+
+static void test_copy__looks_again_at_what_it_has_opened(void **state)
+{
+	static const char *const swaps[][2] = {{"file", "evil file"}, {"file", "evil fifo"},
+		{"file", "evil"}, {"dir", "evil dir"}, {"dir", "file"}, {"evil fifo", "file"},
+		{"evil file", "file"}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(swaps) / sizeof(swaps[0]); i++) {
+		for (int how = 0; how < 4; how++)
+			copy_trapped(swaps[i][0], swaps[i][1], how & 1, how & 2);
+	}
+}
+
+static void test_remove__looks_again_at_what_it_has_opened(void **state)
+{
+	int outside = make_outside(), src = make_tree();
+	char *before = manifest(outside), *after;
+	struct sys_calls calls;
+	struct snap_ctx ctx = {0};
+	struct err e = ERR_INIT;
+	int r;
+
+	(void)state;
+	symlinkat("outside/dir", scratch, "evil");
+	set_trap(&calls, src, "dir", scratch, "evil");
+	r = snap_remove(scratch, "src", &ctx, &e);
+	sys = &sys_kernel;
+	assert_false(trap.armed);
+	assert_int_equal(r, 0);
+	after = manifest(outside);
+	assert_string_equal(before, after);
+	free(before);
+	free(after);
+	close(outside);
+	close(src);
+}
+
 static void test_remove__is_not_led_outside(void **state)
 {
 	int outside = make_outside();
@@ -269,6 +370,8 @@ int main(int argc, char **argv)
 		on_scratch(test_copy__is_not_led_outside_by_a_file_swapped_for_a_symlink),
 		on_scratch(test_copy__does_not_hang_on_a_file_swapped_for_a_fifo),
 		on_scratch(test_copy__stands_a_file_swapped_for_a_directory),
+		on_scratch(test_copy__looks_again_at_what_it_has_opened),
+		on_scratch(test_remove__looks_again_at_what_it_has_opened),
 		on_scratch(test_remove__is_not_led_outside),
 		on_scratch(test_engine__does_not_follow_a_directory_that_is_moved_away),
 	};

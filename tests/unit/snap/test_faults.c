@@ -22,6 +22,7 @@
 #include "snap/usage.h"
 
 static int calls, fail_at, fail_with;
+static bool must_tell; /* what failed can mean lost data */
 
 static bool fails(void)
 {
@@ -69,14 +70,35 @@ FAULTY(int, ioctl, (int d, unsigned long r, void *a), (d, r, a))
 FAULTY(ssize_t, copy_file_range, (int i, off_t *io, int o, off_t *oo, size_t n, unsigned f),
 	(i, io, o, oo, n, f))
 FAULTY(int, sync_file_range, (int d, off_t o, off_t n, unsigned f), (d, o, n, f))
-FAULTY(int, fsync, (int d), (d))
-FAULTY(int, syncfs, (int d), (d))
+
+static int faulty_fsync(int fd)
+{
+	if (!fails())
+		return sys_kernel.fsync(fd);
+	must_tell = true;
+	return -1;
+}
+
+static int faulty_syncfs(int fd)
+{
+	if (!fails())
+		return sys_kernel.syncfs(fd);
+	must_tell = true;
+	return -1;
+}
 
 /* A close that fails has closed all the same. */
 static int faulty_close(int fd)
 {
 	bool failing = fails();
-	int r = sys_kernel.close(fd);
+	struct stat st;
+	int r;
+
+	/* Written, and not taken back. */
+	if (failing && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY && fstat(fd, &st) == 0 &&
+		st.st_nlink)
+		must_tell = true;
+	r = sys_kernel.close(fd);
 
 	errno = fail_with;
 	return failing ? -1 : r;
@@ -255,6 +277,7 @@ static void one_fault(const struct operation *op, int src, int n)
 	op->prepare(src, n);
 	before = count_fds();
 	calls = 0;
+	must_tell = false;
 	fail_at = n;
 	sys = &faulty;
 	r = op->run(src, &ctx, &e);
@@ -263,6 +286,8 @@ static void one_fault(const struct operation *op, int src, int n)
 		fail_msg("call %d: %d descriptors, then %d", n, before, count_fds());
 	if (r < 0 && (e.num != -r || !e.code || !*e.reason))
 		fail_msg("call %d: failed with %d but told nothing", n, r);
+	if (r == 0 && must_tell)
+		fail_msg("call %d: a failed close or sync was not told", n);
 	op->check(src, r);
 }
 
