@@ -393,6 +393,16 @@ static void log_end(const struct job *job)
 			job->site_name, "actor", job->actor, "ms", ms, NULL);
 }
 
+/* Something failed behind the commit point: an fsync of run, or finish itself. It cannot be undone
+ * any more, so the rest is done; what cannot be is told. */
+static void finish_again(struct fsd *f, struct job *job)
+{
+	struct err err = ERR_INIT;
+
+	if (!job->kind->finish || job->kind->finish(f, job, &err) < 0)
+		job_warn(job, "%s", job->err.reason);
+}
+
 /* Returns with the job's end decided and, unless it goes back to the queue, recorded. */
 static void execute(struct fsd *f, struct job *job)
 {
@@ -415,8 +425,8 @@ static void execute(struct fsd *f, struct job *job)
 			return; /* the daemon stops: it stays without outcome and runs again */
 		job->outcome = r == -ECANCELED ? JOB_CANCELED : JOB_FAILED;
 	} else {
-		if (r < 0) /* what finish left undone, the next start does */
-			job_warn(job, "%s", job->err.reason);
+		if (r < 0)
+			finish_again(f, job);
 		job->err = ERR_INIT;
 		job->outcome = JOB_DONE;
 	}
