@@ -3,6 +3,8 @@
 
 const struct op_kind *const ops[OP_COUNT] = {
 	[OP_SITE_CREATE] = &op_site_create,
+	[OP_SITE_IMPORT] = &op_site_import,
+	[OP_SITE_EJECT] = &op_site_eject,
 	[OP_SITE_SET] = &op_site_set,
 	[OP_SITE_RENAME] = &op_site_rename,
 	[OP_SITE_DELETE] = &op_site_delete,

@@ -7,6 +7,8 @@
 
 extern const struct op_kind op_site_create;	  /* site_new.c */
 extern const struct op_kind op_clone;		  /* site_new.c */
+extern const struct op_kind op_site_import;	  /* import.c */
+extern const struct op_kind op_site_eject;	  /* eject.c */
 extern const struct op_kind op_site_delete;	  /* site_delete.c */
 extern const struct op_kind op_site_undelete;	  /* site_delete.c */
 extern const struct op_kind op_site_set;	  /* set.c */

@@ -1,0 +1,656 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A site becomes a plain directory again. By rename where the driver can give its tree away, else by
+ * a copy beside DIR that is compared byte by byte; the rename to DIR is the commit point. Then the
+ * site is parked as a deleted one is; when its only tree was given away, it is gone. The symlink
+ * that import --link made may be the DIR: it is exchanged.
+ *
+ * What is on its way is noted in staging/JOB/eject.json: {"ino": the directory's, "generation",
+ * "released": by rename, "since", "until"}.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fsd/core/json.h"
+#include "fsd/op/common.h"
+#include "fsd/op/late.h"
+#include "fsd/op/ops.h"
+#include "fsd/op/outside.h"
+#include "fsd/worker/housekeeping.h"
+#include "fsd/worker/meta.h"
+#include "fsd/worker/present.h"
+#include "fsd/worker/reflect.h"
+#include "fsd/worker/step.h"
+#include "fsd/worker/work.h"
+#include "snap/base/clock.h"
+#include "snap/base/err.h"
+#include "snap/base/fd.h"
+#include "snap/remove.h"
+#include "snap/settle.h"
+
+#define NOTE "eject.json"
+#define METHOD_MOVE "move"
+
+/* ---- plan ---- */
+
+/* Is DIR the site's own symlink? */
+static bool is_own_link(const struct cat_site *site, const struct outside *o)
+{
+	return *site->linked && S_ISLNK(o->st.st_mode) && strcmp(site->linked, o->path) == 0;
+}
+
+static int check_free(const struct outside *o, bool own_link, struct err *err)
+{
+	if (o->st.st_nlink == 0 || own_link)
+		return 0;
+	return err_set(err, EEXIST, "exists", o->path, "there is something of this name already");
+}
+
+static int count_snapshot(const struct cat_snapshot *s, void *arg)
+{
+	(void)s;
+	++*(unsigned *)arg;
+	return 0;
+}
+
+static void show_steps(struct fsd *f, struct job *job, const struct cat_site *site,
+	const struct outside *o, bool own_link)
+{
+	struct cat_snapshot_filter filter = {.site = site->id};
+	bool moves = outside_same_mount(o->parent, job->pool->sites) &&
+		!(job->pool->driver->caps(job->pool->handle) & POOL_CONSTANT_COST);
+	unsigned snapshots = 0;
+
+	job->method = moves ? METHOD_MOVE : pool_method_name(POOL_METHOD_COPY);
+	job->plan_entries = moves ? 0 : (uint64_t)site->entries;
+	job->plan_bytes = moves ? 0 : (uint64_t)site->logical;
+	if (moves)
+		job_step(job, "rename the live tree of %s to %s", site->name, o->path);
+	else
+		job_step(job, "copy the live tree of %s to %s, and compare every byte", site->name,
+			o->path);
+	if (own_link)
+		job_step(job, "it takes the place of the symbolic link");
+	else if (*site->linked)
+		job_warn(job, "%s is a symlink to it and will dangle", site->linked);
+	job_step(job, "delete the site %s", site->name);
+	catalog_snapshots(f->catalog, &filter, count_snapshot, &snapshots, NULL);
+	if (snapshots)
+		job_step(job, "its %u snapshots stay until they are deleted", snapshots);
+}
+
+static int plan(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_outside_ struct outside o = OUTSIDE_INIT;
+	struct cat_site site;
+	bool own_link;
+	int r = op_plan_site(f, job, request_str(&job->request, F_SITE), true, &site, err);
+
+	if (r < 0)
+		return r;
+	if (site.protect) {
+		err_set(err, EPERM, "protected", site.name, "the site is protected");
+		err_hint(err, "fsctl site set %s protected=no", site.name);
+		return -EPERM;
+	}
+	r = outside_plan(f, job, request_str(&job->request, F_DIR), &o, err);
+	if (r < 0)
+		return r;
+	own_link = is_own_link(&site, &o);
+	r = check_free(&o, own_link, err);
+	if (r == 0)
+		r = outside_refuse(f, &o, o.parent, false, err);
+	if (r < 0)
+		return r;
+	job_intend(job, "own_link", json_boolean(own_link));
+	show_steps(f, job, &site, &o, own_link);
+	return 0;
+}
+
+/* ---- what a job has in its hands ---- */
+
+struct eject {
+	struct job *job;
+	struct outside o;
+	char side[NAME_MAX + 1];
+	char name[NAME_SIZE]; /* the site's, now */
+	bool own_link;
+	int64_t live;
+	int site, wrapper, stage; /* -1 where there is none */
+};
+
+static void eject_release(struct eject *e)
+{
+	outside_release(&e->o);
+	fd_close(&e->site);
+	fd_close(&e->wrapper);
+	fd_close(&e->stage);
+}
+#define _cleanup_eject_ __attribute__((cleanup(eject_release)))
+#define EJECT_INIT(j) \
+	((struct eject){.job = (j), .o = OUTSIDE_INIT, .site = -1, .wrapper = -1, .stage = -1})
+
+/* The site in sites/ or, once it is parked, in deleted/. 0 also when it is nowhere. */
+static int open_site(struct fsd *f, struct eject *e, struct err *err)
+{
+	struct job *job = e->job;
+	int r = op_site_name(f, job->site_id, e->name, err);
+
+	if (r < 0)
+		return r;
+	e->site = layout_open_site(job->pool, e->name);
+	if (e->site == -ENOENT)
+		e->site = fd_open_dir(job->pool->deleted, job->site_id);
+	if (e->site == -ENOENT)
+		return 0;
+	if (e->site < 0)
+		return err_sys(err, -e->site, "open site", e->name);
+	if ((r = layout_live(e->site, &e->live)) < 0)
+		return err_set(err, -r, "bad_live", e->name,
+			"the link \"live\" does not name a generation");
+	e->wrapper = layout_open_generation(e->site, e->live);
+	return e->wrapper < 0 && e->wrapper != -ENOENT
+		? err_sys(err, -e->wrapper, "open generation", e->name)
+		: 0;
+}
+
+static int open_all(struct fsd *f, struct eject *e, struct err *err)
+{
+	struct job *job = e->job;
+	int r = open_site(f, e, err);
+
+	if (r == 0)
+		r = outside_open(job, &e->o, err);
+	if (r == 0 && (r = outside_side_name(&e->o, job->text, e->side)) < 0)
+		r = err_sys(err, -r, "rename", e->o.path);
+	e->own_link = json_is_true(json_object_get(job->intent, "own_link"));
+	e->stage = layout_open_stage(job->pool, job->id);
+	return r;
+}
+
+static json_t *load_note(const struct eject *e)
+{
+	json_t *note = NULL;
+
+	return e->stage >= 0 && meta_load(e->stage, NOTE, NOTE, &note, NULL) == 0 ? note : NULL;
+}
+
+static int64_t noted(const json_t *note, const char *key)
+{
+	return json_integer_value(json_object_get(note, key));
+}
+
+static int store_note(struct eject *e, uint64_t ino, bool released, int64_t since, int64_t until,
+	struct err *err)
+{
+	json_t *note = json_pack("{s:i,s:I,s:I,s:b,s:I,s:I}", "format", META_FORMAT, "ino",
+		(json_int_t)ino, "generation", (json_int_t)e->live, "released", (int)released,
+		"since", (json_int_t)since, "until", (json_int_t)until);
+	int r = meta_store(e->stage, NOTE, note, err);
+
+	json_decref(note);
+	if (r == 0 && (r = fd_sync(e->stage)) < 0)
+		r = err_sys(err, -r, "fsync", NOTE);
+	step("eject.noted");
+	return r;
+}
+
+/* Does the name beneath the parent stand for the directory with this inode? */
+static bool is_dir(const struct eject *e, const char *name, uint64_t ino)
+{
+	struct stat st;
+
+	return ino && fstatat(e->o.parent, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISDIR(st.st_mode) && st.st_ino == ino;
+}
+
+static bool is_link(const struct eject *e, const char *name)
+{
+	struct stat st;
+
+	return fstatat(e->o.parent, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode);
+}
+
+static int sync_parent(struct eject *e, struct err *err)
+{
+	int r = fd_sync(e->o.parent);
+
+	return r < 0 ? err_sys(err, -r, "fsync", e->o.path) : 0;
+}
+
+/* The commit point of a copy, and the last step of a released tree where DIR is the site's link. */
+static int put_in_place(struct eject *e, struct err *err)
+{
+	unsigned flags = e->own_link ? RENAME_EXCHANGE : RENAME_NOREPLACE;
+
+	if (renameat2(e->o.parent, e->side, e->o.parent, e->o.name, flags) < 0)
+		return err_sys(err, errno, "rename", e->o.path);
+	step("eject.placed");
+	return sync_parent(e, err);
+}
+
+/* ---- by rename ---- */
+
+/* 1: done; 0: only a copy can do it. */
+static int release_tree(struct eject *e, int tree, struct err *err)
+{
+	struct pool_root *p = e->job->pool;
+	struct tree_at from = {e->wrapper, LAYOUT_TREE};
+	struct tree_at to = {e->o.parent, e->own_link ? e->side : e->o.name};
+	struct stat st;
+	int r;
+
+	if (!outside_same_mount(e->o.parent, e->wrapper))
+		return 0;
+	if (fstat(tree, &st) < 0)
+		return err_sys(err, errno, "stat", e->name);
+	r = store_note(e, st.st_ino, true, 0, 0, err);
+	if (r < 0)
+		return r;
+	r = p->driver->tree_release(p->handle, from, to, err);
+	step("eject.released");
+	if (r < 0 && strcmp(err->code, "cannot_move") == 0) {
+		err_clear(err);
+		return 0;
+	}
+	if (r < 0)
+		return r;
+	/* The site's users see nothing between the two renames. */
+	r = e->own_link ? put_in_place(e, err) : sync_parent(e, err);
+	return r < 0 ? r : 1;
+}
+
+/* ---- by copy ---- */
+
+static int make_side(struct eject *e, struct err *err)
+{
+	struct stat st;
+	int fd, r;
+
+	if (mkdirat(e->o.parent, e->side, 0700) < 0)
+		return err_sys(err, errno, "mkdir", e->side);
+	step("eject.made");
+	fd = fd_open_dir(e->o.parent, e->side);
+	if (fd < 0)
+		return err_sys(err, -fd, "open", e->side);
+	r = fstat(fd, &st) < 0 ? err_sys(err, errno, "stat", e->side)
+			       : store_note(e, st.st_ino, false, 0, 0, err);
+	if (r < 0)
+		fd_close(&fd);
+	return r < 0 ? r : fd;
+}
+
+static int fill(struct eject *e, int tree, int side, struct err *err)
+{
+	struct job *job = e->job;
+	const struct snap_copy_opts opts = {
+		.reflink = job->pool->driver->caps(job->pool->handle) & POOL_SHARES,
+		.durable = true,
+		.source_is_live = true,
+	};
+	struct pool_made made = {.method = POOL_METHOD_COPY};
+	int r = snap_copy(tree, side, &opts, &job->ctx, &made.copy, err);
+
+	step("eject.filled");
+	if (r < 0)
+		return r;
+	if (made.copy.bytes_cloned)
+		made.method = POOL_METHOD_REFLINK;
+	op_count_copy(job, &made);
+	return 0;
+}
+
+static int copy_out(struct eject *e, int tree, struct err *err)
+{
+	int64_t since = settle_now();
+	_cleanup_fd_ int side = make_side(e, err);
+	struct late l = {.job = e->job, .ctx = &e->job->ctx, .from = tree, .to = side,
+		.since = since};
+	struct stat st;
+	int r;
+
+	if (side < 0)
+		return side;
+	r = fill(e, tree, side, err);
+	if (r == 0)
+		r = late_verify(&l, err);
+	if (r == 0 && (fd_sync(side) < 0 || fstat(side, &st) < 0))
+		r = err_sys(err, errno, "fsync", e->side);
+	if (r == 0)
+		r = store_note(e, st.st_ino, false, since, late_now(), err);
+	return r == 0 ? put_in_place(e, err) : r;
+}
+
+static int run(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_eject_ struct eject e = EJECT_INIT(job);
+	_cleanup_fd_ int tree = -1;
+	int r = open_all(f, &e, err);
+
+	if (r < 0)
+		return r;
+	tree = e.wrapper < 0 ? e.wrapper : fd_open_dir(e.wrapper, LAYOUT_TREE);
+	if (tree < 0)
+		return err_sys(err, -tree, "open the live tree", job->site_name);
+	r = check_free(&e.o, e.own_link && S_ISLNK(e.o.st.st_mode), err);
+	if (r < 0)
+		return r;
+	e.stage = layout_stage(job->pool, job->id);
+	if (e.stage < 0)
+		return err_sys(err, -e.stage, "stage", job->site_name);
+	r = release_tree(&e, tree, err);
+	return r == 0 ? copy_out(&e, tree, err) : r < 0 ? r : 0;
+}
+
+/* ---- recovery ---- */
+
+/* Is the tree that was to be given away still the site's? 1, 0. */
+static bool has_tree(const struct eject *e, const json_t *note)
+{
+	_cleanup_fd_ int wrapper = layout_open_generation(e->site, noted(note, "generation"));
+
+	return wrapper >= 0 ? fd_exists(wrapper, LAYOUT_TREE) != 0 : wrapper != -ENOENT;
+}
+
+static bool was_released(const json_t *note)
+{
+	return json_is_true(json_object_get(note, "released"));
+}
+
+static int committed(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_eject_ struct eject e = EJECT_INIT(job);
+	json_t *note;
+	int r = open_site(f, &e, err);
+
+	if (r < 0)
+		return r;
+	/* Nobody else parks or removes it: the site is this job's. */
+	if (e.site < 0 || fd_exists(job->pool->deleted, job->site_id) == 1)
+		return 1;
+	e.stage = layout_open_stage(job->pool, job->id);
+	note = load_note(&e);
+	if (!note)
+		return 0;
+	if (was_released(note))
+		r = !has_tree(&e, note);
+	else if ((r = outside_open(job, &e.o, err)) == 0)
+		r = is_dir(&e, e.o.name, (uint64_t)noted(note, "ino"));
+	json_decref(note);
+	return r;
+}
+
+static int revert(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_eject_ struct eject e = EJECT_INIT(job);
+	struct snap_ctx ctx = {0};
+	json_t *note;
+	int r = open_all(f, &e, err);
+
+	/* Without the place there is nothing of ours in it. */
+	if (r < 0 || e.stage < 0)
+		return 0;
+	note = load_note(&e);
+	if (!was_released(note) &&
+		is_dir(&e, e.side, (uint64_t)noted(note, "ino")))
+		r = snap_remove(e.o.parent, e.side, &ctx, err);
+	else if (!note) /* made, and not noted yet: it is empty */
+		unlinkat(e.o.parent, e.side, AT_REMOVEDIR);
+	json_decref(note);
+	return r;
+}
+
+/* ---- after the commit point ---- */
+
+/* The newest generation that is whole; 0: none. */
+static int64_t whole_generation(struct eject *e)
+{
+	_cleanup_free_ int64_t *numbers = NULL;
+	struct pool_root *p = e->job->pool;
+	unsigned n = 0;
+
+	if (layout_generations(e->site, &numbers, &n) < 0)
+		return 0;
+	while (n-- > 0) {
+		_cleanup_fd_ int wrapper = layout_open_generation(e->site, numbers[n]);
+		struct tree_at tree = {wrapper, LAYOUT_TREE};
+
+		if (wrapper >= 0 && p->driver->tree_check(p->handle, tree, NULL, NULL) == 1)
+			return numbers[n];
+	}
+	return 0;
+}
+
+/* The live tree was given away: what is left of the site is made whole without it. 0: nothing is
+ * left. */
+static int64_t mend(struct eject *e, const json_t *note, struct err *err)
+{
+	struct job *job = e->job;
+	_cleanup_fd_ int gen = fd_open_dir(e->site, "gen");
+	int64_t gone = noted(note, "generation"), other = whole_generation(e);
+	char number[LAYOUT_NUMBER_SIZE];
+	int r = 0;
+
+	if (!other || gen < 0)
+		return gen < 0 ? err_sys(err, -gen, "open gen", e->name) : 0;
+	if (e->live == gone)
+		r = layout_publish(e->site, other, job->id);
+	layout_sweep_links(e->site, true);
+	snprintf(number, sizeof(number), "%" PRId64, gone);
+	if (r == 0 && fd_exists(gen, number) == 1)
+		r = layout_discard(job->pool, job->id, gen, number);
+	return r < 0 ? err_sys(err, -r, "retire the live generation", e->name) : other;
+}
+
+static int park(struct eject *e, struct err *err)
+{
+	struct pool_root *p = e->job->pool;
+	json_t *doc;
+	int r = meta_load(e->site, META_SITE, e->name, &doc, err);
+
+	if (r < 0)
+		return r;
+	json_object_set_new(doc, "name", json_string(e->name));
+	json_object_del(doc, "linked");
+	r = meta_store(e->site, META_SITE, doc, err);
+	json_decref(doc);
+	if (r == 0 && ((r = fd_sync(e->site)) < 0 ||
+			      (r = layout_move(p->sites, e->name, p->deleted, e->job->site_id)) < 0))
+		r = err_sys(err, -r, "rename into deleted", e->name);
+	return r;
+}
+
+static int forget(struct eject *e, struct err *err)
+{
+	struct pool_root *p = e->job->pool;
+	json_t *doc, *parked;
+	char id[ID_SIZE];
+	int r;
+
+	if (meta_load(e->site, META_SITE, e->name, &doc, NULL) == 0) {
+		parked = json_object_get(json_object_get(doc, "parked"), "path");
+		if (parked)
+			job_warn(e->job, "%s, which import put aside, is yours now",
+				json_string_value(parked));
+		json_decref(doc);
+	}
+	id_new(id);
+	r = layout_move(p->sites, e->name, p->trash, id);
+	return r < 0 ? err_sys(err, -r, "rename into trash", e->name) : 0;
+}
+
+/* The site leaves sites/. */
+static int retire(struct eject *e, const json_t *note, struct err *err)
+{
+	int64_t left = 1;
+
+	if (fd_exists(e->job->pool->sites, e->name) != 1)
+		return 0;
+	if (was_released(note))
+		left = mend(e, note, err);
+	return left < 0 ? (int)left : left ? park(e, err) : forget(e, err);
+}
+
+/* DIR was the site's link: the directory takes its place, and the link goes. */
+static int finish_link(struct eject *e, const json_t *note, struct err *err)
+{
+	int r = 0;
+
+	if (!e->own_link)
+		return 0;
+	if (is_link(e, e->o.name) && is_dir(e, e->side, (uint64_t)noted(note, "ino")))
+		r = put_in_place(e, err);
+	if (r == 0 && is_link(e, e->side) && unlinkat(e->o.parent, e->side, 0) < 0)
+		r = err_sys(err, errno, "remove", e->side);
+	return r < 0 ? r : sync_parent(e, err);
+}
+
+/* What fsd kept in the tree for undo. */
+static int drop_work(int dir, struct err *err)
+{
+	int fd = fd_reopen_dir(dir), r = 0;
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct snap_ctx ctx = {0};
+	struct dirent *e;
+
+	if (!d) {
+		fd_close(&fd);
+		return err_sys(err, fd < 0 ? -fd : ENOMEM, "open", NULL);
+	}
+	while (r == 0 && (e = readdir(d))) {
+		_cleanup_fd_ int work = -1;
+
+		if (strncmp(e->d_name, WORK_PREFIX, strlen(WORK_PREFIX)) != 0)
+			continue;
+		work = work_open(dir, e->d_name);
+		if (work >= 0)
+			r = snap_remove(dir, e->d_name, &ctx, err);
+	}
+	closedir(d);
+	return r;
+}
+
+/* What visitors wrote between the copy and now. */
+static int merge(struct eject *e, const json_t *note, int dir, struct err *err)
+{
+	struct snap_ctx ctx = {0};
+	_cleanup_fd_ int site = fd_open_dir(e->job->pool->deleted, e->job->site_id);
+	_cleanup_fd_ int tree =
+		site < 0 ? site : layout_open_tree(site, noted(note, "generation"));
+	struct late l = {
+		.job = e->job,
+		.ctx = &ctx,
+		.from = tree,
+		.to = dir,
+		.since = noted(note, "since"),
+		.until = noted(note, "until"),
+		.reflink = e->job->pool->driver->caps(e->job->pool->handle) & POOL_SHARES,
+		.old_name = e->name,
+	};
+
+	return tree < 0 ? err_sys(err, -tree, "open", e->name) : late_merge(&l, err);
+}
+
+static int finish_dir(struct eject *e, const json_t *note, struct err *err)
+{
+	_cleanup_fd_ int dir = -1;
+
+	if (!is_dir(e, e->o.name, (uint64_t)noted(note, "ino")))
+		return 0;
+	dir = fd_open_dir(e->o.parent, e->o.name);
+	if (dir < 0)
+		return err_sys(err, -dir, "open", e->o.path);
+	return was_released(note) ? drop_work(dir, err) : merge(e, note, dir, err);
+}
+
+static void part_failed(struct job *job, const struct err *err)
+{
+	json_object_set_new(job->result, "failed", json_pack("[{s:o,s:s}]", "path",
+		json_text(err->object), "reason", err->reason));
+}
+
+static int finish(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_eject_ struct eject e = EJECT_INIT(job);
+	struct err part = ERR_INIT;
+	json_t *note;
+	bool placed;
+	int r = open_site(f, &e, err);
+
+	if (r < 0)
+		return r;
+	e.stage = layout_open_stage(job->pool, job->id);
+	note = load_note(&e);
+	if (!note) /* all done, and swept */
+		return 0;
+	if (was_released(note))
+		job->method = METHOD_MOVE;
+	e.own_link = json_is_true(json_object_get(job->intent, "own_link"));
+	placed = outside_open(job, &e.o, &part) == 0 &&
+		outside_side_name(&e.o, job->text, e.side) == 0 && finish_link(&e, note, &part) == 0;
+	r = retire(&e, note, err);
+	if (r == 0 && placed)
+		placed = finish_dir(&e, note, &part) == 0;
+	if (!placed)
+		part_failed(job, &part);
+	json_decref(note);
+	housekeeping_wake(f);
+	return r == 0 ? job_sweep(job, err) : r;
+}
+
+static int record(struct fsd *f, struct job *job, struct err *err)
+{
+	struct cat_site site;
+	int r = catalog_site_get(f->catalog, job->site_id, &site, err);
+
+	if (r < 0)
+		return r;
+	json_object_set_new(job->result, "site", present_site(f, f->catalog, &site));
+	json_object_set(job->result, "dir", json_object_get(job->intent, "dir"));
+	if (fd_exists(job->pool->deleted, job->site_id) != 1)
+		return reflect_site(f, job->pool, site.name, NULL, err);
+	r = reflect_deleted(f, job->pool, job->site_id, job->finished, err);
+	if (r == 0)
+		r = catalog_site_get(f->catalog, job->site_id, &site, err);
+	if (r == 0)
+		json_object_set_new(job->result, "site", present_site(f, f->catalog, &site));
+	return r;
+}
+
+/* A copy left the site as it was; a tree that was given away is in use elsewhere. */
+static int undo(struct fsd *f, const struct cat_job *done, json_t *intent, struct request *request,
+	struct err *err)
+{
+	json_t *stats = json_loads(done->stats ? done->stats : "{}", 0, NULL);
+	const char *method = json_string_value(json_object_get(stats, "method"));
+	bool moved = method && strcmp(method, METHOD_MOVE) == 0;
+
+	(void)f;
+	json_decref(stats);
+	if (moved) {
+		err_set(err, ENOENT, "nothing_to_undo", done->site_name,
+			"its tree itself is the directory now");
+		err_hint(err, "fsctl site import %s %s --move", done->site_name,
+			json_string_value(json_object_get(intent, "dir")));
+		return -ENOENT;
+	}
+	request_init(request, OP_SITE_UNDELETE);
+	return request_set_str(request, F_SITE, done->site);
+}
+
+const struct op_kind op_site_eject = {
+	.op = OP_SITE_EJECT,
+	.priority = PRIO_CLONE,
+	.plan = plan,
+	.run = run,
+	.committed = committed,
+	.revert = revert,
+	.finish = finish,
+	.record = record,
+	.undo = undo,
+};

@@ -1,0 +1,617 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Import and eject: directories become sites and sites become directories, by copy, move and link."""
+
+import json
+import mmap
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+
+import pytest
+
+from conftest import TIMEOUT, needs_root
+
+pytestmark = needs_root
+
+
+@pytest.fixture(params=['btrfs', 'ext4'])
+def host(request, make_daemon, mount):
+    """A daemon and, on the file system of its pool, a folder to import from."""
+    return Host(make_daemon, mount(request.param), request.param)
+
+
+class Host:
+    def __init__(self, make_daemon, root, kind):
+        self.kind, self.root = kind, pathlib.Path(root)
+        self.outside = self.root / 'www'
+        self.outside.mkdir()
+        self.daemon = make_daemon({'main': self.root / 'pool'}, import_from=self.outside,
+                                  admin_group='nogroup')
+        self.steps = Steps(self.daemon.folder / 'steps')
+        self.daemon.env['FSD_STEP_CONTROL'] = str(self.steps.path)
+        self.daemon.start()
+        self.pool = self.root / 'pool'
+
+    def make(self, name='shop', where=None):
+        """A directory with a bit of everything."""
+        path = (where or self.outside) / name
+        (path / 'a' / 'deep').mkdir(parents=True)
+        for file in ('index.php', 'a/x', 'a/deep/z'):
+            (path / file).write_text(f'{file} old')
+        os.link(path / 'a/x', path / 'a/twin')
+        os.symlink('a/x', path / 'link')
+        os.chown(path / 'a/x', 1000, 1001)
+        os.chmod(path / 'a', 0o750)
+        os.setxattr(path / 'a/x', 'user.note', b'kept')
+        os.chown(path, 1000, 1000)
+        return path
+
+    def subvolume(self, name='shop'):
+        subprocess.run(['btrfs', '-q', 'subvolume', 'create', str(self.outside / name)], check=True)
+        subprocess.run(['cp', '-a', f'{self.make("tmp")}/.', str(self.outside / name)], check=True)
+        shutil.rmtree(self.outside / 'tmp')
+        return self.outside / name
+
+    def live(self, name='shop'):
+        return self.pool / 'sites' / name / 'live'
+
+    def ask(self, **request):
+        return self.daemon.http('POST', '/v1/jobs?wait=30', request)
+
+    def job(self, **request):
+        status, answer = self.ask(**request)
+        assert status == 200, answer
+        return answer['job']
+
+    def done(self, **request):
+        job = self.job(**request)
+        assert job['state'] == 'done', job['error']
+        assert not job['result'].get('failed'), job['result']
+        self.clean()
+        return job
+
+    def imported(self, path, mode=None, **more):
+        more = {'name': 'shop', **more, **({'mode': mode} if mode else {})}
+        return self.done(kind='site-import', dir=str(path), **more)
+
+    def eject(self, path, **more):
+        return self.done(kind='site-eject', site='shop', dir=str(path), **more)
+
+    def clean(self):
+        assert os.listdir(self.pool / '.fsd/staging') == []
+
+    def look(self):
+        """Everything but what fsd keeps about it."""
+        out = {}
+        for folder, dirs, files in os.walk(self.root):
+            if folder.endswith('/.fsd'):
+                dirs[:] = [d for d in dirs if d != 'trash']
+                continue
+            for name in dirs + files:
+                path = os.path.join(folder, name)
+                st = os.lstat(path)
+                own = folder.startswith(str(self.pool))  # may have been written to and mended
+                out[path] = (st.st_ino, st.st_mode, st.st_uid, st.st_size,
+                             0 if own else st.st_mtime_ns)
+        return out
+
+    def refused(self, code, **request):
+        before = self.look()
+        status, answer = self.ask(**request)
+        error = answer if status >= 400 else answer['job']['error']
+        assert error and error['code'] == code, answer
+        assert error['object'] and error['reason']
+        assert self.look() == before
+        self.clean()
+        return error
+
+    def import_refused(self, code, path, **more):
+        return self.refused(code, **{'kind': 'site-import', 'name': 'shop', 'dir': str(path), **more})
+
+    def sites(self):
+        return [s['name'] for s in self.daemon.http('GET', '/v1/sites')[1]['items']]
+
+    def as_nobody(self, request):
+        """The answer to a peer that is an admin of fsd and not root."""
+        body = json.dumps(request).encode()
+        code = ('import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n'
+                's.sendall(sys.stdin.buffer.read())\n'
+                'while d := s.recv(65536): sys.stdout.buffer.write(d)')
+        head = (f'POST /v1/jobs?wait=30 HTTP/1.1\r\nHost: fsd\r\nConnection: close\r\nContent-Type: '
+                f'application/json\r\nContent-Length: {len(body)}\r\n\r\n').encode()
+        r = subprocess.run(['/usr/bin/python3', '-c', code, str(self.daemon.socket)],
+                           input=head + body, capture_output=True, user='nobody', group='nogroup',
+                           extra_groups=[], check=True, cwd='/')
+        return json.loads(r.stdout.partition(b'\r\n\r\n')[2])
+
+
+def content(path):
+    """Names, types, owners, times, bytes, links: what a good copy has too."""
+    out, inodes = {}, {}
+    for folder, dirs, files in os.walk(path):
+        for name in dirs + files:
+            p = os.path.join(folder, name)
+            rel = os.path.relpath(p, path)
+            st = os.lstat(p)
+            what = (os.readlink(p) if os.path.islink(p) else
+                    pathlib.Path(p).read_bytes() if os.path.isfile(p) else None)
+            inodes.setdefault(st.st_ino, rel)
+            out[rel] = (st.st_mode, st.st_uid, st.st_gid, st.st_mtime_ns, what,
+                        os.listxattr(p, follow_symlinks=False), inodes[st.st_ino])
+    st = os.stat(path)
+    out['.'] = (st.st_mode, st.st_uid, st.st_gid)
+    return out
+
+
+def same(a, b):
+    """Directories are walked in any order: which name of an inode comes first does not matter."""
+    a, b = content(a) if not isinstance(a, dict) else a, content(b)
+    assert a.keys() == b.keys()
+    for k in a:
+        assert a[k][:6] == b[k][:6], k
+
+
+# ---- import by copy ----
+
+def test_import__copies_a_directory_and_leaves_it(host):
+    path = host.make()
+    before, ino = content(path), path.stat().st_ino
+    job = host.imported(path)
+    assert job['result']['site']['name'] == 'shop' and job['result']['site']['linked'] is None
+    assert job['result']['site']['origin'] == str(path)
+    same(before, path)
+    assert path.stat().st_ino == ino
+    same(before, host.live())
+    live = host.live()
+    assert (live / 'a/x').stat().st_ino == (live / 'a/twin').stat().st_ino
+    assert os.lstat(live).st_uid == 1000
+    assert job['undoable'] is False
+    (live / 'index.php').write_text('changed')
+    assert (path / 'index.php').read_text() == 'index.php old'
+    if host.kind == 'btrfs':
+        assert job['stats']['method'] == 'reflink'
+
+
+def test_import__plan_says_what_would_happen(host):
+    path, before = host.make(), None
+    before = host.look()
+    for mode in ('copy', 'move', 'link'):
+        status, answer = host.ask(kind='site-import', name='shop', dir=str(path), mode=mode,
+                                  dry_run=True)
+        assert status == 200 and str(path) in ' '.join(answer['plan']['steps'])
+        assert answer['plan']['confirm'] is None
+    assert host.look() == before
+
+
+def test_import__takes_what_is_strangely_written(host):
+    path = host.make('sh op')
+    job = host.imported(f'{host.outside}//./sh op/')
+    same(path, host.live())
+    assert job['result']['site']['origin'] == str(path)
+    raw = os.fsencode(host.outside) + b'/b\xff'
+    os.mkdir(raw)
+    assert host.job(kind='site-import', name='other',
+                    dir='\ufffd' + str(host.outside) + '/b\\xff')['state'] == 'done'
+
+
+def test_import__while_it_is_written(host):
+    """What comes out is whole files of one time or another, and the log says so if not settled."""
+    path = host.make()
+    stop = threading.Event()
+
+    def write():
+        n = 0
+        while not stop.is_set():
+            (path / 'a' / f'new{n % 50}').write_text(str(n))
+            n += 1
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        job = host.imported(path)
+    finally:
+        stop.set()
+        thread.join()
+    assert job['stats']['consistency'] in ('settled', 'fuzzy')
+    assert (host.live() / 'index.php').read_text() == 'index.php old'
+
+
+# ---- what is refused ----
+
+def test_import__refuses_what_is_no_directory(host, scratch):
+    path = host.make()
+    file = host.outside / 'file'
+    file.write_text('x')
+    os.symlink(path, host.outside / 'sym')
+    host.import_refused('not_found', host.outside / 'missing')
+    host.import_refused('not_found', host.outside / 'missing/deeper')
+    host.import_refused('not_a_directory', file)
+    host.import_refused('not_a_directory', file / 'below')
+    host.import_refused('is_symlink', host.outside / 'sym')
+    host.import_refused('is_symlink', host.outside / 'sym/a')
+    host.import_refused('bad_path', f'{path}/../shop')
+    host.import_refused('bad_request', 'shop')
+    assert host.sites() == []
+
+
+@pytest.mark.parametrize('mode', ['copy', 'move', 'link'])
+def test_import__refuses_pools_and_the_system(host, mode):
+    path = host.make()
+    host.imported(path, name='first')
+    for inside in ('sites', 'sites/first/gen/1/tree', 'sites/first/gen/1/tree/a', '.fsd'):
+        host.import_refused('inside_pool', host.pool / inside, mode=mode)
+    host.import_refused('inside_pool', host.pool, mode=mode)
+    host.import_refused('holds_pool', host.root, mode=mode)
+    for system in ('/', '/etc', '/usr', '/proc', '/proc/self', '/dev', '/sys/kernel', '/tmp', '/var'):
+        error = host.ask(kind='site-import', name='shop', dir=system, mode=mode)[1]
+        assert error['code'] in ('system_directory', 'holds_pool', 'is_symlink'), (system, error)
+    if mode != 'copy':
+        host.import_refused('system_directory', '/usr/share/doc', mode=mode)
+    assert host.sites() == ['first']
+
+
+@pytest.mark.parametrize('mode', ['copy', 'move', 'link'])
+def test_import__refuses_a_nested_file_system(host, mode):
+    path = host.make()
+    subprocess.run(['mount', '-t', 'tmpfs', 'none', str(path / 'a')], check=True)
+    try:
+        assert host.import_refused('nested_filesystem', path, mode=mode)['object'].endswith('a')
+    finally:
+        subprocess.run(['umount', str(path / 'a')], check=True)
+    if host.kind == 'btrfs':
+        subprocess.run(['btrfs', '-q', 'subvolume', 'create', str(path / 'sub')], check=True)
+        assert host.import_refused('nested_filesystem', path, mode=mode)['object'].endswith('sub')
+    assert host.sites() == []
+
+
+@pytest.mark.parametrize('mode', ['move', 'link'])
+def test_import__refuses_to_take_away_a_mount(host, mode, mount):
+    other = mount('ext4', '200M', 'other')
+    host.import_refused('mount_point', other, mode=mode)
+    host.imported(other)
+    assert os.path.ismount(other)
+
+
+def test_import__other_peers_only_from_beneath_import_from(host, scratch):
+    path, elsewhere = host.make(), host.make('shop', scratch)
+    before = host.look()
+    answer = host.as_nobody({'kind': 'site-import', 'name': 'shop', 'dir': str(elsewhere)})
+    assert answer['code'] == 'outside_import_from', answer
+    answer = host.as_nobody({'kind': 'site-import', 'name': 'shop', 'dir': str(host.outside)})
+    assert answer['code'] == 'outside_import_from', answer
+    os.symlink(scratch, host.outside / 'way-out')
+    before = host.look()
+    answer = host.as_nobody({'kind': 'site-import', 'name': 'shop',
+                             'dir': f'{host.outside}/way-out/shop'})
+    assert answer['code'] == 'is_symlink', answer
+    assert host.look() == before
+    answer = host.as_nobody({'kind': 'site-import', 'name': 'shop', 'dir': str(path)})
+    assert answer['job']['state'] == 'done', answer
+    answer = host.as_nobody({'kind': 'site-eject', 'site': 'shop', 'dir': str(scratch / 'out')})
+    assert answer['code'] == 'outside_import_from', answer
+    assert host.imported(elsewhere, name='roots')  # root may
+
+
+def test_import__refuses_names_and_full_pools(host):
+    path = host.make()
+    host.imported(path)
+    host.import_refused('name_taken', path)
+    host.import_refused('reserved_name', path, name='latest')
+    host.import_refused('bad_name', path, name='Shop')
+    host.import_refused('not_found', path, name='x', pool='nothing')
+
+
+def test_import__full_pool_leaves_nothing(make_daemon, mount, scratch):
+    small = mount('ext4', '64M', 'small')
+    daemon = make_daemon({'main': small / 'pool'}).start()
+    path = scratch / 'big'
+    path.mkdir()
+    (path / 'file').write_bytes(os.urandom(80 << 20))
+    for mode in ('copy', 'move', 'link'):
+        status, answer = daemon.http('POST', '/v1/jobs?wait=60', {
+            'kind': 'site-import', 'name': 'shop', 'dir': str(path), 'mode': mode})
+        assert answer['job']['error']['code'] == 'no_space', answer
+        assert os.listdir(small / 'pool/.fsd/staging') == os.listdir(small / 'pool/sites') == []
+        assert (path / 'file').stat().st_size == 80 << 20
+
+
+# ---- import by move ----
+
+def test_import_move__is_a_rename_where_it_can_be(host):
+    path = host.subvolume() if host.kind == 'btrfs' else host.make()
+    before, ino = content(path), (path / 'index.php').stat().st_ino
+    job = host.imported(path, 'move')
+    assert not path.exists() and os.listdir(host.outside) == []
+    same(before, host.live())
+    assert (host.live() / 'index.php').stat().st_ino == ino
+    assert job['stats']['method'] == 'move'
+    assert job['result']['site']['method'] == 'move'
+    host.done(kind='snapshot', site='shop', name='s')
+    host.done(kind='clone', source='shop@s', name='copy')
+    same(before, host.live('copy'))
+
+
+def test_import_move__copies_compares_and_deletes_elsewhere(host, scratch):
+    path = host.make('shop', host.outside if host.kind == 'btrfs' else scratch)
+    before = content(path)
+    job = host.imported(path, 'move')
+    same(before, host.live())
+    assert not path.exists() and 'shop' not in ''.join(os.listdir(path.parent))
+    assert job['stats']['method'] == ('reflink' if host.kind == 'btrfs' else 'copy')
+
+
+def test_import_move__of_what_cannot_be_carried_over_keeps_it(host, scratch):
+    path = host.make('shop', host.outside if host.kind == 'btrfs' else scratch)
+    with socket.socket(socket.AF_UNIX) as s:
+        cwd = os.getcwd()
+        os.chdir(path)
+        s.bind('socket')
+        os.chdir(cwd)
+    job = host.job(kind='site-import', name='shop', dir=str(path), mode='move')
+    assert job['state'] == 'done'
+    assert [f['path'] for f in job['result']['failed']] == [f'shop.fsd-{job["id"]}']
+    assert (path.parent / f'shop.fsd-{job["id"]}' / 'index.php').exists()
+    assert (host.live() / 'index.php').exists()
+
+
+# ---- import by link ----
+
+def test_import_link__exchanges_the_directory_for_a_symlink(host):
+    path = host.make()
+    before = content(path)
+    job = host.imported(path, 'link')
+    assert os.readlink(path) == str(host.live())
+    assert os.lstat(path).st_uid == 1000
+    same(before, path)
+    kept = host.outside / f'shop.fsd-{job["id"]}'
+    same(before, kept)
+    assert job['result']['site']['linked'] == str(path)
+    host.done(kind='site-rename', site='shop', name='boutique')
+    same(before, path)
+    host.daemon.stop()
+    host.daemon.start()
+    assert kept.exists()
+    host.daemon.stop()
+    doc = host.pool / 'sites/boutique/site.json'
+    value = json.loads(doc.read_text())
+    value['parked']['since'] -= 8 * 86400 * 10**9  # a week is undo_keep
+    doc.write_text(json.dumps(value))
+    host.daemon.start()
+    wait_for(lambda: not kept.exists() and 'parked' not in json.loads(doc.read_text()))
+    same(before, path)
+
+
+def test_import_link__readers_never_miss_a_file(host):
+    path = host.make()
+    stop, reads = threading.Event(), []
+
+    def read():
+        while not stop.is_set():
+            reads.append((path / 'a/deep/z').read_text() == 'a/deep/z old')
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        host.imported(path, 'link')
+    finally:
+        stop.set()
+        thread.join()
+    assert reads and all(reads)
+
+
+def test_import_link__brings_over_what_was_written_meanwhile(host):
+    """The copy is held up between the site's commit and the exchange; the old directory and the new
+    one are both written to."""
+    path = host.make()
+    for name in ('late', 'both', 'gone', 'theirs'):
+        (path / name).write_text('old')
+    host.steps.until('renamed', host.daemon, {'kind': 'site-import', 'name': 'shop',
+                                              'dir': str(path), 'mode': 'link'})
+    live = host.live()
+    assert not os.path.islink(path)
+    (path / 'late').write_text('late')
+    (path / 'a/new').write_text('new')
+    (path / 'dir').mkdir()
+    (path / 'dir/inner').write_text('new')
+    (path / 'both').write_text('old one')
+    (live / 'both').write_text('new one')
+    (path / 'gone').unlink()
+    (live / 'theirs').write_text('new one')
+    (live / 'added').write_text('new one')
+    job = host.steps.go_on()
+    assert job['state'] == 'done', job['error']
+    assert os.readlink(path) == str(live)
+    read = {p: (live / p).read_text() for p in ('late', 'a/new', 'dir/inner', 'both', 'gone', 'theirs',
+                                                'added')}
+    assert read == {'late': 'late', 'a/new': 'new', 'dir/inner': 'new', 'both': 'new one',
+                    'gone': 'old', 'theirs': 'new one', 'added': 'new one'}
+    warnings = ' '.join(job['result']['warnings'])
+    assert 'both in' in warnings and 'gone in' in warnings
+    assert 'theirs' not in warnings and 'late in' not in warnings
+    assert not [n for n in os.listdir(live) if n.startswith('.fsd-')]
+
+
+def test_import_link__leaves_a_directory_that_was_replaced(host):
+    path = host.make()
+    host.steps.until('renamed', host.daemon, {'kind': 'site-import', 'name': 'shop',
+                                              'dir': str(path), 'mode': 'link'})
+    os.rename(path, host.outside / 'away')
+    path.mkdir()
+    job = host.steps.go_on()
+    assert job['state'] == 'done'
+    assert [f['path'] for f in job['result']['failed']] == [str(path)]
+    assert job['result']['site']['linked'] is None
+    assert path.is_dir() and not path.is_symlink()
+    assert sorted(os.listdir(host.outside)) == ['away', 'shop']
+
+
+class Steps:
+    """Hold the daemon up at a named step: struct step_control of fsd/worker/step.h, one step at a
+    time."""
+
+    HEAD, NAMES, NAME_SIZE, STOP = 24, 4096, 24, 1
+
+    def __init__(self, path):
+        self.path = path
+        with open(path, 'w+b') as f:
+            f.truncate(self.HEAD + self.NAMES * self.NAME_SIZE)
+            self.map = mmap.mmap(f.fileno(), 0)
+
+    def count(self):
+        return struct.unpack_from('=Q', self.map, 0)[0]
+
+    def name(self):
+        at = self.HEAD + self.count() % self.NAMES * self.NAME_SIZE
+        return self.map[at:at + self.NAME_SIZE].split(b'\0')[0].decode()
+
+    def arm(self, on):
+        struct.pack_into('=I', self.map, 16, self.STOP)
+        struct.pack_into('=Q', self.map, 8, self.count() + 1 if on else 0)
+
+    def until(self, name, daemon, request):
+        """Ask, and return with the daemon stopped at the first step of this name."""
+        self.arm(True)
+        answer = []
+        self.thread = threading.Thread(target=lambda: answer.append(
+            daemon.http('POST', '/v1/jobs?wait=60', request)))
+        self.thread.start()
+        self.answer, self.daemon = answer, daemon
+        while True:
+            os.waitid(os.P_PID, daemon.process.pid, os.WSTOPPED)
+            if self.name() == name:
+                return
+            self.arm(True)
+            daemon.process.send_signal(signal.SIGCONT)
+
+    def go_on(self):
+        """Until the job has ended; the job."""
+        self.arm(False)
+        self.daemon.process.send_signal(signal.SIGCONT)
+        self.thread.join()
+        status, answer = self.answer[0]
+        assert status == 200, answer
+        return answer['job']
+
+
+# ---- eject ----
+
+def test_eject__gives_back_a_plain_directory(host):
+    path = host.make()
+    before = content(path)
+    host.imported(path)
+    host.done(kind='snapshot', site='shop', name='s')
+    out = host.outside / 'out'
+    plan = host.ask(kind='site-eject', site='shop', dir=str(out), dry_run=True)[1]['plan']
+    assert str(out) in plan['steps'][0] and 'snapshots stay' in plan['steps'][-1]
+    job = host.eject(out)
+    same(before, out)
+    assert job['result']['dir'] == str(out)
+    assert host.sites() == [] and os.listdir(host.pool / 'sites') == []
+    assert len(host.daemon.http('GET', '/v1/snapshots')[1]['items']) == 1
+    if host.kind == 'btrfs':
+        r = subprocess.run(['btrfs', 'subvolume', 'show', str(out)], check=False,
+                           capture_output=True)
+        assert r.returncode != 0  # a plain directory
+        assert host.job(kind='undo', job=job['id'])['state'] == 'done'
+        same(before, host.live())
+        same(before, out)
+    else:
+        assert host.ask(kind='undo', job=job['id'])[1]['code'] == 'nothing_to_undo'
+        host.imported(out, 'move')
+        same(before, host.live())
+
+
+def test_eject__leaves_out_what_fsd_kept_for_undo(host):
+    host.imported(host.make())
+    host.done(kind='snapshot', site='shop', name='s')
+    host.done(kind='restore', source='shop@s', paths=['index.php'])
+    host.eject(host.outside / 'out')
+    assert not [n for n in os.listdir(host.outside / 'out') if n.startswith('.fsd-')]
+
+
+def test_eject__to_another_file_system_is_a_copy_and_can_be_undone(host, scratch):
+    path = host.make()
+    host.imported(path)
+    job = host.eject(scratch / 'out')
+    same(path, scratch / 'out')
+    assert job['result']['site']['deleted']
+    host.done(kind='undo', job=job['id'])
+    same(path, host.live())
+
+
+def test_eject__takes_the_place_of_its_own_link(host):
+    path = host.make()
+    before = content(path)
+    linked = host.imported(path, 'link')
+    host.eject(path)
+    assert path.is_dir() and not path.is_symlink()
+    same(before, path)
+    assert sorted(os.listdir(host.outside)) == ['shop', f'shop.fsd-{linked["id"]}']
+
+
+def test_eject__readers_of_the_link_never_miss_a_file(host):
+    path = host.make()
+    host.imported(path, 'link')
+    stop, errors, reads = threading.Event(), [], []
+
+    def read():
+        while not stop.is_set():
+            try:
+                reads.append((path / 'a/deep/z').read_text())
+            except OSError as e:
+                errors.append(e)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        host.eject(path)
+    finally:
+        stop.set()
+        thread.join()
+    assert reads and len(errors) <= (0 if host.kind == 'btrfs' else 3), errors
+
+
+def test_eject__parks_other_generations_whole(host):
+    path = host.make()
+    host.imported(path)
+    host.done(kind='generation-create', site='shop')
+    host.done(kind='publish', site='shop', generation=2)
+    (host.live() / 'index.php').write_text('of 2')
+    job = host.eject(host.outside / 'out')
+    assert (host.outside / 'out/index.php').read_text() == 'of 2'
+    site = job['result']['site']['id']
+    host.done(kind='site-undelete', site=site)
+    found = (host.live() / 'index.php').read_text()
+    assert found == ('of 2' if host.kind == 'btrfs' else 'index.php old')
+
+
+def test_eject__refuses(host):
+    path = host.make()
+    host.imported(path)
+    eject = {'kind': 'site-eject', 'site': 'shop'}
+    out = str(host.outside / 'out')
+    host.refused('exists', **eject, dir=str(path))
+    os.symlink('/nowhere', host.outside / 'sym')
+    host.refused('exists', **eject, dir=str(host.outside / 'sym'))
+    host.refused('not_found', **eject, dir=out + '/deeper')
+    host.refused('inside_pool', **eject, dir=str(host.pool / 'sites/x'))
+    host.refused('inside_pool', **eject, dir=str(host.live() / 'x').replace('live', 'gen/1/tree'))
+    host.refused('system_directory', **eject, dir='/etc/x')
+    host.refused('is_symlink', **eject, dir=str(host.outside / 'sym/x'))
+    host.refused('bad_path', **eject, dir=out + '/../y')
+    host.refused('not_found', kind='site-eject', site='nothing', dir=out)
+    host.done(kind='site-set', site='shop', set={'protected': 'yes'})
+    host.refused('protected', **eject, dir=out)
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
