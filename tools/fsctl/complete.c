@@ -4,6 +4,7 @@
  * offer commands, options, or names asked of fsd (which cost a fsctl run of a few milliseconds, and
  * are empty without a daemon).
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -131,45 +132,100 @@ static const char names_function[] =
 	"\tesac\n"
 	"}\n";
 
+/* The first command of a noun; its noun is the next `*len` bytes. */
+static bool begins_noun(const struct command *cmd, size_t *len)
+{
+	*len = strcspn(cmd->words, " ");
+	if (!cmd->words[*len])
+		return false;
+	return cmd == commands || strncmp(cmd->words, cmd[-1].words, *len + 1) != 0;
+}
+
+/* `case` pattern of all two-word commands. */
+static void two_words(void)
+{
+	const char *before = "";
+
+	for (const struct command *cmd = commands; cmd->words; cmd++) {
+		if (strchr(cmd->words, ' ')) {
+			printf("%s'%s'", before, cmd->words);
+			before = "|";
+		}
+	}
+}
+
+static void nouns(void)
+{
+	const char *before = "";
+	size_t len;
+
+	for (const struct command *cmd = commands; cmd->words; cmd++) {
+		if (begins_noun(cmd, &len)) {
+			printf("%s%.*s", before, (int)len, cmd->words);
+			before = "|";
+		}
+	}
+}
+
 /*
  * From the array `typed` of whole words (without "fsctl" and the word under the cursor): the
- * command in `cmd`, the number of arguments in `n`, the last word in `last`. ${x[@]} is the same
- * in both shells, indexes are not used.
+ * command in `cmd`, the number of arguments in `n`, the last word in `last`, and in `skip` whether
+ * that wants a value. "${x[@]}" is the same in both shells, indexes are not used.
  */
 static void state_code(void)
 {
-	puts("\tlocal cmd= noun= word= skip= last= opts= args= names=none values= n=0 i=0\n"
-	     "\tfor word in \"${typed[@]}\"; do\n"
-	     "\t\tlast=$word\n"
-	     "\t\tif [ -n \"$skip\" ]; then skip=; continue; fi\n"
-	     "\t\tcase $word in");
-	fputs("\t\t", stdout);
+	fputs("\tlocal cmd= noun= word= skip= last= opts= args= names=none values= n=0 i=0\n"
+	      "\tfor word in \"${typed[@]}\"; do\n"
+	      "\t\tlast=$word\n"
+	      "\t\tif [ -n \"$skip\" ]; then skip=; continue; fi\n"
+	      "\t\tcase $word in\n\t\t", stdout);
 	valued_options();
-	puts(") skip=1 ;;\n"
-	     "\t\t-*) ;;\n"
-	     "\t\t*)\n"
-	     "\t\t\tif [ -n \"$cmd\" ]; then n=$((n + 1))\n"
-	     "\t\t\telif [ -n \"$noun\" ]; then\n"
-	     "\t\t\t\tcase \"$noun $word\" in");
-	fputs("\t\t\t\t", stdout);
-	for (const struct command *cmd = commands, *first = NULL; cmd->words; cmd++) {
-		if (strchr(cmd->words, ' ')) {
-			printf("%s'%s'", first ? "|" : "", cmd->words);
-			first = cmd;
-		}
-	}
-	puts(") cmd=\"$noun $word\" ;;\n"
-	     "\t\t\t\t*) cmd=$noun; n=1 ;;\n"
-	     "\t\t\t\tesac\n"
-	     "\t\t\telse\n"
-	     "\t\t\t\tcase $word in\n"
-	     "\t\t\t\tsite|snapshot|generation|job|pool|event) noun=$word ;;\n"
+	fputs(") skip=1 ;;\n"
+	      "\t\t-*) ;;\n"
+	      "\t\t*)\n"
+	      "\t\t\tif [ -n \"$cmd\" ]; then n=$((n + 1))\n"
+	      "\t\t\telif [ -n \"$noun\" ]; then\n"
+	      "\t\t\t\tcase \"$noun $word\" in\n\t\t\t\t", stdout);
+	two_words();
+	fputs(") cmd=\"$noun $word\" ;;\n"
+	      "\t\t\t\t*) cmd=$noun; n=1 ;;\n"
+	      "\t\t\t\tesac\n"
+	      "\t\t\telse\n"
+	      "\t\t\t\tcase $word in\n\t\t\t\t", stdout);
+	nouns();
+	puts(") noun=$word ;;\n"
 	     "\t\t\t\t*) cmd=$word ;;\n"
 	     "\t\t\t\tesac\n"
 	     "\t\t\tfi ;;\n"
 	     "\t\tesac\n"
-	     "\tdone\n"
-	     "\tcase $cmd in");
+	     "\tdone");
+}
+
+/* No command yet: first words, or second ones. A noun that is a verb too takes arguments. */
+static void word_choices(void)
+{
+	size_t len;
+
+	puts("\t\tcase $noun in");
+	for (const struct command *cmd = commands; cmd->words; cmd++) {
+		char noun[64];
+
+		if (!begins_noun(cmd, &len))
+			continue;
+		snprintf(noun, sizeof(noun), "%.*s", (int)len, cmd->words);
+		printf("\t\t%s) values='", noun);
+		words(noun);
+		printf("'%s ;;\n", command_find(noun, NULL) ? "; names=sites" : "");
+	}
+	fputs("\t\t*) values='", stdout);
+	words(NULL);
+	puts("' ;;\n\t\tesac");
+}
+
+/* What fits under the cursor: `values`, `opts`, and the kind of `names`. */
+static void choice_code(void)
+{
+	puts("\tcase $cmd in");
 	command_cases();
 	puts("\tesac\n"
 	     "\tif [ -n \"$skip\" ]; then\n"
@@ -177,28 +233,20 @@ static void state_code(void)
 	value_cases();
 	puts("\t\tesac\n"
 	     "\t\topts=\n"
-	     "\telif [ -z \"$cmd\" ]; then\n"
-	     "\t\tcase $noun in");
-	static const char *const nouns[] = {"site", "snapshot", "generation", "job", "pool",
-		"event"};
-
-	for (size_t i = 0; i < sizeof(nouns) / sizeof(nouns[0]); i++) {
-		printf("\t\t%s) values='", nouns[i]);
-		words(nouns[i]);
-		puts("' ;;");
-	}
-	fputs("\t\t*) values='", stdout);
-	words(NULL);
-	puts("' ;;\n"
-	     "\t\tesac\n"
-	     "\t\tif [ \"$noun\" = snapshot ]; then names=sites; fi");
+	     "\telif [ -z \"$cmd\" ]; then");
+	word_choices();
 	fputs("\t\topts='", stdout);
 	global_words();
 	puts("'\n"
 	     "\telse");
 	fputs("\t\topts=\"$opts", stdout);
 	global_words();
-	puts("\"");
+	puts("\"\n"
+	     "\t\tfor word in $args; do\n"
+	     "\t\t\tif [ $i -eq $n ]; then names=$word; fi\n"
+	     "\t\t\ti=$((i + 1))\n"
+	     "\t\tdone\n"
+	     "\tfi");
 }
 
 static void bash_completion(void)
@@ -214,12 +262,8 @@ static void bash_completion(void)
 	     "\tfi\n"
 	     "\ttyped=(\"${words[@]:1:cword-1}\")");
 	state_code();
-	puts("\t\tfor word in $args; do\n"
-	     "\t\t\tif [ $i -eq $n ]; then names=$word; fi\n"
-	     "\t\t\ti=$((i + 1))\n"
-	     "\t\tdone\n"
-	     "\tfi\n"
-	     "\tif [ \"$names\" = dirs ] && [ \"${cur#-}\" = \"$cur\" ]; then\n"
+	choice_code();
+	puts("\tif [ \"$names\" = dirs ] && [ \"${cur#-}\" = \"$cur\" ]; then\n"
 	     "\t\tcompopt -o filenames 2>/dev/null\n"
 	     "\t\tCOMPREPLY=($(compgen -d -- \"$cur\"))\n"
 	     "\t\treturn\n"
@@ -246,12 +290,8 @@ static void zsh_completion(void)
 	     "\tcur=${words[$CURRENT]}\n"
 	     "\ttyped=(\"${(@)words[2,CURRENT-1]}\")");
 	state_code();
-	puts("\t\tfor word in $args; do\n"
-	     "\t\t\tif [ $i -eq $n ]; then names=$word; fi\n"
-	     "\t\t\ti=$((i + 1))\n"
-	     "\t\tdone\n"
-	     "\tfi\n"
-	     "\tif [ \"$names\" = dirs ] && [ \"${cur#-}\" = \"$cur\" ]; then\n"
+	choice_code();
+	puts("\tif [ \"$names\" = dirs ] && [ \"${cur#-}\" = \"$cur\" ]; then\n"
 	     "\t\tunsetopt shwordsplit\n"
 	     "\t\t_files -/\n"
 	     "\telif [ \"${cur#-}\" != \"$cur\" ]; then\n"

@@ -104,7 +104,8 @@ static const char *const output[] = {
 	"read is the object, and what makes a job answers {\\(dqjob\\(dq: {...}} with what was made "
 	"in \\(dqresult\\(dq. An error is an object with \\(dqcode\\(dq, \\(dqtitle\\(dq, "
 	"\\(dqobject\\(dq, \\(dqreason\\(dq and \\(dqhint\\(dq on standard error; the output stays "
-	"empty where a request was refused. Sizes are bytes, durations seconds, times RFC 3339.",
+	"empty where a request was refused. \\fBevent follow\\fR prints an object a line. Sizes are "
+	"bytes, durations seconds, times RFC 3339.",
 	".PP", "With \\fB\\-\\-quiet\\fR only the name of what is new is printed, as a SOURCE where "
 	"it is one.", NULL};
 
@@ -149,5 +150,5 @@ void print_man(void)
 	section("EXIT STATUS", codes);
 	section("ENVIRONMENT", environment);
 	section("EXAMPLES", examples);
-	puts(".SH SEE ALSO\n.BR libfsclient (3)");
+	puts(".SH SEE ALSO\n.BR libfsclient (3),\n.BR fsd (8),\n.BR fsd.conf (5)");
 }
