@@ -88,6 +88,7 @@ class Daemon:
         if self.process:
             self.kill()
         self.manager.close()
+        self.control.map.close()
 
     # ---- the process ----
 
@@ -109,10 +110,14 @@ class Daemon:
 
     def state(self):
         """'runs', 'stopped' (by itself, at a step) or 'ended'."""
-        r = os.waitid(os.P_PID, self.process.pid,
-                      os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+        process = self.process  # a request's thread may ask while it is reaped
+        try:
+            r = process and os.waitid(os.P_PID, process.pid,
+                                      os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return 'ended'
         if r is None:
-            return 'runs'
+            return 'runs' if process else 'ended'
         return 'stopped' if r.si_code == os.CLD_STOPPED else 'ended'
 
     def start(self):
@@ -173,9 +178,23 @@ class Daemon:
 
     def connect(self):
         s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        s.settimeout(TIMEOUT)
+        s.settimeout(0.01)
         s.connect(str(self.socket))
         return s
+
+    def read_all(self, s):
+        answer = b''
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            try:
+                chunk = s.recv(65536)
+                if not chunk:
+                    return answer
+                answer += chunk
+            except TimeoutError:
+                if self.state() != 'runs':
+                    raise ConnectionError('fsd is gone') from None
+                assert time.monotonic() < deadline, 'fsd does not answer'
 
     def http(self, method, path, body=None):
         """(status, object). ConnectionError where fsd goes in the middle."""
@@ -184,9 +203,7 @@ class Daemon:
                 f'Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n')
         with self.connect() as s:
             s.sendall(head.encode() + data)
-            answer = b''
-            while chunk := s.recv(65536):
-                answer += chunk
+            answer = self.read_all(s)
         head, end, rest = answer.partition(b'\r\n\r\n')
         fields = head.decode().lower().split('\r\n')
         length = [int(f.split(':')[1]) for f in fields if f.startswith('content-length:')]

@@ -16,12 +16,13 @@ EMPTY = None  # the fingerprint of an empty tree; the world finds it out
 class Ask:
     """A request; `change(state, job)` does to the expected state what its job does when done.
 
-    dirty: [(pool, site, generation)] written without fsync before: after a power cut they hold
-    anything. heals: the catalog may differ from the pool until the job is done.
+    dirty: [(pool, site, generation, fingerprint)] written without fsync before: after a power cut
+    they may hold less. heals: the catalog may differ from the pool until the job is done.
     """
 
     def __init__(self, request, change, dirty=(), heals=False):
-        self.request, self.change, self.dirty, self.heals = request, change, dirty, heals
+        self.request, self.change, self.heals = request, change, heals
+        self.dirty = dirty
 
 
 # ---- making trees ----
@@ -112,6 +113,9 @@ class Scene:
             sync(tree)
         self.site(site)['generations'][generation]['tree'] = state.fingerprint(tree)
 
+    def dirty(self, site):
+        return [('main', site, self.site(site)['live'], self.live_tree(site))]
+
     def spare(self, site):
         """A generation that is not live, made if there is none."""
         others = [n for n in self.site(site)['generations'] if n != self.site(site)['live']]
@@ -132,8 +136,8 @@ class Scene:
 
 # ---- sites ----
 
-def site_create(s, name=None):
-    name = name or s.new('new')
+def site_create(s, site=None):
+    name = s.new('new')
 
     def change(st, job):
         st['pools']['main']['sites'][name] = new_site(EMPTY)
@@ -160,7 +164,7 @@ def clone_live(s, site='alpha'):
 def clone_dirty(s, site='alpha'):
     s.write(site, next(s.numbers), durable=False)
     return site_from(s, 'clone', site, s.live_tree(site),
-                     dirty=[('main', site, s.site(site)['live'])])
+                     dirty=s.dirty(site))
 
 
 def clone_snapshot(s, site='alpha'):
@@ -192,8 +196,8 @@ def site_set(s, site='alpha'):
                 'set': {'label.round': value, 'protected': 'yes' if protect else 'no'}}, change)
 
 
-def site_rename(s, site='alpha', name=None):
-    name = name or s.new('name')
+def site_rename(s, site='alpha'):
+    name = s.new('name')
     victim = s.new('old')
     s.run(clone_named(s, site, victim))
 
@@ -226,12 +230,12 @@ def site_delete(s, site='alpha'):
     return delete(s, victim)
 
 
-def site_undelete(s, site='alpha', name=None):
+def site_undelete(s, site='alpha'):
     victim = s.new('gone')
     s.run(clone_named(s, site, victim))
     ident = s.site(victim)['id']
     s.run(delete(s, victim))
-    name = name or s.new('back')
+    name = s.new('back')
 
     def change(st, job):
         pool = st['pools']['main']
@@ -257,7 +261,7 @@ def snapshot(s, site='alpha', dirty=()):
 
 def snapshot_dirty(s, site='alpha'):
     s.write(site, next(s.numbers), durable=False)
-    return snapshot(s, site, [('main', site, s.site(site)['live'])])
+    return snapshot(s, site, s.dirty(site))
 
 
 def snapshot_first(s, site='alpha'):
@@ -321,7 +325,7 @@ def generation_create(s, site='alpha', dirty=()):
 
 def generation_dirty(s, site='alpha'):
     s.write(site, next(s.numbers), durable=False)
-    return generation_create(s, site, [('main', site, s.site(site)['live'])])
+    return generation_create(s, site, s.dirty(site))
 
 
 def generation_delete(s, site='alpha'):

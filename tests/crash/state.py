@@ -29,6 +29,20 @@ class Anything:
 ANYTHING = Anything()
 
 
+class OneOf:
+    def __init__(self, *values):
+        self.values = values
+
+    def __eq__(self, other):
+        return other in self.values
+
+    def __hash__(self):
+        return 0
+
+    def __repr__(self):
+        return ' or '.join(map(str, self.values))
+
+
 def fingerprint(tree):
     """Of all names, types, owners, times, contents beneath a directory."""
     sums = hashlib.blake2b(digest_size=12)
@@ -60,6 +74,9 @@ def load(path):
 
 
 def live_of(folder):
+    """The generation that is live, None without a link."""
+    if not os.path.lexists(folder / 'live'):
+        return None
     target = os.readlink(folder / 'live')
     gen, number, tree = target.split('/')
     assert (gen, tree) == ('gen', 'tree') and (folder / 'live').is_dir(), f'{folder}: {target}'
@@ -134,11 +151,13 @@ def disk_state(root, pools, links):
 # ---- the catalog, as the API tells it ----
 
 def catalog_site(daemon, s):
-    gens = daemon.items(f'/v1/sites/{s["id"]}/generations')
-    return {'id': s['id'], 'live': s['live']['generation'], 'protected': s['protected'],
-            'labels': s['labels'], 'linked': s['linked'],
-            'generations': {g['number']: {'tree': ANYTHING, 'retired': g['retired'] is not None}
-                            for g in gens}}
+    out = {'id': s['id'], 'live': s['live']['generation'], 'protected': s['protected'],
+           'labels': s['labels'], 'linked': s['linked'], 'generations': ANYTHING}
+    if not s['deleted']:  # of those the API lists no generations
+        gens = daemon.get(f'/v1/sites/{s["id"]}/generations')['items']
+        out['generations'] = {g['number']: {'tree': ANYTHING, 'retired': g['retired'] is not None}
+                              for g in gens}
+    return out
 
 
 def catalog_state(daemon, pools):

@@ -14,7 +14,6 @@ import errno
 import fcntl
 import os
 import pathlib
-import shutil
 import struct
 import subprocess
 import tempfile
@@ -22,7 +21,8 @@ import tempfile
 libc = ctypes.CDLL(None, use_errno=True)
 
 CLONE_NEWNS = 0x20000
-MS_NOATIME, MS_BIND, MS_REC, MS_PRIVATE = 1024, 4096, 16384, 1 << 18
+MS_NOATIME, MS_REC, MS_PRIVATE = 1024, 16384, 1 << 18
+MNT_DETACH = 2
 LOOP_CTL_GET_FREE, LOOP_CONFIGURE, LO_FLAGS_AUTOCLEAR = 0x4C82, 0x4C0A, 4
 # linux/btrfs.h
 SUBVOL_CREATE, SNAP_DESTROY, FORGET_DEV, SNAP_CREATE_V2 = (
@@ -54,8 +54,8 @@ def mount(source, target, kind, flags=0, data=''):
                      ctypes.c_ulong(flags), data.encode()))
 
 
-def umount(target):
-    check(libc.umount2(str(target).encode(), 0))
+def umount(target, flags=0):
+    check(libc.umount2(str(target).encode(), flags))
 
 
 def enter_namespace():
@@ -176,7 +176,10 @@ class Store:
 
     def freeze(self, name):
         """All images as they are now."""
-        fd = os.open(self.store / 'live', os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.snapshot('live', name)
+
+    def snapshot(self, source, name):
+        fd = os.open(self.store / source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             by_name(SNAP_CREATE_V2, self.store, name, struct.pack('=qQQ4Q', fd, 0, 0, 0, 0, 0, 0))
         finally:
@@ -202,15 +205,11 @@ class Store:
     def load(self, name):
         self.power_off()
         self.drop('live')
-        live = os.open(self.store / name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            by_name(SNAP_CREATE_V2, self.store, 'live', struct.pack('=qQQ4Q', live, 0, 0, 0, 0, 0, 0))
-        finally:
-            os.close(live)
+        self.snapshot(name, 'live')
         self.power_on()
 
     def close(self):
         for where in reversed(self.mounted):
-            umount(where)
+            umount(where, MNT_DETACH)
         self.mounted = []
-        shutil.rmtree(self.root)
+        os.rmdir(self.root)

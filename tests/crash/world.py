@@ -2,14 +2,13 @@
 """A daemon over pools whose power can be cut, and what is known about them."""
 
 import copy
-import os
 import pathlib
 import time
 
 import operations
 import state
-from daemon import Daemon, Call, TIMEOUT
-from state import ANYTHING, differences
+from daemon import Daemon, TIMEOUT
+from state import differences
 from store import Store
 
 # label -> (file system, pool driver)
@@ -26,8 +25,8 @@ class Broken(Exception):
 
 
 class World:
-    def __init__(self, label, program):
-        self.label = label
+    def __init__(self, label, program, sides=0):
+        self.label, self.sides = label, sides
         file_system, driver = POOLS[label]
         self.store = Store(file_system)
         self.root = self.store.pool
@@ -68,7 +67,7 @@ class World:
         self.run(operations.publish(s, 'alpha', number))
         self.run(operations.clone_named(s, 'alpha', 'beta'))
         self.run(operations.snapshot(s, 'beta'))
-        for n in range(4):  # for rounds with several jobs at once
+        for n in range(self.sides):  # for rounds with several jobs at once
             name = f'side{n}'
             self.run(operations.clone_named(s, 'alpha', name))
             base = operations.snapshot(s, name)
