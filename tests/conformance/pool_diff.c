@@ -182,6 +182,22 @@ static void test_diff__a_rename_is_told_or_is_a_removal_and_an_addition(void **s
 	assert_int_equal(renames, has(POOL_CONSTANT_COST) && has(POOL_FREES_LATER));
 }
 
+/* Counted, not timed: what is looked at follows the change where the driver says it can. */
+static void test_diff__looks_at_what_changed_only(void **state)
+{
+	_cleanup_fd_ int a = -1, b = -1;
+
+	(void)state;
+	skip_if(!has(POOL_CONSTANT_COST) || !has(POOL_FREES_LATER),
+		"the driver walks, or has to for this user");
+	make_pair(&a, &b);
+	write_text(b, "many/file-100.php", "<?php");
+	keep_dir_times(b);
+	env.ctx.entries_done = 0;
+	assert_diff(env.one, env.two, "Mmany/file-100.php ");
+	assert_true(env.ctx.entries_done < 10);
+}
+
 static void test_diff__of_read_only_copies(void **state)
 {
 	_cleanup_fd_ int a = -1;
@@ -290,6 +306,7 @@ const struct CMUnitTest pool_diff_tests[] = {
 	POOL_TEST(test_diff__lists_what_comes_and_goes_with_a_directory),
 	POOL_TEST(test_diff__every_name_of_a_changed_file_has_changed),
 	POOL_TEST(test_diff__a_rename_is_told_or_is_a_removal_and_an_addition),
+	POOL_TEST(test_diff__looks_at_what_changed_only),
 	POOL_TEST(test_diff__of_read_only_copies),
 	POOL_TEST(test_diff__names_the_root_by_a_dot),
 	POOL_TEST(test_diff__leaves_out_what_copies_leave_out),
