@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The btrfs pool driver: a tree is a subvolume, a copy is a snapshot. The ioctls are in
- * btrfs_subvol.c, the search for nested file systems in btrfs_nested.c, the diff in btrfs_diff.c.
+ * btrfs_subvol.c, the search for nested file systems in btrfs_nested.c, the diff in btrfs_diff.c,
+ * the measuring in btrfs_usage.c.
  *
  * What is durable when (tested by cutting the power of a loop image): the snapshot ioctl flushes
  * the source's data and commits the transaction, so the copy and every name made before it are on
@@ -340,17 +341,6 @@ static int btrfs_tree_check(struct pool *pool, struct tree_at at, bool *ro, stru
 		return tree_err(err, -r, "read the subvolume's flags", at);
 	*ro = r > 0;
 	return 1;
-}
-
-/* Exclusive bytes from the extents' own reference counts (FIEMAP), which needs no quota groups:
- * those make every deletion slow. */
-static int btrfs_tree_usage(struct pool *pool, struct tree_at at, struct snap_ctx *ctx,
-	struct snap_usage *out, struct err *err)
-{
-	_cleanup_fd_ int fd = tree_open(at, err);
-
-	(void)pool;
-	return fd < 0 ? fd : snap_usage(fd, true, ctx, out, err);
 }
 
 /* Where a short-lived snapshot may stand: fsd sweeps .fsd/trash at start. Without that folder (a

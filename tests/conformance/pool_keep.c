@@ -231,6 +231,35 @@ static void test_usage__tells_shared_from_exclusive(void **state)
 	assert_true(usage.exclusive >= 256 << 10);
 }
 
+/* Small files lie in metadata, where FIEMAP sees nothing. */
+static void test_usage__of_a_fresh_clone_is_shared(void **state)
+{
+	struct snap_usage usage = {0};
+	_cleanup_fd_ int b = -1;
+
+	(void)state;
+	skip_if(!has(POOL_CONSTANT_COST) || !has(POOL_FREES_LATER),
+		"it takes a search of the file system's trees");
+	make_tree(env.one);
+	copy_tree(env.one, env.two, 0);
+	assert_done(env.driver->tree_usage(env.pool, at(env.two), &env.ctx, &usage, &env.err));
+	assert_true(usage.allocated > 1000000);
+	assert_in_range(usage.exclusive, 0, usage.allocated / 50);
+	/* What the clone writes is its own. */
+	b = tree_of(env.two);
+	box_shell("head -c 2M /dev/urandom > %s/two/tree/own; sync -f %s", env.box->pool,
+		env.box->pool);
+	assert_done(env.driver->tree_usage(env.pool, at(env.two), &env.ctx, &usage, &env.err));
+	assert_in_range(usage.exclusive, 2 << 20, (2 << 20) + 200000);
+	/* Without its relative everything is. */
+	assert_done(env.driver->tree_remove(env.pool, at(env.one), &env.ctx, &env.err));
+	box_shell("btrfs -q filesystem sync %s && btrfs subvolume sync %s >/dev/null",
+		env.box->pool, env.box->pool);
+	assert_done(env.driver->tree_usage(env.pool, at(env.two), &env.ctx, &usage, &env.err));
+	assert_int_equal(usage.shared, 0);
+	assert_int_equal(usage.exclusive, usage.allocated);
+}
+
 static void test_sync__leaves_nothing_behind(void **state)
 {
 	_cleanup_fd_ int a = -1, dir = -1, trash = -1;
@@ -328,6 +357,7 @@ const struct CMUnitTest pool_keep_tests[] = {
 	POOL_TEST(test_open__refuses_a_link_in_place_of_a_tree),
 	POOL_TEST(test_usage__counts_entries_and_bytes),
 	POOL_TEST(test_usage__tells_shared_from_exclusive),
+	POOL_TEST(test_usage__of_a_fresh_clone_is_shared),
 	POOL_TEST(test_sync__leaves_nothing_behind),
 	POOL_TEST(test_sync__goes_through_deep_trees),
 	POOL_TEST(test_pending__returns_to_zero_when_the_space_is_back),
