@@ -104,7 +104,8 @@ static int in_box(const struct box *box, const char *mode, int (*body)(const str
 		if (unshare(CLONE_NEWNS) < 0 ||
 			mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 			return skip_all("no mount namespace of its own");
-		if (mount("other", box->other, "tmpfs", 0, "size=512m") < 0 || mount_pool(box, mode) != 0)
+		if (mount("other", box->other, "tmpfs", 0, "size=512m") < 0 ||
+			mount_pool(box, mode) != 0)
 			return skip_all("the file system cannot be made or mounted");
 	}
 	if (mkdir(box->pool, 0755) < 0)
