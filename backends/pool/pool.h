@@ -130,6 +130,9 @@ struct pool_driver {
 	 * Changes from `a` to `b`, sorted by path; O(changes) where the driver can. A writable side
 	 * may be copied by the driver inside `scratch` (a wrapper of the caller's, -1: none) and
 	 * removed again; tree_remove of "tree" in `scratch` sweeps what a crash left.
+	 * At most three changes have one path, in this order: removed (another entry took its
+	 * place), renamed to it, content or metadata. What lies below a renamed directory is not
+	 * told as renamed. A driver that walks tells a rename as removed and added.
 	 */
 	int (*tree_diff)(struct pool *pool, struct tree_at a, struct tree_at b, int scratch,
 		struct snap_ctx *ctx, snap_diff_fn *fn, void *arg, struct err *err);
@@ -141,8 +144,8 @@ struct pool_driver {
 	 */
 	int (*sync_dir)(struct pool *pool, int dir, struct snap_ctx *ctx, struct err *err);
 
-	/* Removed trees whose space is not back yet: *trees, and *bytes where known, else 0.
-	 * NULL without POOL_FREES_LATER. */
+	/* Removed trees whose space is not back yet: *trees, and *bytes where known, else 0. Ask only
+	 * with POOL_FREES_LATER (it may be NULL without, and an ordinary user may not ask btrfs). */
 	int (*pending)(struct pool *pool, uint64_t *trees, uint64_t *bytes, struct err *err);
 };
 
