@@ -176,6 +176,18 @@ def test_cli__measuring_counts_first(shop):
     assert shop.json('site', 'show', 'shop', '--measure')['bytes']['logical'] > 0
 
 
+def test_cli__import_and_eject_take_relative_directories(daemon, scratch):
+    (scratch / 'www' / 'a').mkdir(parents=True)
+    (scratch / 'www' / 'a' / 'file').write_text('x')
+    assert daemon.fsctl('site', 'import', 'shop', 'www', cwd=scratch).stdout.startswith(
+        'site shop imported (')
+    assert (live(daemon, 'shop') / 'a/file').read_text() == 'x'
+    daemon.fsctl('site', 'eject', 'shop', '../out', cwd=scratch / 'www')
+    assert (scratch / 'out/a/file').read_text() == 'x'
+    assert 'no such directory' in fails(daemon, 3, 'site', 'import', 'shop', 'nothing',
+                                        cwd=scratch)
+
+
 # ---- errors ----
 
 def test_cli__exit_codes_of_refusals(shop):

@@ -230,7 +230,7 @@ static void print_eject(const struct fsc_value *job, const struct fsc_value *res
 
 	fputs("site ", stdout);
 	safe(result, "site.name");
-	fputs(" copied out to ", stdout);
+	fputs(" ejected to ", stdout);
 	put_quoted(stdout, dir ? dir : "?");
 	print_stats(job);
 	putchar('\n');

@@ -294,15 +294,38 @@ static char *append_components(char *out, const char *path)
 	return out;
 }
 
+/* What ".." leads to only the file system knows. The last component stays as it is: it may not
+ * exist yet, and a symlink is for fsd to judge. */
+static char *resolve(const char *path)
+{
+	char *copy = strdup(path), *slash, *folder = NULL, *out = NULL;
+	size_t len = strlen(path);
+
+	while (copy && len > 1 && copy[len - 1] == '/')
+		copy[--len] = '\0';
+	slash = copy ? strrchr(copy, '/') : NULL;
+	if (copy && (!slash || strcmp(slash, "/..") == 0 || strcmp(slash, "/.") == 0)) {
+		out = realpath(copy, NULL);
+	} else if (copy) {
+		*slash = '\0';
+		folder = realpath(copy, NULL);
+		if (folder && asprintf(&out, "%s/%s", strcmp(folder, "/") == 0 ? "" : folder,
+				      slash + 1) < 0)
+			out = NULL;
+	}
+	free(folder);
+	free(copy);
+	return out;
+}
+
 char *path_absolute(const char *path)
 {
 	char cwd[PATH_MAX], *out;
 
 	if (*path == '/')
 		return strdup(path);
-	/* What ".." leads to only the file system knows. */
 	if (goes_up(path))
-		return realpath(path, NULL);
+		return resolve(path);
 	if (!getcwd(cwd, sizeof(cwd)))
 		return NULL;
 	out = malloc(strlen(cwd) + strlen(path) + 2);

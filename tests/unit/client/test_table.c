@@ -480,6 +480,43 @@ static void test_text__times_without_a_zone_are_this_machines(void **state)
 	source_is("shop", "shop");
 }
 
+static void path_is(const char *text, const char *want)
+{
+	char *out = path_absolute(text);
+
+	if (want)
+		assert_string_equal(out, want);
+	else
+		assert_null(out);
+	free(out);
+}
+
+static void test_text__relative_directories_are_made_absolute(void **state)
+{
+	char dir[] = "/tmp/fsctl-XXXXXX", want[64], typed[64];
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(chdir(dir), 0);
+	path_is("/a/../b", "/a/../b");
+	snprintf(want, sizeof(want), "%s/new/x", dir);
+	path_is("./new//x/", want);
+	path_is(".", dir);
+	path_is("..", "/tmp");
+	path_is("../", "/tmp");
+	path_is("../new", "/tmp/new");
+	path_is("../../new/", "/new");
+	path_is("missing/../new", NULL);
+	/* Not where the link leads. */
+	assert_int_equal(symlink("/etc", "link"), 0);
+	snprintf(typed, sizeof(typed), "../%s/link", dir + strlen("/tmp/"));
+	snprintf(want, sizeof(want), "%s/link", dir);
+	path_is(typed, want);
+	assert_int_equal(unlink("link"), 0);
+	assert_int_equal(chdir("/"), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -496,6 +533,7 @@ int main(void)
 		cmocka_unit_test(test_man__is_roff_without_warnings),
 		cmocka_unit_test(test_help__is_there_for_every_command),
 		cmocka_unit_test(test_text__sizes_counts_and_durations),
+		cmocka_unit_test(test_text__relative_directories_are_made_absolute),
 		cmocka_unit_test(test_text__times_without_a_zone_are_this_machines),
 	};
 
