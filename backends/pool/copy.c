@@ -40,12 +40,9 @@ static int copy_probe(int rootfd, char why[POOL_WHY_SIZE])
 		snprintf(why, POOL_WHY_SIZE, "statfs: %s", strerror(num));
 		return -num;
 	}
-	if (vfs.f_flag & ST_RDONLY) {
-		snprintf(why, POOL_WHY_SIZE, "the file system is mounted read-only");
-		return 0;
-	}
-	snprintf(why, POOL_WHY_SIZE, "copies every file, on any file system (type 0x%lx)",
-		(unsigned long)fs.f_type);
+	/* Read-only it still serves what there is; what would change something says so. */
+	snprintf(why, POOL_WHY_SIZE, "copies every file, on any file system (type 0x%lx%s)",
+		(unsigned long)fs.f_type, vfs.f_flag & ST_RDONLY ? ", mounted read-only" : "");
 	return 1;
 }
 

@@ -2,6 +2,8 @@
 /* Taking, giving, removing, measuring trees; choosing a driver. */
 #include "tests/conformance/pool_env.h"
 
+#include <sys/mount.h>
+
 /* What this driver can take over by a rename: a directory of its own kind. */
 static int make_adoptable(const char *name)
 {
@@ -341,6 +343,40 @@ static void test_choose__probes_every_driver_and_reports(void **state)
 		EINVAL, "unknown_driver");
 }
 
+static void remount(unsigned long flags)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s/mnt", env.box->dir);
+	assert_int_equal(mount(NULL, path, NULL, MS_REMOUNT | flags, NULL), 0);
+}
+
+static void test_read_only__pool_serves_and_refuses_changes(void **state)
+{
+	const struct pool_driver *chosen = NULL;
+	struct pool_made made = {0};
+	_cleanup_fd_ int a = -1;
+
+	(void)state;
+	skip_if(geteuid() != 0 || strcmp(env.box->fs, "here") == 0,
+		"it needs root and a file system of its own");
+	make_tree(env.one);
+	remount(MS_RDONLY);
+	assert_done(pool_driver_choose(env.root, "auto", &chosen, NULL, &env.err));
+	assert_int_equal(env.driver->tree_check(env.pool, at(env.one), NULL, &env.err), 1);
+	a = tree_of(env.one);
+	assert_refused(env.driver->tree_create(env.pool, at(env.two), &env.err), EROFS,
+		"read_only");
+	assert_refused(env.driver->tree_copy(env.pool, at(env.one), at(env.two), 0, &env.ctx, &made,
+		&env.err), EROFS, "read_only");
+	assert_refused(env.driver->tree_fill(env.pool, a, at(env.two), 0, &env.ctx, &made,
+		&env.err), EROFS, "read_only");
+	assert_refused(env.driver->tree_remove(env.pool, at(env.one), &env.ctx, &env.err), EROFS,
+		"read_only");
+	remount(0);
+	assert_empty(env.two);
+}
+
 const struct CMUnitTest pool_keep_tests[] = {
 	POOL_TEST(test_adopt__takes_the_directory_itself),
 	POOL_TEST(test_adopt__refuses_another_file_system),
@@ -361,6 +397,7 @@ const struct CMUnitTest pool_keep_tests[] = {
 	POOL_TEST(test_sync__leaves_nothing_behind),
 	POOL_TEST(test_sync__goes_through_deep_trees),
 	POOL_TEST(test_pending__returns_to_zero_when_the_space_is_back),
+	POOL_TEST(test_read_only__pool_serves_and_refuses_changes),
 	POOL_TEST(test_choose__probes_every_driver_and_reports),
 };
 const size_t n_pool_keep_tests = sizeof(pool_keep_tests) / sizeof(pool_keep_tests[0]);
