@@ -359,7 +359,8 @@ static int step(struct copy *c)
 	struct copy_frame *f = copy_top(c);
 	const char *name;
 
-	c->put.strip = copy_at_virtual_root(c);
+	/* A former pass has given directories the ACLs that new entries would inherit. */
+	c->put.strip = c->pass || copy_at_virtual_root(c);
 	if (snap_canceled(c->ctx))
 		return walk_fail(c->err, -ECANCELED, NULL, trail_path(&c->src, NULL));
 	if (!f->listed)

@@ -131,15 +131,23 @@ static int value_get(int fd, const char *path, const char *name, struct io_item 
 	return -errno;
 }
 
+static bool starts(const char *s, const char *prefix)
+{
+	return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
 static int by_name(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* An HMAC over the inode it belongs to: never of use elsewhere. */
+/*
+ * Not an HMAC over the inode it belongs to, and not the second names under which XFS shows ACLs to
+ * root: they would be mere noise elsewhere (attr's xattr.conf leaves them out too).
+ */
 static bool worth_keeping(const char *name)
 {
-	return strcmp(name, "security.evm") != 0;
+	return strcmp(name, "security.evm") != 0 && !starts(name, "trusted.SGI_");
 }
 
 static int values_get(int fd, const char *path, const struct buf *names, struct io_item *it)
@@ -175,11 +183,6 @@ int t_xattrs_get(int fd, const char *path, struct io_item *it)
 	if (r == 0 && names.len)
 		r = values_get(fd, path, &names, it);
 	return r < 0 ? t_fail_with(it, r, "read extended attributes") : 0;
-}
-
-static bool starts(const char *s, const char *prefix)
-{
-	return strncmp(s, prefix, strlen(prefix)) == 0;
 }
 
 /* The namespaces that mean the same on every file system. */

@@ -351,8 +351,11 @@ static void add_xattrs(struct buf *b, int at, const char *name)
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", at, name);
 	len = llistxattr(path, list, sizeof(list));
-	for (ssize_t i = 0; i < len; i += strlen(list + i) + 1)
-		names[n++] = list + i;
+	for (ssize_t i = 0; i < len; i += strlen(list + i) + 1) {
+		/* ACLs again, as XFS keeps them. */
+		if (strncmp(list + i, "trusted.SGI_", 12) != 0)
+			names[n++] = list + i;
+	}
 	qsort(names, n, sizeof(*names), compare_text);
 	for (ssize_t i = 0; i < n; i++) {
 		len = lgetxattr(path, names[i], value, sizeof(value));

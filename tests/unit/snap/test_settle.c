@@ -5,17 +5,20 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "fixture.h"
 #include "snap/base/err.h"
 #include "snap/copy.h"
-#include "snap/links.h"
+#include "snap/remove.h"
 #include "snap/settle.h"
 
 struct writer {
@@ -192,6 +195,45 @@ static void test_settle__follows_a_directory_that_goes_and_comes_back(void **sta
 	close(dst);
 }
 
+/* version 2; user::rwx user:1234:rwx group::rwx mask::rwx other::rwx */
+static const unsigned char acl[] = {2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 7, 0, 0xd2,
+	4, 0, 0, 4, 0, 7, 0, 255, 255, 255, 255, 16, 0, 7, 0, 255, 255, 255, 255, 32, 0, 7, 0, 255,
+	255, 255, 255};
+
+/* In the second pass, when the copy of "sub" has its ACLs. New entries that did not inherit, as a
+ * rename from elsewhere makes them. */
+static void move_into_sub(struct writer *w)
+{
+	if (w->seen == 2) {
+		renameat(w->src, "file", w->src, "sub/file");
+		renameat(w->src, "plain dir", w->src, "sub/plain dir");
+		renameat(w->src, "link", w->src, "sub/link");
+	}
+}
+
+static void test_settle__lets_no_late_entry_inherit_an_acl(void **state)
+{
+	int src = make_dir(scratch, "src"), dst = make_dir(scratch, "dst");
+	int dir = make_dir(src, "dir"), sub;
+	struct writer w = {.at = "dir/last", .passes = 2, .write = move_into_sub, .src = src};
+	struct snap_copy_result result;
+
+	(void)state;
+	prepare_files(src);
+	make_file(dir, "last", "x");
+	close(make_dir(src, "plain dir"));
+	sub = openat(src, "sub", O_RDONLY | O_CLOEXEC);
+	fsetxattr(sub, "system.posix_acl_default", acl, sizeof(acl), 0);
+	copy_live(&w, dst, false, &result);
+	assert_int_equal(result.consistency, SNAP_SETTLED);
+	assert_same_tree(src, dst);
+	snap_copy_result_release(&result);
+	close(sub);
+	close(dir);
+	close(src);
+	close(dst);
+}
+
 static void change_metadata(struct writer *w)
 {
 	fchmodat(w->src, "file", 0600, 0);
@@ -352,6 +394,83 @@ static void test_settle__goes_on_as_many_rounds_as_asked(void **state)
 	close(dst);
 }
 
+/* --- a writer that knows nothing of the copy --- */
+
+struct ledger {
+	pthread_t thread;
+	atomic_bool stop;
+	int src;
+};
+
+static void write_number(int at, const char *name, unsigned n)
+{
+	int fd = openat(at, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+
+	assert_int_equal(pwrite(fd, &n, sizeof(n), 0), sizeof(n));
+	close(fd);
+}
+
+static unsigned read_number(int at, const char *name)
+{
+	int fd = openat(at, name, O_RDONLY | O_CLOEXEC);
+	unsigned n = 0;
+
+	assert_int_equal(pread(fd, &n, sizeof(n), 0), sizeof(n));
+	close(fd);
+	return n;
+}
+
+/* At every instant `first` is `second`, or one ahead. In bursts, so that copies can settle. */
+static void *keep_books(void *arg)
+{
+	struct ledger *l = arg;
+
+	for (unsigned n = 1; !atomic_load(&l->stop); n++) {
+		write_number(l->src, "first", n);
+		write_number(l->src, "dir/second", n);
+		if (n % 50 == 0)
+			nanosleep(&(struct timespec){.tv_nsec = 40000000}, NULL);
+	}
+	return NULL;
+}
+
+static void test_settle__is_the_source_at_one_instant(void **state)
+{
+	struct snap_copy_opts opts = {.source_is_live = true, .settle_rounds = 8};
+	struct ledger l = {.src = make_dir(scratch, "src")};
+	struct snap_copy_result result;
+	char name[16];
+	int dir = make_dir(l.src, "dir");
+
+	(void)state;
+	for (int i = 0; i < 200; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		make_file(i % 2 ? dir : l.src, name, name);
+	}
+	write_number(l.src, "first", 0);
+	write_number(dir, "second", 0);
+	assert_int_equal(pthread_create(&l.thread, NULL, keep_books, &l), 0);
+	for (int i = 0; i < 20; i++) {
+		int dst = make_dir(scratch, "dst");
+		unsigned ahead;
+
+		assert_int_equal(snap_copy(l.src, dst, &opts, &(struct snap_ctx){0}, &result, NULL),
+			0);
+		ahead = read_number(dst, "first") - read_number(dst, "dir/second");
+		if (result.consistency == SNAP_SETTLED)
+			assert_true(ahead <= 1);
+		else
+			assert_true(result.unsettled.total > 0);
+		snap_copy_result_release(&result);
+		close(dst);
+		assert_int_equal(snap_remove(scratch, "dst", &(struct snap_ctx){0}, NULL), 0);
+	}
+	atomic_store(&l.stop, true);
+	pthread_join(l.thread, NULL);
+	close(dir);
+	close(l.src);
+}
+
 static bool grow_and_cancel(const char *path, void *arg)
 {
 	struct snap_ctx *ctx = arg;
@@ -424,12 +543,14 @@ int main(int argc, char **argv)
 		on_scratch(test_settle__follows_removals_renames_and_additions),
 		on_scratch(test_settle__follows_changes_of_type),
 		on_scratch(test_settle__follows_a_directory_that_goes_and_comes_back),
+		on_scratch(test_settle__lets_no_late_entry_inherit_an_acl),
 		on_scratch(test_settle__follows_metadata),
 		on_scratch(test_settle__keeps_link_groups_together),
 		on_scratch(test_settle__keeps_a_group_that_changed_between_its_names),
 		on_scratch(test_settle__sees_stores_through_a_mapping),
 		on_scratch(test_settle__lists_what_never_settles),
 		on_scratch(test_settle__goes_on_as_many_rounds_as_asked),
+		on_scratch(test_settle__is_the_source_at_one_instant),
 		on_scratch(test_settle__can_be_canceled),
 		cmocka_unit_test(test_settle__takes_no_stat_within_two_ticks_of_its_ctime),
 	};
