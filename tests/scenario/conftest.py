@@ -87,6 +87,19 @@ class Daemon:
                 if time.monotonic() > deadline:
                     raise AssertionError(f'fsd is not ready: {self.log()}')
 
+    def wait_serving(self):
+        """For one that was spawned: until it answers, and says it is well."""
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            try:
+                status, health = self.http('GET', '/healthz')
+                assert status == 200, health
+                return self
+            except OSError:
+                assert self.process.poll() is None, self.log()
+                assert time.monotonic() < deadline, self.log()
+                time.sleep(0.01)
+
     def stop(self, sig=signal.SIGTERM):
         """End it; the exit status."""
         if self.process is None:

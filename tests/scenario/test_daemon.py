@@ -120,17 +120,7 @@ def test_daemon__second_one_waits_for_the_first_to_go(daemon, make_daemon):
     second.env = {}
     second.spawn()
     daemon.stop()
-    second.wait_log('', 0)
-    deadline = time.monotonic() + TIMEOUT
-    while True:
-        try:
-            if second.http('GET', '/healthz')[0] == 200:
-                break
-        except OSError:
-            pass
-        assert second.process.poll() is None, second.log()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    second.wait_serving()
     assert second.stop() == 0
 
 
@@ -216,12 +206,7 @@ def test_daemon__runs_as_an_ordinary_user(make_daemon, scratch):
         daemon.process = subprocess.Popen(
             [binary, '--config', str(daemon.conf), '--foreground'],
             stderr=log, user='nobody', extra_groups=[])
-    deadline = time.monotonic() + TIMEOUT
-    while not daemon.socket.exists():
-        assert daemon.process.poll() is None, daemon.log()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    assert daemon.http('GET', '/healthz')[0] == 200
+    daemon.wait_serving()
     worker = pathlib.Path(f'/proc/{daemon.process.pid}').stat().st_uid
     api = pathlib.Path(f'/proc/{daemon.api_pid()}/status').read_text().split('Uid:\t')[1].split()
     assert worker != 0 and set(api[:4]) == {str(worker)}

@@ -49,6 +49,12 @@ def test_summary__counts_the_tests_inside_a_cmocka_program(tmp_path):
     assert t.skips == {('a', 'needs root'): {'plain': 1}}
 
 
+def test_summary__counts_each_teardown_that_failed(tmp_path):
+    t = summary(tmp_path, {'name': 'a', 'result': 'FAIL', 'stdout': CMOCKA, 'stderr':
+                           '[  ERROR   ] --- 1 != 2\n[  ERROR   ] test_d\n[  ERROR   ] test_e\n'})
+    assert t.failures == ['plain: a: test_c', 'plain: a: test_d', 'plain: a: test_e']
+
+
 def test_summary__counts_the_tests_inside_pytest(tmp_path):
     t = summary(tmp_path, {'name': 's', 'result': 'FAIL', 'stdout': PYTEST})
     assert (t.passed, t.failures) == (3, ['plain: s: tests/x.py::test_y'])
