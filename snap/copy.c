@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The walk of a copy: down the source with the destination beside it, a pass over the whole tree at
- * a time. The first pass copies. With a live source further passes compare and copy what differs,
- * until one finds nothing (snap/settle.h says why that proves the copy) or the rounds are used up.
+ * Copying a tree, from the outside: options, passes, counting, the result. The first pass copies.
+ * With a live source further passes compare and copy what differs, until one finds nothing
+ * (snap/settle.h says why that proves the copy) or the rounds are used up.
  */
 #include "snap/copy.h"
 
@@ -101,304 +101,10 @@ static void all_done(struct copy *c)
 		c->result->bytes_cloned = c->result->bytes; /* some were cloned again */
 }
 
-void copy_touch(struct copy *c)
-{
-	struct copy_frame *f = copy_top(c);
-	struct io_dir *dst = trail_dir(&c->dst);
-
-	/* A former pass may have made it read-only. */
-	if (!f->claimed && !copy_at_virtual_root(c))
-		io_drv(dst)->dir_claim(dst);
-	f->claimed = f->touched = true;
-}
-
-static int frame_push(struct copy *c, const struct io_item *meta)
-{
-	if (c->depth == c->size) {
-		size_t size = c->size ? c->size * 2 : 32;
-		void *frames = reallocarray(c->frames, size, sizeof(*c->frames));
-
-		if (!frames)
-			return walk_fail(c->err, -ENOMEM, "copy", NULL);
-		c->frames = frames;
-		c->size = size;
-	}
-	/* The first pass has just made the directory. */
-	c->frames[c->depth++] = (struct copy_frame){
-		.meta = *meta, .claimed = c->pass == 0, .touched = c->pass == 0};
-	return 0;
-}
-
-static void frame_pop(struct copy *c)
-{
-	struct copy_frame *f = &c->frames[--c->depth];
-
-	io_names_release(&f->dirs);
-	io_item_release(&f->meta);
-	idmap_release(&f->here);
-}
-
-/* What the settle rule says about the directory just entered. */
-static int compare_dir(struct copy *c)
-{
-	struct copy_frame *f = copy_top(c);
-	const char *path = trail_path(&c->src, NULL);
-	int r = 0;
-
-	if (!c->opts->source_is_live)
-		return 0;
-	if (c->pass) {
-		f->changed = !f->fresh &&
-			settle_compare(&c->settle, path, &f->meta.st) != SETTLE_SAME;
-		if (!f->changed && !f->fresh)
-			return 0;
-		r = copy_note_change(c, path);
-	}
-	if (r == 0 && settle_record(&c->settle, path, &f->meta.st, c->now, false) < 0)
-		r = walk_fail(c->err, -ENOMEM, "settle", path);
-	return r;
-}
-
-/* Make the destination's directory, or find the one of a former pass. 1: it is new. */
-static int destination(struct copy *c, const char *name, const char *as, struct io_dir **out)
-{
-	struct io_dir *here = trail_dir(&c->dst);
-	struct io_item made = {.name = as, .type = DT_DIR};
-	int r;
-
-	if (c->pass) {
-		r = io_drv(here)->dir_open(here, as, IO_OPEN_FORCE, out);
-		if (r == 0)
-			return 0;
-		if (!walk_vanished(r))
-			return walk_fail(c->err, r, "open", trail_path(&c->dst, as));
-		r = copy_make_way(c, as, name);
-		if (r < 0)
-			return r;
-	}
-	copy_touch(c);
-	io_drv(here)->put(here, &made, 1, &c->put);
-	if (made.error < 0)
-		return walk_fail(c->err, made.error, made.op, trail_path(&c->dst, as));
-	r = io_drv(here)->dir_open(here, as, IO_OPEN_NEW, out);
-	if (r == 0 && c->put.strip)
-		io_drv(here)->dir_strip(*out);
-	return r < 0 ? walk_fail(c->err, r, "open", trail_path(&c->dst, as)) : 1;
-}
-
-static int inside_itself(struct copy *c, const char *name)
-{
-	return err_set(c->err, EINVAL, "destination_inside_source",
-		name ? trail_path(&c->src, name) : ".", "the destination lies inside the source");
-}
-
-static int check_source(struct copy *c, const char *name, const struct io_stat *st)
-{
-	if (guard_nested(&c->guard, st))
-		return guard_error(c->err, trail_path(&c->src, name));
-	if (st->dev == c->dst_dev && st->ino == c->dst_ino)
-		return inside_itself(c, name);
-	return 0;
-}
-
-/* The source is open: from here on both sides belong to the trails. 1: into a new directory. */
-static int go_down(struct copy *c, const char *name, const char *as, struct io_dir *src,
-	struct io_item *meta)
-{
-	struct io_dir *dst;
-	int r = destination(c, name, as, &dst), new = r;
-
-	if (r < 0) {
-		io_dir_close(&src);
-		return r;
-	}
-	r = trail_push(&c->src, name, src, &meta->st);
-	if (r < 0) {
-		io_dir_close(&dst);
-		return walk_fail(c->err, r, "copy", name);
-	}
-	r = io_drv(dst)->dir_get(dst, &c->items[0]);
-	if (r == 0)
-		r = trail_push(&c->dst, as, dst, &c->items[0].st);
-	else
-		io_dir_close(&dst);
-	return r < 0 ? walk_fail(c->err, r, "copy", name) : new;
-}
-
-static int open_source(struct copy *c, const char *name, struct io_dir **out, struct io_item *meta)
-{
-	struct io_dir *here = trail_dir(&c->src);
-
-	meta->name = name;
-	meta->error = io_drv(here)->dir_open(here, name, 0, out);
-	meta->op = "open";
-	if (meta->error == 0) {
-		io_drv(*out)->dir_get(*out, meta);
-		if (meta->error < 0)
-			io_dir_close(out);
-	}
-	if (meta->error == 0)
-		return 1;
-	if (!walk_vanished(meta->error) || !c->opts->source_is_live)
-		return copy_fail(c, meta);
-	return copy_note_change(c, trail_path(&c->src, name));
-}
-
-/* 0: entered, or no longer there. */
-static int enter(struct copy *c, const char *name)
-{
-	const char *as = copy_at_virtual_root(c) ? c->only_as : name;
-	struct io_item meta = {0};
-	struct io_dir *src;
-	bool new;
-	int r;
-
-	c->now = settle_now();
-	r = open_source(c, name, &src, &meta);
-	if (r <= 0) {
-		io_item_release(&meta);
-		return r;
-	}
-	r = check_source(c, name, &meta.st);
-	if (r < 0)
-		io_dir_close(&src);
-	else
-		r = go_down(c, name, as, src, &meta);
-	new = r == 1;
-	if (r >= 0)
-		r = frame_push(c, &meta);
-	if (r < 0) {
-		io_item_release(&meta);
-		return r;
-	}
-	copy_top(c)->fresh = c->pass && new;
-	copy_top(c)->claimed |= new;
-	copy_top(c)->touched |= new;
-	/* IO_OPEN_FORCE may have changed the mode of one that its owner cannot read. */
-	copy_top(c)->touched |= (~copy_top(c)->meta.st.mode & 0700) != 0;
-	return compare_dir(c);
-}
-
-static int list_source(struct copy *c)
-{
-	struct io_dir *src = trail_dir(&c->src);
-	struct io_names names = {0};
-	bool restart = true;
-	int more, r = 0;
-
-	do {
-		io_names_reset(&names);
-		more = io_drv(src)->dir_list(src, restart, &names);
-		restart = false;
-		if (more == -ENOENT && c->opts->source_is_live)
-			more = 0; /* the directory itself was removed */
-		r = more < 0 ? walk_fail(c->err, more, "list", trail_path(&c->src, NULL)) :
-			       copy_names(c, &names);
-	} while (r == 0 && more > 0);
-	io_names_release(&names);
-	return r;
-}
-
-static int list_dir(struct copy *c)
-{
-	struct copy_frame *f = copy_top(c);
-	struct io_names one = {0};
-	int r;
-
-	f->listed = true;
-	if (copy_at_virtual_root(c)) {
-		io_names_add(&one, c->only, DT_UNKNOWN);
-		r = copy_names(c, &one);
-		io_names_release(&one);
-		return r;
-	}
-	r = list_source(c);
-	if (r == 0 && f->changed)
-		r = copy_drop_extra(c);
-	return r;
-}
-
-/* The directory is complete: its own metadata, which filling it has disturbed. */
-static int finish_dir(struct copy *c)
-{
-	struct copy_frame *f = copy_top(c);
-	struct io_dir *dst = trail_dir(&c->dst);
-	int r;
-
-	if (copy_at_virtual_root(c) || !(f->touched || f->changed))
-		return 0;
-	f->meta.error = 0;
-	io_drv(dst)->dir_put(dst, &f->meta, &c->put);
-	if (f->meta.error < 0)
-		return walk_fail(c->err, f->meta.error, f->meta.op, trail_path(&c->dst, NULL));
-	r = f->meta.flags & IO_XATTR_LOST ?
-		copy_report(c, trail_path(&c->src, NULL), "xattr") : 0;
-	return r;
-}
-
-static int leave(struct copy *c)
-{
-	bool root = c->depth == 1, inner = c->only ? c->depth > 1 : !root;
-	int r = finish_dir(c);
-
-	if (inner)
-		c->result->entries++;
-	if (inner && c->pass == 0)
-		atomic_fetch_add(&c->ctx->entries_done, 1);
-	frame_pop(c);
-	if (r < 0 || root)
-		return r;
-	r = trail_pop(&c->src);
-	if (r == 0)
-		r = trail_pop(&c->dst);
-	return r < 0 ? walk_fail(c->err, r, "walk back", trail_path(&c->src, NULL)) : 0;
-}
-
-static int step(struct copy *c)
-{
-	struct copy_frame *f = copy_top(c);
-	const char *name;
-
-	/* A former pass has given directories the ACLs that new entries would inherit. */
-	c->put.strip = c->pass || copy_at_virtual_root(c);
-	if (snap_canceled(c->ctx))
-		return walk_fail(c->err, -ECANCELED, NULL, trail_path(&c->src, NULL));
-	if (!f->listed)
-		return list_dir(c);
-	name = io_names_next(&f->dirs, &f->next, NULL);
-	return name ? enter(c, name) : leave(c);
-}
-
-static int pass(struct copy *c)
-{
-	struct io_dir *src = trail_dir(&c->src);
-	struct io_item meta = {0};
-	int r;
-
-	c->differences = 0;
-	paths_release(&c->changed);
-	c->result->entries = c->result->files = c->result->bytes = 0;
-	links_release(&c->links);
-	c->now = settle_now();
-	io_drv(src)->dir_get(src, &meta);
-	if (meta.error < 0)
-		r = walk_fail(c->err, meta.error, meta.op, ".");
-	else
-		r = frame_push(c, &meta);
-	if (r < 0) {
-		io_item_release(&meta);
-		return r;
-	}
-	r = c->only ? 0 : compare_dir(c);
-	while (r == 0 && c->depth)
-		r = step(c);
-	return r;
-}
-
 static int passes(struct copy *c)
 {
 	unsigned rounds = c->opts->settle_rounds ? c->opts->settle_rounds : SETTLE_ROUNDS;
-	int r = pass(c);
+	int r = copy_pass(c);
 
 	if (!c->opts->source_is_live) {
 		c->result->consistency = c->differences ? SNAP_FUZZY : SNAP_ATOMIC;
@@ -409,7 +115,7 @@ static int passes(struct copy *c)
 		r = settle_wait(&c->settle, c->ctx);
 		if (r < 0)
 			return walk_fail(c->err, r, NULL, NULL);
-		r = pass(c);
+		r = copy_pass(c);
 		if (r == 0 && c->differences == 0) {
 			c->result->consistency = SNAP_SETTLED;
 			return 0;
@@ -450,7 +156,7 @@ static int start(struct copy *c, struct io_place *place, int src, int dst)
 	if (c->only)
 		return 0;
 	if (c->guard.dev == c->dst_dev && c->guard.ino == c->dst_ino)
-		return inside_itself(c, NULL);
+		return copy_inside_itself(c, NULL);
 	io_drv(to)->dir_strip(to);
 	return 0;
 }
@@ -458,7 +164,7 @@ static int start(struct copy *c, struct io_place *place, int src, int dst)
 static void copy_free(struct copy *c)
 {
 	while (c->depth)
-		frame_pop(c);
+		copy_frame_pop(c);
 	free(c->frames);
 	trail_release(&c->src);
 	trail_release(&c->dst);

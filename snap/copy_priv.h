@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The copy engine's own state. copy.c walks the two trees, copy_batch.c moves the entries of one
- * directory, copy_large.c large files and durable.c the sync at the end.
+ * The copy engine's own state. copy.c runs the passes, copy_walk.c walks the two trees, copy_batch.c
+ * moves the entries of one directory, copy_large.c large files; durable.c syncs at the end.
  */
 #ifndef SNAP_COPY_PRIV_H
 #define SNAP_COPY_PRIV_H
@@ -74,6 +74,11 @@ int copy_fail(struct copy *c, const struct io_item *it);
 int copy_note_change(struct copy *c, const char *path);
 int copy_report(struct copy *c, const char *path, const char *reason);
 
+/* One walk over everything. */
+int copy_pass(struct copy *c);
+void copy_frame_pop(struct copy *c);
+/* -EINVAL "destination_inside_source". */
+int copy_inside_itself(struct copy *c, const char *name);
 /* The current destination directory is about to be changed. */
 void copy_touch(struct copy *c);
 
