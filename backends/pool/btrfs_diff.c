@@ -417,9 +417,9 @@ static int walk(int a, int b, struct snap_ctx *ctx, snap_diff_fn *fn, void *arg,
 }
 
 /*
- * Whatever the short way failed of, walking may do. EIO too: the kernel gives it when branches of
- * one tree have used an inode number in one transaction for things of different types. A disk that
- * cannot be read fails the walk as well.
+ * Whatever the short way failed of, walking may do. EIO too: where branches of one tree have used
+ * an inode number in one transaction for things of different types, the kernel gives up with it, or
+ * sends a stream that makes no sense (EBADMSG). A disk that cannot be read fails the walk as well.
  */
 static bool may_walk_instead(int r)
 {

@@ -371,7 +371,8 @@ static void meaning_check(struct meaning *m)
 
 static unsigned renames;
 
-/* `branches`: the kernel may give up on them. Returns whether it did not. */
+/* `branches`: where both used an inode number in one transaction, for a file here and a directory
+ * there, the kernel gives up or tells nonsense that is refused. Returns whether neither happened. */
 static bool compare_by_send(int a, int b, const struct print *old, const struct print *new,
 	bool branches)
 {
@@ -380,7 +381,7 @@ static bool compare_by_send(int a, int b, const struct print *old, const struct 
 	int r = btrfs_diff_by_send(a, b, &env.ctx, take, &m, &complete, &env.err);
 
 	assert_int_equal(r == 0, complete);
-	if (branches && r == -EIO)
+	if (branches && (r == -EIO || r == -EBADMSG))
 		return false;
 	assert_done(r);
 	meaning_check(&m);
@@ -513,7 +514,7 @@ static void test_diff__of_branches_means_what_both_trees_show(void **state)
 	assert_int_equal(unlinkat(env.root, "three", AT_REMOVEDIR), 0);
 	print_message("%u rounds of branches, %u of %u streams complete\n", rounds, complete,
 		2 * rounds);
-	assert_true(complete > rounds);
+	assert_true(complete > rounds * 18 / 10);
 }
 
 static int body(const struct box *box)
