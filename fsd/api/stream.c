@@ -161,7 +161,11 @@ static size_t take_out(struct stream *st, char *buf, size_t max)
 	return n;
 }
 
-/* Something to send, 0 after falling asleep, or the end. */
+/*
+ * Something to send, 0 after falling asleep, or the end. It is always the regular end, even where
+ * nobody is left to read it: after END_WITH_ERROR libmicrohttpd 0.9.75 may leave the connection
+ * alone until its timeout, while after the last chunk it writes, sees the error and closes.
+ */
 static ssize_t next_bytes(struct call *c, char *buf, size_t max)
 {
 	struct server *s = c->conn->server;
@@ -173,14 +177,14 @@ static ssize_t next_bytes(struct call *c, char *buf, size_t max)
 	if (!st->out.len && st->ended)
 		return MHD_CONTENT_READER_END_OF_STREAM;
 	if (!st->out.len && stream_eager(c) && ask(c) < 0)
-		return MHD_CONTENT_READER_END_WITH_ERROR;
+		return MHD_CONTENT_READER_END_OF_STREAM;
 	if (!st->out.len && now >= st->silence)
 		buf_adds(&st->out, ": alive\n\n");
 	if (st->out.len) {
 		st->silence = now + s->limits.keepalive;
 		return take_out(st, buf, max);
 	}
-	return call_suspend(c, st->silence) < 0 ? MHD_CONTENT_READER_END_WITH_ERROR : 0;
+	return call_suspend(c, st->silence) < 0 ? MHD_CONTENT_READER_END_OF_STREAM : 0;
 }
 
 static ssize_t read_stream(void *arg, uint64_t pos, char *buf, size_t max)
