@@ -83,6 +83,8 @@ int request_add(struct request *r, enum field f, const char *item)
 	ret = copy(item, &v->items[v->n]);
 	if (ret < 0)
 		return ret;
+	for (size_t len = strlen(v->items[v->n]); f == F_PATHS && len && item[len - 1] == '/';)
+		v->items[v->n][--len] = '\0';
 	v->n++;
 	v->present = true;
 	return 0;

@@ -171,7 +171,8 @@ void request_release(struct request *r);
 /* Setters copy. 0, -ENOMEM, -EINVAL (wrong type for the field), -EEXIST (already set), -E2BIG. */
 int request_set_str(struct request *r, enum field f, const char *s);
 int request_set_int(struct request *r, enum field f, int64_t n); /* T_INT and T_BOOL */
-int request_add(struct request *r, enum field f, const char *item); /* T_LIST, T_MAP */
+/* T_LIST, T_MAP. Slashes at the end of a path are left out: people complete directories so. */
+int request_add(struct request *r, enum field f, const char *item);
 
 bool request_has(const struct request *r, enum field f);
 /* NULL, 0, false or an empty list when absent. Borrowed from the request. */

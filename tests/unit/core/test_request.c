@@ -331,7 +331,8 @@ static void test_json__refuses_wrong_types_unknown_fields_and_bad_values(void **
 		{OP_RESTORE, "{\"source\":\"a@b\",\"paths\":[\"..\"]}", "bad_request", "paths"},
 		{OP_RESTORE, "{\"source\":\"a@b\",\"paths\":[\".\"]}", "bad_request", "paths"},
 		{OP_RESTORE, "{\"source\":\"a@b\",\"paths\":[\"a//b\"]}", "bad_request", "paths"},
-		{OP_RESTORE, "{\"source\":\"a@b\",\"paths\":[\"a/\"]}", "bad_request", "paths"},
+		{OP_RESTORE, "{\"source\":\"a@b\",\"paths\":[\"/\"]}", "bad_request", "paths"},
+		{OP_RESTORE, "{\"source\":\"a@b\",\"paths\":[\"a//b/\"]}", "bad_request", "paths"},
 		{OP_RESTORE, "{\"source\":\"a@b\",\"only\":[\"db\"]}", "bad_request", "only"},
 	};
 
@@ -345,6 +346,20 @@ static void test_json__refuses_wrong_types_unknown_fields_and_bad_values(void **
 		assert_string_equal(e.object, cases[i].object);
 		assert_true(e.reason[0] != '\0');
 	}
+}
+
+static void test_paths__lose_the_slashes_at_their_end(void **state)
+{
+	struct request r;
+	size_t n;
+
+	(void)state;
+	assert_int_equal(request_from_json(OP_RESTORE,
+		"{\"source\":\"a@b\",\"paths\":[\"a/\",\"b/c//\",\"d\"]}", &r, NULL), 0);
+	assert_string_equal(request_list(&r, F_PATHS, &n)[0], "a");
+	assert_string_equal(request_list(&r, F_PATHS, &n)[1], "b/c");
+	assert_string_equal(request_list(&r, F_PATHS, &n)[2], "d");
+	request_release(&r);
 }
 
 static void test_validate__knows_the_ranges(void **state)
@@ -427,6 +442,7 @@ int main(void)
 		cmocka_unit_test(test_decode__trusts_nothing),
 		cmocka_unit_test(test_encode__refuses_what_is_too_large),
 		cmocka_unit_test(test_json__refuses_wrong_types_unknown_fields_and_bad_values),
+		cmocka_unit_test(test_paths__lose_the_slashes_at_their_end),
 		cmocka_unit_test(test_validate__knows_the_ranges),
 		cmocka_unit_test(test_validate__takes_snapshots_as_they_are_called),
 		cmocka_unit_test(test_table__has_no_holes_and_no_double_paths),
