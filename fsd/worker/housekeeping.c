@@ -45,6 +45,29 @@ struct housekeeping {
 
 /* ---- pools ---- */
 
+/* Does a job without an outcome own what stands in staging under its id? Besides those that wait or
+ * run there may be one that could not be recovered: what it holds may be all there is. */
+static bool is_owned(struct fsd *f, const char *name)
+{
+	struct cat_job row;
+	bool owned = true;
+	int64_t job;
+	int r;
+
+	if (job_id_parse(name, &job) < 0)
+		return false;
+	if (jobs_unfinished(f, job))
+		return true;
+	pthread_mutex_lock(&f->write_lock);
+	r = catalog_job_get(f->catalog, job, &row, NULL);
+	pthread_mutex_unlock(&f->write_lock);
+	if (r == 0) {
+		owned = strcmp(row.state, "queued") == 0 || strcmp(row.state, "running") == 0;
+		cat_job_release(&row);
+	}
+	return r == -ENOENT ? false : owned;
+}
+
 /* Directories of jobs that neither wait nor run; a queued job has none yet. */
 static int sweep_folder(struct fsd *f, struct pool_root *r, int dirfd, struct snap_ctx *ctx,
 	struct err *err)
@@ -58,12 +81,7 @@ static int sweep_folder(struct fsd *f, struct pool_root *r, int dirfd, struct sn
 		return err_sys(err, ENOMEM, "sweep", r->config->path);
 	}
 	while (ret == 0 && (e = readdir(d))) {
-		int64_t job;
-
-		if (e->d_name[0] == '.')
-			continue;
-		if (dirfd == r->staging && job_id_parse(e->d_name, &job) == 0 &&
-			jobs_unfinished(f, job))
+		if (e->d_name[0] == '.' || (dirfd == r->staging && is_owned(f, e->d_name)))
 			continue;
 		ret = layout_remove(r, dirfd, e->d_name, ctx, err);
 	}
