@@ -243,9 +243,16 @@ int layout_commit(const struct pool_root *r, int64_t job, int to_dir, const char
 
 int layout_discard(const struct pool_root *r, int64_t job, int from_dir, const char *from)
 {
-	char name[JOB_ID_SIZE];
+	char id[JOB_ID_SIZE], name[JOB_ID_SIZE + 8];
+	int ret = -EEXIST;
 
-	return layout_move(from_dir, from, r->trash, job_id_format(job, name));
+	/* A job that was interrupted twice may discard twice before the trash is emptied. */
+	snprintf(name, sizeof(name), "%s", job_id_format(job, id));
+	for (int n = 2; n < 100 && ret == -EEXIST; n++) {
+		ret = layout_move(from_dir, from, r->trash, name);
+		snprintf(name, sizeof(name), "%s.%d", id, n);
+	}
+	return ret;
 }
 
 /* ---- publish ---- */
