@@ -65,6 +65,7 @@ static int run_delete(struct fsd *f, struct job *job, struct err *err)
 	r = op_site_name(f, job->site_id, name, err);
 	if (r == 0) /* a rebuilt catalog knows what it was called */
 		r = meta_change(site, META_SITE, name, "name", json_string(name), err);
+	layout_sweep_links(site, true); /* nobody would look for them where it goes */
 	if (r == 0 && (r = layout_move(job->pool->sites, name, job->pool->deleted, job->site_id)) < 0)
 		r = err_sys(err, -r, "rename into deleted", name);
 	return r;
