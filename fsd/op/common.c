@@ -181,7 +181,7 @@ int op_site_name(struct fsd *f, const char *site_id, char name[NAME_SIZE], struc
 	r = catalog_site_get(f->catalog, site_id, &s, err);
 	pthread_mutex_unlock(&f->write_lock);
 	if (r == -ENOENT || (r == 0 && s.deleted))
-		return err_set(err, ENOENT, "not_found", site_id, "the site is gone meanwhile");
+		return err_set(err, ENOENT, "site_deleted", site_id, "the site is gone meanwhile");
 	if (r == 0)
 		strcpy(name, s.name);
 	return r;

@@ -276,14 +276,24 @@ static int run(struct fsd *f, struct job *job)
 	return r;
 }
 
+int job_revert(struct fsd *f, struct job *job, struct err *err)
+{
+	struct err e = ERR_INIT;
+	int r = job->kind->revert ? job->kind->revert(f, job, &e) : 0;
+
+	if (r < 0 && strcmp(e.code, "site_deleted") == 0)
+		return 0; /* by a job before this one: it never had a site to change */
+	if (r < 0 && err)
+		*err = e;
+	return r;
+}
+
 /* After a failure: was it before the commit point? Then nothing may be left. */
 static void clean_up(struct fsd *f, struct job *job)
 {
 	struct err err = ERR_INIT;
-	int r = 0;
+	int r = job_revert(f, job, &err);
 
-	if (job->kind->revert)
-		r = job->kind->revert(f, job, &err);
 	if (r == 0)
 		r = job_sweep(job, &err);
 	if (r < 0)

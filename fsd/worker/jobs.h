@@ -195,6 +195,8 @@ void jobs_enqueue(struct fsd *f, struct job *job);
 int job_row(const struct job *job, enum job_state state, struct cat_job *row);
 /* The JSON object of a job in memory: queued or running under jobs.lock, ended on its thread. */
 json_t *job_view(const struct job *job, enum job_state state);
+/* Undo what an operation did outside of staging; success where its site was deleted before it. */
+int job_revert(struct fsd *f, struct job *job, struct err *err);
 /* Sweep staging and trash names of a job that did not commit. */
 int job_sweep(struct job *job, struct err *err);
 /* Record and outcome in one durable commit; write_lock must not be held. */

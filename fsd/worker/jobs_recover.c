@@ -106,11 +106,24 @@ static void failed(struct job *job)
 	job->outcome = JOB_FAILED;
 }
 
+/* Was the commit point passed? Not by a job whose site an earlier one deleted. */
+static int committed(struct fsd *f, struct job *job, struct err *err)
+{
+	struct err e = ERR_INIT;
+	int r = job->kind->committed ? job->kind->committed(f, job, &e) : 0;
+
+	if (r < 0 && strcmp(e.code, "site_deleted") == 0)
+		return 0;
+	if (r < 0)
+		*err = e;
+	return r;
+}
+
 /* 1: it ended, in one way or the other; 0: it never started. */
 static int settle_job(struct fsd *f, struct job *job, struct err *err)
 {
 	bool staged = job->pool && fd_exists(job->pool->staging, job->text) == 1;
-	int r = job->kind->committed ? job->kind->committed(f, job, err) : 0;
+	int r = committed(f, job, err);
 
 	if (r < 0)
 		return r;
@@ -123,7 +136,7 @@ static int settle_job(struct fsd *f, struct job *job, struct err *err)
 		job->outcome = JOB_DONE;
 		return r < 0 ? r : 1;
 	}
-	r = job->kind->revert ? job->kind->revert(f, job, err) : 0;
+	r = job_revert(f, job, err);
 	if (r == 0 && staged)
 		r = job_sweep(job, err);
 	if (r < 0 || !staged)
@@ -189,13 +202,18 @@ int jobs_recover(struct fsd *f, struct pool_root *pool, struct err *err)
 {
 	struct cat_job_filter filter = {.state = "unfinished", .oldest_first = true};
 	struct unfinished u = {.pool = pool ? pool->config->name : ""};
-	int r = catalog_jobs(f->catalog, &filter, collect, &u, err);
+	int r;
 
+	pthread_mutex_lock(&f->write_lock);
+	r = catalog_jobs(f->catalog, &filter, collect, &u, err);
+	pthread_mutex_unlock(&f->write_lock);
 	for (unsigned i = 0; i < u.n && r == 0; i++) {
 		struct cat_job row;
 		struct err one = ERR_INIT;
 
+		pthread_mutex_lock(&f->write_lock);
 		r = catalog_job_get(f->catalog, u.ids[i], &row, err);
+		pthread_mutex_unlock(&f->write_lock);
 		if (r < 0)
 			break;
 		/* One job that cannot be settled must not keep the others from serving. */
