@@ -17,12 +17,13 @@ class Ask:
     """A request; `change(state, job)` does to the expected state what its job does when done.
 
     dirty: [(pool, site, generation, fingerprint)] written without fsync before: after a power cut
-    they may hold less. heals: the catalog may differ from the pool until the job is done.
+    they may hold less. heals: the catalog may differ from the pool until the job is done. may_fail:
+    another job may take away what this one needs.
     """
 
-    def __init__(self, request, change, dirty=(), heals=False):
+    def __init__(self, request, change, dirty=(), heals=False, may_fail=False):
         self.request, self.change, self.heals = request, change, heals
-        self.dirty = dirty
+        self.dirty, self.may_fail = dirty, may_fail
 
 
 # ---- making trees ----
@@ -243,6 +244,17 @@ def site_undelete(s, site='alpha'):
     return Ask({'kind': 'site-undelete', 'site': ident, 'name': name}, change)
 
 
+def delete_in_queue(s, site='alpha'):
+    """With jobs behind it that find their site gone."""
+    ask = site_delete(s, site)
+    victim = ask.request['site']
+    s.run(generation_create(s, victim))
+    behind = [publish(s, victim, 2), snapshot(s, victim), generation_create(s, victim)]
+    for other in behind:
+        other.may_fail = True
+    return [ask, *behind]
+
+
 def site_measure(s, site='alpha'):
     return Ask({'kind': 'site-measure', 'site': site}, lambda st, job: None)
 
@@ -457,7 +469,7 @@ def pool_check(s, site='alpha'):
 
 OPERATIONS = {f.__name__.replace('_', '-'): f for f in (
     site_create, site_create_from, clone_live, clone_dirty, clone_snapshot, clone_generation,
-    clone_other_pool, clone_live_other_pool, site_set, site_rename, site_delete, site_undelete,
+    clone_other_pool, clone_live_other_pool, site_set, site_rename, site_delete, delete_in_queue, site_undelete,
     site_measure, snapshot, snapshot_first, snapshot_dirty, snapshot_delete, snapshot_hold,
     snapshot_release, snapshot_set, generation_create, generation_dirty, generation_delete,
     generation_retire, publish, publish_mend, rollback, restore, undo_restore, undo_publish,
