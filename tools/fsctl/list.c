@@ -125,6 +125,14 @@ int list_item(struct list_out *out, const struct fsc_value *item)
 	return r;
 }
 
+void list_drop(struct list_out **out)
+{
+	if ((*out)->table)
+		scols_unref_table((*out)->table);
+	free(*out);
+	*out = NULL;
+}
+
 void list_end(struct list_out **out, const char *next)
 {
 	struct list_out *o = *out;
@@ -139,8 +147,5 @@ void list_end(struct list_out **out, const char *next)
 	}
 	if (o->table && o->n)
 		scols_print_table(o->table);
-	if (o->table)
-		scols_unref_table(o->table);
-	free(o);
-	*out = NULL;
+	list_drop(out);
 }

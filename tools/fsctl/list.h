@@ -14,5 +14,7 @@ struct list_out *list_begin(const struct cli *c, const struct view *view);
 int list_item(struct list_out *out, const struct fsc_value *item); /* 0 or -ENOMEM */
 /* `next` is the cursor that continues the list, or NULL. Frees. */
 void list_end(struct list_out **out, const char *next);
+/* Frees and leaves what was printed as it is. */
+void list_drop(struct list_out **out);
 
 #endif

@@ -118,7 +118,9 @@ int run_list(struct cli *c)
 	}
 	/* What came before an error is shown; as JSON it stays an open list, which no reader takes
 	 * for a whole one. */
-	if (l.out && (r == 0 || !c->json))
+	if (l.out && r != 0 && c->json)
+		list_drop(&l.out);
+	else if (l.out)
 		list_end(&l.out, l.next);
 	free(l.path);
 	free(l.next);
