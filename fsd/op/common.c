@@ -394,7 +394,9 @@ int op_record_site(struct fsd *f, struct job *job, const char *name, struct cat_
 
 	if (r < 0)
 		return r;
+	pthread_mutex_lock(&f->jobs.lock); /* jobs may be listed meanwhile */
 	strcpy(job->site_name, site.name);
+	pthread_mutex_unlock(&f->jobs.lock);
 	json_object_set_new(job->result, "site", present_site(f, f->catalog, &site));
 	if (out)
 		*out = site;

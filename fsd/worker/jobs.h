@@ -114,7 +114,7 @@ struct job {
 	unsigned long syncs, commits; /* made for this job alone where nothing else ran */
 	json_t *result;		      /* object */
 	struct err err;
-	bool was_canceled; /* by a client, not by a stop of the daemon */
+	_Atomic bool was_canceled; /* by a client, not by a stop of the daemon */
 
 	struct job *next;
 };
