@@ -8,6 +8,7 @@ daemon gone, its file systems unmounted and its folder removed, however it ended
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -20,6 +21,9 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get('FSD_BUILD', ROOT / 'build'))
 TIMEOUT = 120  # s; for what never takes that long
+
+# A finding of a sanitizer fails its test, whatever else came of it.
+SANITIZER = re.compile(r'(Address|Thread|Leak)Sanitizer|runtime error:')
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason='needs root')
 
@@ -221,6 +225,9 @@ def make_daemon(scratch, mount):
     for daemon in made:
         if daemon.process and daemon.process.poll() is None:
             daemon.stop()
+    for daemon in made:
+        print(f'{daemon.log_file}:\n{daemon.log()[-20000:]}')  # shown when the test failed
+        assert not SANITIZER.search(daemon.log()), daemon.log()
 
 
 @pytest.fixture
