@@ -195,8 +195,7 @@ static json_t *title(const char *code)
 	return json_string(text);
 }
 
-/* Prose: what is not UTF-8 (a name inside, a sentence that was cut) becomes U+FFFD. */
-static json_t *prose(const char *s)
+json_t *json_prose(const char *s)
 {
 	_cleanup_buf_ struct buf out = BUF_INIT;
 
@@ -219,7 +218,7 @@ json_t *json_problem(const struct err *err, int status)
 
 	return json_pack("{s:s, s:o, s:i, s:o, s:o, s:o}", "code", code, "title", title(code),
 		"status", status, "object", err->object[0] ? json_text(err->object) : json_null(),
-		"reason", prose(err->reason), "hint", prose(err->hint));
+		"reason", json_prose(err->reason), "hint", json_prose(err->hint));
 }
 
 /* ---- parsing ---- */

@@ -20,6 +20,9 @@ json_t *json_text(const char *bytes);
 /* The inverse, malloc'd. -EBADMSG or -ENOMEM. */
 int json_text_decode(const char *text, char **bytes);
 
+/* Prose: what is not UTF-8 (a name inside, a sentence that was cut) becomes U+FFFD; "" is null. */
+json_t *json_prose(const char *s);
+
 /* Times and sizes: RFC 3339 UTC, or null for 0. */
 json_t *json_time(int64_t real_ns);
 

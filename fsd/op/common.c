@@ -170,6 +170,16 @@ void op_expect_copy(struct job *job, const struct pool_root *from, bool live)
 		snap_consistency_name(constant || !live ? SNAP_ATOMIC : SNAP_SETTLED);
 }
 
+bool op_snapshot_name_free(struct fsd *f, const char *site_id, const char *name)
+{
+	char key[2 * NAME_SIZE], holder[JOB_ID_SIZE];
+	struct cat_snapshot s;
+
+	snprintf(key, sizeof(key), "%.36s@%s", site_id, name);
+	return catalog_snapshot_get(f->catalog, site_id, name, &s, NULL) == -ENOENT &&
+	       !jobs_holds(f, "name", key, true, holder);
+}
+
 /* ---- running ---- */
 
 int op_site_name(struct fsd *f, const char *site_id, char name[NAME_SIZE], struct err *err)

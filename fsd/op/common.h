@@ -37,6 +37,9 @@ int op_next_generation(struct fsd *f, const struct pool_root *pool, const struct
 /* What a copy within the pool will be: sets job->method and job->consistency. */
 void op_expect_copy(struct job *job, const struct pool_root *from, bool live);
 
+/* Has the site no snapshot of this name, and no job that will make one? */
+bool op_snapshot_name_free(struct fsd *f, const char *site_id, const char *name);
+
 /* ---- running ---- */
 
 /* The site's name now. 0, or -ENOENT "not_found" when it is gone. */

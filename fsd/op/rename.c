@@ -2,6 +2,7 @@
 /* A site's name is its directory's: one rename in sites/, then the link of import --link. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "fsd/op/ops.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/step.h"
+#include "fsd/worker/work.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 
@@ -37,10 +39,18 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 static int run(struct fsd *f, struct job *job, struct err *err)
 {
 	int sites = job->pool->sites;
-	int r = layout_move(sites, job_str(job, "from"), sites, job_str(job, "name"));
+	_cleanup_fd_ int dir = -1;
+	char name[NAME_SIZE];
+	int r = op_site_name(f, job->site_id, name, err);
 
-	(void)f;
-	return r < 0 ? err_sys(err, -r, "rename", job_str(job, "from")) : 0;
+	if (r < 0)
+		return r;
+	dir = layout_open_site(job->pool, name);
+	if (op_doc_says(dir, META_SITE, "id", job->site_id) != 1)
+		return err_set(err, ESTALE, "site_changed", name,
+			"another site stands in its place");
+	r = layout_move(sites, name, sites, job_str(job, "name"));
+	return r < 0 ? err_sys(err, -r, "rename", name) : 0;
 }
 
 static int committed(struct fsd *f, struct job *job, struct err *err)
@@ -52,24 +62,59 @@ static int committed(struct fsd *f, struct job *job, struct err *err)
 	return op_doc_says(dir, META_SITE, "id", job->site_id);
 }
 
-/* Replace the symlink `linked` by one to the new place, where it still is a symlink. */
-static int relink(struct job *job, const char *linked, struct err *err)
+/* Is `name` still a symlink into this site's `live`? Its parent's owner may have put anything there. */
+static bool is_ours(struct job *job, int parent, const char *name, const char *site)
+{
+	_cleanup_free_ char *want = NULL;
+	char target[PATH_MAX];
+	ssize_t n = readlinkat(parent, name, target, sizeof(target) - 1);
+
+	if (n < 0 || asprintf(&want, "%s/sites/%s/live", job->pool->config->path, site) < 0)
+		return false;
+	target[n] = '\0';
+	return strcmp(target, want) == 0;
+}
+
+/* A new link beside it, owned like the old one, renamed over it; all by the held parent. */
+static int replace_link(struct job *job, int parent, const char *name)
 {
 	_cleanup_free_ char *target = NULL, *temp = NULL;
 	struct stat st;
 
-	if (lstat(linked, &st) < 0 || !S_ISLNK(st.st_mode))
-		return 0;
-	if (asprintf(&target, "%s/sites/%s/live", job->pool->config->path,
-		    job_str(job, "name")) < 0 ||
-		asprintf(&temp, "%s.fsd-%s", linked, job->text) < 0)
-		return err_sys(err, ENOMEM, "link", linked);
-	unlink(temp);
-	if (symlink(target, temp) < 0 || lchown(temp, st.st_uid, st.st_gid) < 0 ||
-		rename(temp, linked) < 0)
-		return err_sys(err, errno, "link", linked);
+	if (asprintf(&target, "%s/sites/%s/live", job->pool->config->path, job_str(job, "name")) < 0 ||
+		asprintf(&temp, "%s.fsd-%s", name, job->text) < 0)
+		return -ENOMEM;
+	unlinkat(parent, temp, 0);
+	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		symlinkat(target, parent, temp) < 0 ||
+		fchownat(parent, temp, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+		renameat(parent, temp, parent, name) < 0)
+		return -errno;
 	step("rename.relinked");
-	return 0;
+	return fd_sync(parent);
+}
+
+/* The link of import --link follows, where it still is one; otherwise nothing is touched. */
+static int relink(struct job *job, const char *linked, struct err *err)
+{
+	_cleanup_fd_ int root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_fd_ int parent = -1;
+	const char *name;
+	int r;
+
+	parent = root < 0 ? -errno : work_open_parent(root, linked + 1, &name);
+	if (parent < 0) {
+		job_warn(job, "%s is out of reach and was not changed: %s", linked,
+			strerror(-parent));
+		return 0;
+	}
+	if (!is_ours(job, parent, name, job_str(job, "from"))) {
+		if (!is_ours(job, parent, name, job_str(job, "name")))
+			job_warn(job, "%s does not lead to this site and was not changed", linked);
+		return 0;
+	}
+	r = replace_link(job, parent, name);
+	return r < 0 ? err_sys(err, -r, "link", linked) : 0;
 }
 
 static int finish(struct fsd *f, struct job *job, struct err *err)

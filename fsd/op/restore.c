@@ -47,9 +47,11 @@ static int plan_whole(struct fsd *f, struct job *job, const struct cat_site *sit
 		job_int(job, "generation"), site->name, site->live);
 	time_format(source->kind == SOURCE_SNAPSHOT ? source->snapshot.created : clock_real(), when);
 	snprintf(job->confirm, sizeof(job->confirm),
-		"Restore all of %.100s from %.150s? Files written since %.20s go back too; undo "
+		"Restore all of %.100s from %.150s? Files written since %.30s go back too; undo "
 		"brings them forward again.",
 		site->name, source->text, when);
+	if (job->undoes)
+		job->confirm[0] = '\0';
 	return 0;
 }
 

@@ -23,7 +23,7 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 {
 	int64_t number = request_int(&job->request, F_GENERATION);
 	struct cat_generation g;
-	char id[ID_SIZE], name[NAME_SIZE];
+	char id[ID_SIZE], name[NAME_SIZE], key[2 * NAME_SIZE];
 	struct cat_site site;
 	int r = op_plan_site(f, job, request_str(&job->request, F_SITE), true, &site, err);
 
@@ -39,6 +39,10 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 			"generation %" PRId64 " is not retired", number);
 	id_new(id);
 	snprintf(name, sizeof(name), "undo-%" PRId64, number);
+	for (int n = 2; !op_snapshot_name_free(f, site.id, name); n++)
+		snprintf(name, sizeof(name), "undo-%" PRId64 "-%d", number, n);
+	snprintf(key, sizeof(key), "%s@%s", site.id, name);
+	job_lock(job, "name", key, true);
 	job_intend_int(job, "generation", number);
 	job_intend_str(job, "snapshot", id);
 	job_intend_str(job, "name", name);

@@ -22,16 +22,6 @@
 
 /* ---- create ---- */
 
-static bool name_free(struct fsd *f, const char *site_id, const char *name)
-{
-	char key[2 * NAME_SIZE], holder[JOB_ID_SIZE];
-	struct cat_snapshot s;
-
-	snprintf(key, sizeof(key), "%.36s@%s", site_id, name);
-	return catalog_snapshot_get(f->catalog, site_id, name, &s, NULL) == -ENOENT &&
-	       !jobs_holds(f, "name", key, true, holder);
-}
-
 /* The time, and -2, -3... when two fall into one second. */
 static void default_name(struct fsd *f, const char *site_id, char out[NAME_SIZE])
 {
@@ -39,7 +29,7 @@ static void default_name(struct fsd *f, const char *site_id, char out[NAME_SIZE]
 
 	time_name(clock_real(), text);
 	strcpy(out, text);
-	for (int n = 2; !name_free(f, site_id, out); n++)
+	for (int n = 2; !op_snapshot_name_free(f, site_id, out); n++)
 		snprintf(out, NAME_SIZE, "%s-%d", text, n);
 }
 
@@ -56,7 +46,7 @@ static int choose_name(struct fsd *f, struct job *job, char out[NAME_SIZE], stru
 	if (r < 0)
 		return r;
 	strcpy(out, wanted);
-	if (name_free(f, job->site_id, wanted))
+	if (op_snapshot_name_free(f, job->site_id, wanted))
 		return 0;
 	err_set(err, EEXIST, "name_taken", wanted, "%s has a snapshot of this name",
 		job->site_name);

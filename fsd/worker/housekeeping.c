@@ -136,7 +136,7 @@ int housekeeping_bring_online(struct fsd *f, struct pool_root *r, struct err *er
 	int ret;
 
 	pthread_mutex_lock(&f->write_lock);
-	ret = pool_root_open(r, f->catalog, err);
+	ret = r->fd < 0 ? pool_root_open(r, f->catalog, err) : pool_root_verify(r, err);
 	pthread_mutex_unlock(&f->write_lock);
 	if (ret == 0)
 		ret = jobs_recover(f, r, err);
@@ -148,6 +148,7 @@ int housekeeping_bring_online(struct fsd *f, struct pool_root *r, struct err *er
 	pthread_mutex_unlock(&f->write_lock);
 	if (ret < 0)
 		return ret;
+	r->recovered = true;
 	atomic_store(&r->online, true);
 	log_msg(LOG_INFO, "pool online", "pool", r->config->name, "driver", r->driver->name, "path",
 		r->config->path, NULL);
@@ -171,10 +172,12 @@ static void look_at_pools(struct fsd *f, struct housekeeping *h)
 			} else {
 				sweep_trash(f, r, &h->ctx);
 			}
-		} else if (r->fd < 0 && housekeeping_bring_online(f, r, &err) == 0) {
+		} else if (!r->recovered) {
+			if (housekeeping_bring_online(f, r, &err) < 0)
+				continue;
 			scan_report(f, h->catalog, r, &err);
 			pool_event(f, r, "pool.online");
-		} else if (r->fd >= 0 && pool_root_verify(r, &err) == 0) {
+		} else if (pool_root_verify(r, &err) == 0) {
 			atomic_store(&r->online, true);
 			log_msg(LOG_INFO, "pool is back", "pool", r->config->name, NULL);
 			pool_event(f, r, "pool.online");

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "fsd/core/json.h"
 #include "fsd/core/log.h"
 #include "fsd/worker/layout.h"
 #include "fsd/worker/state.h"
@@ -65,7 +66,7 @@ static void add_text(json_t **list, const char *fmt, va_list ap)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	if (!*list)
 		*list = json_array();
-	json_array_append_new(*list, json_string_nocheck(text));
+	json_array_append_new(*list, json_prose(text));
 }
 
 void job_step(struct job *job, const char *fmt, ...)
@@ -444,21 +445,27 @@ static void execute(struct fsd *f, struct job *job)
 	log_end(job);
 }
 
-static void retire(struct fsd *f, struct job *job)
+/* It is in the queue no more: tell those who wait, and forget it. */
+static void tell(struct fsd *f, struct job *job)
 {
 	json_t *view = job->outcome ? job_view(job, job->outcome) : NULL;
 
-	pthread_mutex_lock(&f->jobs.lock);
-	unlink_job(&f->jobs, job);
-	f->jobs.running--;
-	pthread_cond_broadcast(&f->jobs.wake);
-	pthread_mutex_unlock(&f->jobs.lock);
 	if (view)
 		atomic_fetch_add(&f->jobs.ended[job->outcome], 1);
 	if (view && f->jobs.on_end)
 		f->jobs.on_end(f, job->id, view);
 	json_decref(view);
 	job_free(&job);
+}
+
+static void retire(struct fsd *f, struct job *job)
+{
+	pthread_mutex_lock(&f->jobs.lock);
+	unlink_job(&f->jobs, job);
+	f->jobs.running--;
+	pthread_cond_broadcast(&f->jobs.wake);
+	pthread_mutex_unlock(&f->jobs.lock);
+	tell(f, job);
 }
 
 static void *job_thread(void *arg)
@@ -490,6 +497,7 @@ static void *job_thread(void *arg)
 int jobs_cancel(struct fsd *f, int64_t id, struct err *err)
 {
 	char text[JOB_ID_SIZE];
+	bool waited = false;
 	struct job *job;
 
 	pthread_mutex_lock(&f->jobs.lock);
@@ -497,11 +505,26 @@ int jobs_cancel(struct fsd *f, int64_t id, struct err *err)
 	if (job) {
 		job->was_canceled = true;
 		atomic_store(&job->ctx.cancel, true);
+		waited = job->state == JOB_QUEUED;
+	}
+	if (waited) {
+		unlink_job(&f->jobs, job);
+		f->jobs.queued--;
+		pthread_cond_broadcast(&f->jobs.wake);
 	}
 	pthread_mutex_unlock(&f->jobs.lock);
-	return job ? 0
-		   : err_set(err, EALREADY, "job_ended", job_id_format(id, text),
-			     "the job has already ended");
+	if (!job)
+		return err_set(err, EALREADY, "job_ended", job_id_format(id, text),
+			"the job has already ended");
+	if (waited) { /* durable before it is acknowledged: it must not run after a restart */
+		err_set(&job->err, ECANCELED, "canceled", NULL, "canceled before it started");
+		job->outcome = JOB_CANCELED;
+		job->finished = clock_real();
+		conclude(f, job);
+		log_end(job);
+		tell(f, job);
+	}
+	return 0;
 }
 
 int jobs_start(struct fsd *f, unsigned threads)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "fsd/core/json.h"
+#include "fsd/worker/auth.h"
 #include "fsd/worker/jobs.h"
 #include "fsd/worker/state.h"
 #include "fsd/worker/step.h"
@@ -79,6 +80,12 @@ static int undo_request(struct fsd *f, struct request *r, int64_t *undoes, struc
 	if (ret < 0)
 		return ret;
 	inner.actor = r->actor;
+	/* Undoing a deletion's undo is a deletion: it takes the role that one takes. */
+	ret = auth_check(fsd_config(f), &inner, err);
+	if (ret < 0) {
+		request_release(&inner);
+		return ret;
+	}
 	/* note, key, dry_run, confirm and what else the other kind takes move over */
 	for (enum field k = F_NONE; k < F_COUNT; k++) {
 		if (op_takes(inner.op, k) && request_has(r, k) && !request_has(&inner, k)) {

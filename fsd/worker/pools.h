@@ -21,6 +21,7 @@ struct catalog;
 struct pool_root {
 	const struct config_pool *config; /* the one it was opened with; path and driver are frozen */
 	atomic_bool online;
+	bool recovered; /* its jobs were settled since it was opened: it may be called online */
 	const struct pool_driver *driver; /* the rest: valid once it was online */
 	struct pool *handle;
 	char id[ID_SIZE];

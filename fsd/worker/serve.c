@@ -173,9 +173,13 @@ static void answer_cancel(struct fsd *f, struct catalog *c, struct work *w)
 			"there is no such job");
 	if (r == 0) {
 		r = jobs_cancel(f, id, &err);
+		cat_job_release(&row);
+		if (r == 0)
+			r = catalog_job_get(c, id, &row, &err);
 		if (r == 0)
 			send_json(f, w->id, 202, json_pack("{s:o}", "job", jobs_view(f, &row)));
-		cat_job_release(&row);
+		if (r == 0)
+			cat_job_release(&row);
 	}
 	if (r < 0)
 		send_problem(f, w->id, &err);

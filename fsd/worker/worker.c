@@ -239,8 +239,8 @@ static void stop(struct worker *w)
 	notify_status("stopping: jobs come to a safe point");
 	atomic_store(&f->stopping, true);
 	serve_stop(&w->serve);
+	jobs_stop(f); /* its threads wake housekeeping, so they go first */
 	housekeeping_stop(f);
-	jobs_stop(f);
 	pools_release(&f->pools);
 	catalog_close(&f->catalog);
 	waiters_release(&f->waiters);

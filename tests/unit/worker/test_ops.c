@@ -278,11 +278,13 @@ static void test_retire__turns_a_generation_into_an_undo_snapshot(void **state)
 	done(harness_done(h, "snapshot", "site", "shop", "name", "a", NULL));
 	harness_write(h, "shop", "index.php", "two");
 	restore = harness_done(h, "restore", "source", "shop@a", "confirm", "1", NULL);
+	done(harness_done(h, "snapshot", "site", "shop", "name", "undo-1", NULL)); /* in its way */
 	v = harness_done(h, "generation-retire", "site", "shop", "generation", "1", NULL);
 	assert_string_equal(harness_text(v, "result.snapshot.kind"), "undo");
+	assert_string_equal(harness_text(v, "result.snapshot.name"), "undo-1-2");
 	json_decref(v);
 	refused(harness_job(h, "publish", "site", "shop", "generation", "1", NULL), "not_found");
-	done(harness_done(h, "undo", "job", harness_text(restore, "id"), "confirm", "1", NULL));
+	done(harness_done(h, "undo", "job", harness_text(restore, "id"), NULL));
 	harness_expect(h, "shop", "index.php", "two");
 	json_decref(restore);
 }
