@@ -171,7 +171,7 @@ def test_restore_paths__refuses_what_is_no_path_of_the_source(shop):
     shop.refused('not_found', 'index.php/below')
     shop.refused('bad_path', 'link/x')
     shop.refused('bad_source', 'a/x', source='shop:1')
-    for path in ('/etc/passwd', '../x', 'a/../x', '.', '', 'a//x', 'a/', 'a/./x'):
+    for path in ('/etc/passwd', '../x', 'a/../x', '.', '', 'a//x', 'a/./x'):
         shop.refused('bad_request', path)
     shop.refused('bad_path', '.fsd-1/plan.json')
     shop.refused('bad_path', 'a/.fsd-x')
