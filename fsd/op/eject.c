@@ -38,10 +38,13 @@
 
 /* ---- plan ---- */
 
-/* Is DIR the site's own symlink? */
-static bool is_own_link(const struct cat_site *site, const struct outside *o)
+/* Is DIR the site's own symlink, and nobody else's by now? */
+static bool is_own_link(const struct job *job, const struct cat_site *site, const struct outside *o)
 {
-	return *site->linked && S_ISLNK(o->st.st_mode) && strcmp(site->linked, o->path) == 0;
+	char target[PATH_MAX];
+
+	snprintf(target, sizeof(target), "%s/sites/%s/live", job->pool->config->path, site->name);
+	return strcmp(site->linked, o->path) == 0 && outside_points_to(o, target);
 }
 
 static int check_free(const struct outside *o, bool own_link, struct err *err)
@@ -101,7 +104,7 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 	r = outside_plan(f, job, request_str(&job->request, F_DIR), &o, err);
 	if (r < 0)
 		return r;
-	own_link = is_own_link(&site, &o);
+	own_link = is_own_link(job, &site, &o);
 	r = check_free(&o, own_link, err);
 	if (r == 0)
 		r = outside_refuse(f, &o, o.parent, false, err);
@@ -396,10 +399,9 @@ static int revert(struct fsd *f, struct job *job, struct err *err)
 	if (r < 0 || e.stage < 0)
 		return 0;
 	note = load_note(&e);
-	if (!was_released(note) &&
-		is_dir(&e, e.side, (uint64_t)noted(note, "ino")))
+	if (!was_released(note) && is_dir(&e, e.side, (uint64_t)noted(note, "ino")))
 		r = snap_remove(e.o.parent, e.side, &ctx, err);
-	else if (!note) /* made, and not noted yet: it is empty */
+	else /* made, and not noted yet: it is empty */
 		unlinkat(e.o.parent, e.side, AT_REMOVEDIR);
 	json_decref(note);
 	return r;
@@ -459,6 +461,7 @@ static int park(struct eject *e, struct err *err)
 	json_object_del(doc, "linked");
 	r = meta_store(e->site, META_SITE, doc, err);
 	json_decref(doc);
+	layout_sweep_links(e->site, true);
 	if (r == 0 && ((r = fd_sync(e->site)) < 0 ||
 			      (r = layout_move(p->sites, e->name, p->deleted, e->job->site_id)) < 0))
 		r = err_sys(err, -r, "rename into deleted", e->name);

@@ -82,8 +82,8 @@ static void show_steps(struct fsd *f, struct job *job, const struct outside *o)
 	if (mode_is(job, "link")) {
 		job_step(job, "exchange %s for a symbolic link to %s/sites/%s/live", o->path, root,
 			job->site_name);
-		job_step(job, "keep the old directory beside it for %" PRId64 " s",
-			(int64_t)(fsd_config(f)->undo_keep / NSEC_PER_SEC));
+		job_step(job, "keep the old directory beside it for %" PRId64 " hours",
+			(int64_t)(fsd_config(f)->undo_keep / (3600 * NSEC_PER_SEC)));
 	}
 }
 
@@ -494,17 +494,6 @@ static int finish_move(struct after *a, struct err *err)
 
 /* ---- link: the old directory is exchanged for a symlink ---- */
 
-static bool points_to(const struct outside *o, const char *target)
-{
-	char text[PATH_MAX];
-	ssize_t n = readlinkat(o->parent, o->name, text, sizeof(text) - 1);
-
-	if (n < 0)
-		return false;
-	text[n] = '\0';
-	return strcmp(text, target) == 0;
-}
-
 static int drop_link(const struct after *a)
 {
 	struct stat st;
@@ -550,7 +539,7 @@ static int link_in(struct after *a, struct err *err)
 	if (snprintf(target, sizeof(target), "%s/sites/%s/live", a->job->pool->config->path,
 		    a->job->site_name) >= (int)sizeof(target))
 		return err_sys(err, ENAMETOOLONG, "link", o->path);
-	if (points_to(o, target))
+	if (outside_points_to(o, target))
 		return 0;
 	if (o->dir < 0 || !is_source(a, &o->st))
 		return err_set(err, EBUSY, "source_changed", o->path,

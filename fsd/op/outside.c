@@ -183,6 +183,32 @@ int outside_plan(struct fsd *f, struct job *job, const char *path, struct outsid
 	return 0;
 }
 
+int outside_find(struct fsd *f, const char *path, struct outside *o, struct err *err)
+{
+	ssize_t base;
+	int r = normalise(path, o->path, err);
+
+	if (r < 0)
+		return r;
+	base = vouched_for(fsd_config(f), o->path);
+	o->base_len = base > 0 ? (size_t)base : 0;
+	r = open_parent(o, err);
+	if (r == 0 && (r = outside_look(o)) < 0)
+		r = err_sys(err, -r, "open", o->path);
+	return r;
+}
+
+bool outside_points_to(const struct outside *o, const char *target)
+{
+	char text[PATH_MAX];
+	ssize_t n = readlinkat(o->parent, o->name, text, sizeof(text) - 1);
+
+	if (n < 0)
+		return false;
+	text[n] = '\0';
+	return strcmp(text, target) == 0;
+}
+
 int outside_open(const struct job *job, struct outside *o, struct err *err)
 {
 	char *path = NULL;

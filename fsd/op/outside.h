@@ -32,11 +32,17 @@ void outside_release(struct outside *o);
 int outside_plan(struct fsd *f, struct job *job, const char *path, struct outside *o,
 	struct err *err);
 
+/* A path that was planned once, from a site's document: the configuration of today vouches. */
+int outside_find(struct fsd *f, const char *path, struct outside *o, struct err *err);
+
 /* The same place again from the intent: -EBUSY "source_changed" when its parent is another. */
 int outside_open(const struct job *job, struct outside *o, struct err *err);
 
 /* Look at the name again, by the held parent. 0 or -errno. */
 int outside_look(struct outside *o);
+
+/* Is it a symbolic link with this text? */
+bool outside_points_to(const struct outside *o, const char *target);
 
 /* Is it a directory? "not_found", "is_symlink", "not_a_directory". */
 int outside_require_dir(const struct outside *o, struct err *err);

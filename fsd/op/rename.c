@@ -2,7 +2,6 @@
 /* A site's name is its directory's: one rename in sites/, then the link of import --link. */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +10,9 @@
 
 #include "fsd/op/common.h"
 #include "fsd/op/ops.h"
+#include "fsd/op/outside.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/step.h"
-#include "fsd/worker/work.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 
@@ -62,17 +61,13 @@ static int committed(struct fsd *f, struct job *job, struct err *err)
 	return op_doc_says(dir, META_SITE, "id", job->site_id);
 }
 
-/* Is `name` still a symlink into this site's `live`? Its parent's owner may have put anything there. */
-static bool is_ours(struct job *job, int parent, const char *name, const char *site)
+/* Is it still a symlink into this site's `live`? Its parent's owner may have put anything there. */
+static bool is_ours(struct job *job, const struct outside *o, const char *key)
 {
 	_cleanup_free_ char *want = NULL;
-	char target[PATH_MAX];
-	ssize_t n = readlinkat(parent, name, target, sizeof(target) - 1);
 
-	if (n < 0 || asprintf(&want, "%s/sites/%s/live", job->pool->config->path, site) < 0)
-		return false;
-	target[n] = '\0';
-	return strcmp(target, want) == 0;
+	return asprintf(&want, "%s/sites/%s/live", job->pool->config->path, job_str(job, key)) >= 0 &&
+	       outside_points_to(o, want);
 }
 
 /* A new link beside it, owned like the old one, renamed over it; all by the held parent. */
@@ -95,25 +90,22 @@ static int replace_link(struct job *job, int parent, const char *name)
 }
 
 /* The link of import --link follows, where it still is one; otherwise nothing is touched. */
-static int relink(struct job *job, const char *linked, struct err *err)
+static int relink(struct fsd *f, struct job *job, const char *linked, struct err *err)
 {
-	_cleanup_fd_ int root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_fd_ int parent = -1;
-	const char *name;
+	_cleanup_outside_ struct outside o = OUTSIDE_INIT;
+	struct err away = ERR_INIT;
 	int r;
 
-	parent = root < 0 ? -errno : work_open_parent(root, linked + 1, &name);
-	if (parent < 0) {
-		job_warn(job, "%s is out of reach and was not changed: %s", linked,
-			strerror(-parent));
+	if (outside_find(f, linked, &o, &away) < 0) {
+		job_warn(job, "%s is out of reach and was not changed: %s", linked, away.reason);
 		return 0;
 	}
-	if (!is_ours(job, parent, name, job_str(job, "from"))) {
-		if (!is_ours(job, parent, name, job_str(job, "name")))
+	if (!is_ours(job, &o, "from")) {
+		if (!is_ours(job, &o, "name"))
 			job_warn(job, "%s does not lead to this site and was not changed", linked);
 		return 0;
 	}
-	r = replace_link(job, parent, name);
+	r = replace_link(job, o.parent, o.name);
 	return r < 0 ? err_sys(err, -r, "link", linked) : 0;
 }
 
@@ -121,8 +113,7 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 {
 	const char *linked = job_str(job, "linked");
 
-	(void)f;
-	return *linked ? relink(job, linked, err) : 0;
+	return *linked ? relink(f, job, linked, err) : 0;
 }
 
 static int record(struct fsd *f, struct job *job, struct err *err)
