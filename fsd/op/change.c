@@ -124,16 +124,43 @@ json_t *change_item(int work, json_t *path, const char *name, json_t *wanted)
 	return item;
 }
 
+static void set_mtime(int dir, const struct stat *st)
+{
+	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st->st_mtim};
+
+	futimens(dir, times);
+}
+
+/* XFS gives directories that an exchange moves to another parent a new mtime: "..", which is kept
+ * in them, changes (kernel 6.18). They get theirs back. */
+static int exchange(int work, const char *name, int parent, const char *leaf)
+{
+	_cleanup_fd_ int in = fd_open_dir(work, name), out = -1;
+	struct stat in_st, out_st;
+
+	if (fstatat(work, name, &in_st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		fstatat(parent, leaf, &out_st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		renameat2(work, name, parent, leaf, RENAME_EXCHANGE) < 0)
+		return -errno;
+	out = fd_open_dir(work, name);
+	if (in >= 0)
+		set_mtime(in, &in_st);
+	if (out >= 0)
+		set_mtime(out, &out_st);
+	return 0;
+}
+
 static int put_in(int work, const char *name, int parent, const char *leaf)
 {
 	/* The tree is in use: the target may come and go between the two calls. */
 	for (int tries = 0; tries < 1000; tries++) {
+		int r;
+
 		if (renameat2(work, name, parent, leaf, RENAME_NOREPLACE) == 0)
 			return 0;
-		if (errno == EEXIST && renameat2(work, name, parent, leaf, RENAME_EXCHANGE) == 0)
-			return 0;
-		if (errno != EEXIST && errno != ENOENT)
-			return -errno;
+		r = errno == EEXIST ? exchange(work, name, parent, leaf) : -errno;
+		if (r != -ENOENT)
+			return r;
 	}
 	return -EBUSY;
 }

@@ -338,7 +338,7 @@ def test_import_move__is_a_rename_where_it_can_be(host):
 
 
 def test_import_move__copies_compares_and_deletes_elsewhere(host, scratch):
-    path = host.make('shop', host.outside if host.kind == 'btrfs' else scratch)
+    path = elsewhere(host, scratch)
     before = content(path)
     job = host.imported(path, 'move')
     same(before, host.live())
@@ -347,7 +347,7 @@ def test_import_move__copies_compares_and_deletes_elsewhere(host, scratch):
 
 
 def test_import_move__of_what_cannot_be_carried_over_keeps_it(host, scratch):
-    path = host.make('shop', host.outside if host.kind == 'btrfs' else scratch)
+    path = elsewhere(host, scratch)
     with socket.socket(socket.AF_UNIX) as s:
         cwd = os.getcwd()
         os.chdir(path)
@@ -358,6 +358,43 @@ def test_import_move__of_what_cannot_be_carried_over_keeps_it(host, scratch):
     assert [f['path'] for f in job['result']['failed']] == [f'shop.fsd-{job["id"]}']
     assert (path.parent / f'shop.fsd-{job["id"]}' / 'index.php').exists()
     assert (host.live() / 'index.php').exists()
+
+
+def elsewhere(host, scratch):
+    """Where a move cannot be a rename."""
+    return host.make('shop', host.outside if host.kind == 'btrfs' else scratch)
+
+
+def test_import_move__deletes_nothing_when_the_copy_is_bad(host, scratch):
+    path = elsewhere(host, scratch)
+    before = content(path)
+    host.steps.until('tree.made', host.daemon, {'kind': 'site-import', 'name': 'shop',
+                                                'dir': str(path), 'mode': 'move'})
+    staged = next((host.pool / '.fsd/staging').glob('*/gen/1/tree/a/deep/z'))
+    st = staged.stat()
+    staged.write_text('a/deep/z bad')
+    os.utime(staged, ns=(st.st_atime_ns, st.st_mtime_ns))
+    job = host.steps.go_on()
+    assert job['error']['code'] == 'verify_failed' and job['error']['object'] == 'a/deep/z'
+    same(before, path)
+    assert host.sites() == []
+    host.clean()
+
+
+def test_import_move__takes_late_writes_along(host, scratch):
+    path = elsewhere(host, scratch)
+    host.steps.until('renamed', host.daemon, {'kind': 'site-import', 'name': 'shop',
+                                              'dir': str(path), 'mode': 'move'})
+    if host.kind == 'btrfs':  # that was the attempt by rename; now the copy's
+        host.steps.on('tree.made')
+        host.steps.on('renamed')
+    (path / 'index.php').write_text('late')
+    (path / 'a/late').write_text('late')
+    job = host.steps.go_on()
+    assert job['state'] == 'done' and not job['result'].get('failed')
+    assert (host.live() / 'index.php').read_text() == 'late'
+    assert (host.live() / 'a/late').read_text() == 'late'
+    assert not path.exists() and not list(path.parent.glob('shop*'))
 
 
 # ---- import by link ----
@@ -385,6 +422,30 @@ def test_import_link__exchanges_the_directory_for_a_symlink(host):
     host.daemon.start()
     wait_for(lambda: not kept.exists() and 'parked' not in json.loads(doc.read_text()))
     same(before, path)
+
+
+def test_import_link__is_only_touched_while_it_is_the_sites_own(host, scratch):
+    """The folder of the link belongs to others: what they put in its way is left alone."""
+    folder = host.outside / 'customer'
+    path = host.make('shop', folder)
+    host.imported(path, 'link')
+    precious = scratch / 'precious'
+    precious.mkdir()
+    os.symlink(os.readlink(path), precious / 'shop')
+    os.rename(folder, host.outside / 'moved')
+    os.symlink(precious, folder)
+    job = host.done(kind='site-rename', site='shop', name='boutique')
+    assert 'still points to the old name' in job['result']['warnings'][0]
+    assert os.readlink(precious / 'shop') == str(host.live())
+    folder.unlink()
+    os.rename(host.outside / 'moved', folder)
+    path.unlink()
+    os.symlink('/elsewhere', path)
+    host.done(kind='site-rename', site='boutique', name='shop')
+    assert os.readlink(path) == '/elsewhere'
+    host.refused('exists', kind='site-eject', site='shop', dir=str(path))
+    host.done(kind='site-eject', site='shop', dir=str(host.outside / 'out'))
+    assert os.readlink(path) == '/elsewhere'
 
 
 def test_import_link__readers_never_miss_a_file(host):
@@ -482,12 +543,21 @@ class Steps:
             daemon.http('POST', '/v1/jobs?wait=60', request)))
         self.thread.start()
         self.answer, self.daemon = answer, daemon
+        self.wait(name)
+
+    def wait(self, name):
         while True:
-            os.waitid(os.P_PID, daemon.process.pid, os.WSTOPPED)
+            os.waitid(os.P_PID, self.daemon.process.pid, os.WSTOPPED)
             if self.name() == name:
                 return
             self.arm(True)
-            daemon.process.send_signal(signal.SIGCONT)
+            self.daemon.process.send_signal(signal.SIGCONT)
+
+    def on(self, name):
+        """To the next step of this name."""
+        self.arm(True)
+        self.daemon.process.send_signal(signal.SIGCONT)
+        self.wait(name)
 
     def go_on(self):
         """Until the job has ended; the job."""
@@ -543,6 +613,39 @@ def test_eject__to_another_file_system_is_a_copy_and_can_be_undone(host, scratch
     assert job['result']['site']['deleted']
     host.done(kind='undo', job=job['id'])
     same(path, host.live())
+
+
+def test_eject__leaves_the_site_when_the_copy_is_bad(host, scratch):
+    host.imported(host.make())
+    before = content(host.live())
+    host.steps.until('eject.filled', host.daemon, {'kind': 'site-eject', 'site': 'shop',
+                                                   'dir': str(scratch / 'out')})
+    copied = next(scratch.glob('out.fsd-*')) / 'a/deep/z'
+    st = copied.stat()
+    copied.write_text('a/deep/z bad')
+    os.utime(copied, ns=(st.st_atime_ns, st.st_mtime_ns))
+    job = host.steps.go_on()
+    assert job['error']['code'] == 'verify_failed' and job['error']['object'] == 'a/deep/z'
+    same(before, host.live())
+    assert not list(scratch.glob('out*'))
+    host.clean()
+
+
+def test_eject__takes_late_writes_along(host, scratch):
+    host.imported(host.make())
+    host.steps.until('eject.placed', host.daemon, {'kind': 'site-eject', 'site': 'shop',
+                                                   'dir': str(scratch / 'out')})
+    (host.live() / 'index.php').write_text('late')
+    (host.live() / 'a/late').write_text('late')
+    (host.live() / 'a/x').write_text('late')
+    (scratch / 'out/a/x').write_text('new')
+    job = host.steps.go_on()
+    assert job['state'] == 'done', job['error']
+    assert (scratch / 'out/index.php').read_text() == 'late'
+    assert (scratch / 'out/a/late').read_text() == 'late'
+    assert (scratch / 'out/a/x').read_text() == 'new'
+    assert 'a/x in shop' in ' '.join(job['result']['warnings'])
+    assert not list(scratch.glob('out/.fsd-*'))
 
 
 def test_eject__takes_the_place_of_its_own_link(host):
