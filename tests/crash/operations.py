@@ -474,3 +474,7 @@ OPERATIONS = {f.__name__.replace('_', '-'): f for f in (
     snapshot_release, snapshot_set, generation_create, generation_dirty, generation_delete,
     generation_retire, publish, publish_mend, rollback, restore, undo_restore, undo_publish,
     undo_rename, undo_delete, undo_set, pool_scan, pool_check)}
+
+from in_place import OPERATIONS as IN_PLACE  # it stands on what is above
+
+OPERATIONS.update(IN_PLACE)

@@ -44,7 +44,8 @@ class OneOf:
 
 
 def fingerprint(tree):
-    """Of all names, types, owners, times, contents beneath a directory."""
+    """Of all names, types, owners, times, contents beneath a directory, but for what fsd keeps in it
+    for undo."""
     sums = hashlib.blake2b(digest_size=12)
     count = 0
 
@@ -60,6 +61,8 @@ def fingerprint(tree):
     def walk(folder, prefix):
         nonlocal count
         for e in sorted(os.scandir(folder), key=lambda e: e.name):
+            if e.name.startswith('.fsd-'):
+                continue
             count += 1
             entry(e, prefix + e.name)
             if e.is_dir(follow_symlinks=False):
