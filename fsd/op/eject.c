@@ -373,9 +373,10 @@ static int committed(struct fsd *f, struct job *job, struct err *err)
 
 	if (r < 0)
 		return r;
-	/* Nobody else parks or removes it: the site is this job's. */
-	if (e.site < 0 || fd_exists(job->pool->deleted, job->site_id) == 1)
+	if (fd_exists(job->pool->deleted, job->site_id) == 1) /* nobody else parks it: it is locked */
 		return 1;
+	if (e.site < 0) /* given away and gone; what else it can be is damage */
+		return outside_open(job, &e.o, err) == 0 && e.o.dir >= 0;
 	e.stage = layout_open_stage(job->pool, job->id);
 	note = load_note(&e);
 	if (!note)
