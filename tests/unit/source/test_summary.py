@@ -61,6 +61,14 @@ def test_summary__counts_the_tests_inside_pytest(tmp_path):
     assert t.skips == {('s', 'needs root'): {'plain': 2}}
 
 
+def test_summary__counts_the_crashes_that_were_survived(tmp_path):
+    t = summary(tmp_path, {'name': 'c', 'result': 'FAIL', 'stdout':
+                           'btrfs clone: 5 crashes survived, 1 broken\n'
+                           '  again with: tests/crash/crash.py --operation clone --step 3\n'
+                           '90 crashes survived, 2 broken, 12 s\n'})
+    assert (t.passed, t.failures) == (90, ['plain: c: --operation clone --step 3', 'plain: c: ?'])
+
+
 def test_summary__a_crash_behind_passed_tests_is_a_failure(tmp_path):
     t = summary(tmp_path, {'name': 'a', 'result': 'FAIL', 'stdout':
                            '[==========] Running 2 test(s).\n[ RUN      ] x\n[       OK ] x\n'
