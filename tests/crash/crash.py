@@ -84,6 +84,7 @@ class Runner:
         control.disarm()
         self.case.at.append(control.name(control.count()) or 'nothing yet')
         if action == 'cut':
+            daemon.hold()
             self.world.store.freeze('cut')
             daemon.kill()
             self.world.store.cut()

@@ -148,6 +148,13 @@ class Daemon:
         self.reap()
         self.wait_gone(api)
 
+    def hold(self):
+        """Stop the worker where it is: what it promised after the power went does not count."""
+        if self.state() == 'runs':
+            self.process.send_signal(signal.SIGSTOP)
+            while self.state() == 'runs':
+                time.sleep(0.001)
+
     def kill_api(self):
         """The api alone; the worker, stopped or not, has to end by itself."""
         api = self.api_pid()
