@@ -308,6 +308,15 @@ static int btrfs_tree_release(struct pool *pool, struct tree_at from, struct tre
 		"a subvolume becomes a plain directory only by a copy");
 }
 
+static int btrfs_tree_seal(struct pool *pool, struct tree_at at, struct err *err)
+{
+	_cleanup_fd_ int fd = open_subvol(at, err);
+	int r = fd < 0 ? fd : subvol_set_read_only(fd, true);
+
+	(void)pool;
+	return fd < 0 || r == 0 ? r : tree_err(err, -r, "make read-only", at);
+}
+
 static int btrfs_tree_remove(struct pool *pool, struct tree_at at, struct snap_ctx *ctx,
 	struct err *err)
 {
@@ -456,6 +465,7 @@ const struct pool_driver pool_driver_btrfs = {
 	.tree_fill = btrfs_tree_fill,
 	.tree_adopt = btrfs_tree_adopt,
 	.tree_release = btrfs_tree_release,
+	.tree_seal = btrfs_tree_seal,
 	.tree_remove = btrfs_tree_remove,
 	.tree_check = btrfs_tree_check,
 	.tree_usage = btrfs_tree_usage,

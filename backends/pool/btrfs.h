@@ -23,6 +23,8 @@ int subvol_snapshot(int fd, int dirfd, const char *name, bool read_only);
 int subvol_check(int dirfd, const char *name);
 /* Is the subvolume of `fd` read-only? 1, 0, -errno. */
 int subvol_read_only(int fd);
+/* Set or clear that. Durable when it returns: the ioctl commits. */
+int subvol_set_read_only(int fd, bool read_only);
 
 /*
  * Remove subvolume (or plain directory) at; a missing one is success. Refuses, before anything is

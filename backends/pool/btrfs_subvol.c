@@ -68,14 +68,14 @@ int subvol_read_only(int fd)
 	return r < 0 ? r : ro;
 }
 
-static int make_writable(int fd)
+int subvol_set_read_only(int fd, bool read_only)
 {
 	int ro = subvol_read_only(fd);
 
-	if (ro <= 0)
-		return ro;
+	if (ro < 0 || ro == read_only)
+		return ro < 0 ? ro : 0;
 	errno = 0;
-	return result(btrfs_util_set_subvolume_read_only_fd(fd, false));
+	return result(btrfs_util_set_subvolume_read_only_fd(fd, read_only));
 }
 
 static int delete_at_once(struct tree_at at)
@@ -109,7 +109,7 @@ static int remove_content(int fd, struct snap_ctx *ctx, struct err *err)
  * subvolume (4.18). With user_subvol_rm_allowed the ioctl works once it is writable. */
 static int remove_unprivileged(int fd, struct tree_at at, struct snap_ctx *ctx, struct err *err)
 {
-	int r = make_writable(fd);
+	int r = subvol_set_read_only(fd, false);
 
 	if (r < 0)
 		return tree_err(err, -r, "make writable for removal", at);

@@ -111,6 +111,13 @@ struct pool_driver {
 		struct err *err);
 
 	/*
+	 * A tree that was in use is a snapshot from here on: writing is refused as far as the file
+	 * system can, though not to those who hold a file open for it. Idempotent. NULL without
+	 * POOL_READ_ONLY.
+	 */
+	int (*tree_seal)(struct pool *pool, struct tree_at at, struct err *err);
+
+	/*
 	 * Remove the tree, and what an interrupted call of the driver left beside it (".NAME.*"): a
 	 * wrapper is swept by tree_remove of "tree" and then as a plain directory. A missing tree is
 	 * success. A subvolume or mount inside: -EXDEV "nested_filesystem". With POOL_FREES_LATER

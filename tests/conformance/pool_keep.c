@@ -127,6 +127,56 @@ static void test_release__gives_a_plain_directory_or_says_that_it_cannot(void **
 	print_release(&before);
 }
 
+static int count_renames(enum snap_change change, const char *path, const char *from, void *arg)
+{
+	(void)path;
+	(void)from;
+	*(unsigned *)arg += change == SNAP_RENAMED;
+	return 0;
+}
+
+/* As a generation becomes a snapshot: who holds a file open still writes to it. */
+static void test_seal__a_tree_in_use_becomes_a_snapshot(void **state)
+{
+	_cleanup_fd_ int a = -1, held = -1;
+	unsigned renames = 0;
+	bool ro = false;
+
+	(void)state;
+	skip_if(!has(POOL_READ_ONLY), "the driver enforces no read-only trees");
+	make_tree(env.one);
+	copy_tree(env.one, env.two, POOL_COPY_READ_ONLY);
+	a = tree_of(env.one);
+	assert_int_equal(renameat(a, "dir/large", a, "dir/larger"), 0);
+	held = openat(a, "log", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	assert_true(held >= 0);
+	assert_done(env.driver->tree_seal(env.pool, at(env.one), &env.err));
+	assert_done(env.driver->tree_seal(env.pool, at(env.one), &env.err));
+	assert_int_equal(env.driver->tree_check(env.pool, at(env.one), &ro, &env.err), 1);
+	assert_true(ro);
+	assert_int_equal(openat(a, "new", O_WRONLY | O_CREAT | O_CLOEXEC, 0644), -1);
+	assert_int_equal(errno, EROFS);
+	assert_int_equal(write(held, "late", 4), 4);
+	assert_int_equal(fsync(held), 0);
+	assert_text(a, "log", "late");
+	/* Both are frozen: the short way, which alone tells renames, needs no copy of either. */
+	assert_done(env.driver->tree_diff(env.pool, at(env.two), at(env.one), -1, &env.ctx,
+		count_renames, &renames, &env.err));
+	assert_int_equal(renames, has(POOL_FREES_LATER) ? 1 : 0);
+	assert_done(env.driver->tree_remove(env.pool, at(env.one), &env.ctx, &env.err));
+	assert_empty(env.one);
+}
+
+static void test_seal__refuses_what_is_no_tree(void **state)
+{
+	(void)state;
+	skip_if(!has(POOL_READ_ONLY), "the driver enforces no read-only trees");
+	assert_int_equal(mkdirat(env.one, "tree", 0755), 0);
+	assert_refused(env.driver->tree_seal(env.pool, at(env.one), &env.err), EINVAL,
+		"not_a_tree");
+	assert_int_equal(unlinkat(env.one, "tree", AT_REMOVEDIR), 0);
+}
+
 static void test_remove__of_a_missing_tree_is_success(void **state)
 {
 	(void)state;
@@ -385,6 +435,8 @@ const struct CMUnitTest pool_keep_tests[] = {
 	POOL_TEST(test_adopt__refuses_a_nested_subvolume),
 	POOL_TEST(test_adopt__refuses_a_name_that_is_taken_and_what_is_missing),
 	POOL_TEST(test_release__gives_a_plain_directory_or_says_that_it_cannot),
+	POOL_TEST(test_seal__a_tree_in_use_becomes_a_snapshot),
+	POOL_TEST(test_seal__refuses_what_is_no_tree),
 	POOL_TEST(test_remove__of_a_missing_tree_is_success),
 	POOL_TEST(test_remove__takes_read_only_copies_and_leftovers),
 	POOL_TEST(test_remove__of_a_tree_in_use_works),
