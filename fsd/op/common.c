@@ -170,13 +170,15 @@ void op_expect_copy(struct job *job, const struct pool_root *from, bool live)
 		snap_consistency_name(constant || !live ? SNAP_ATOMIC : SNAP_SETTLED);
 }
 
-bool op_snapshot_name_free(struct fsd *f, const char *site_id, const char *name)
+bool op_snapshot_name_free(struct fsd *f, const struct pool_root *pool, const char *site_id,
+	const char *name)
 {
+	_cleanup_fd_ int folder = fd_open_dir(pool->snapshots, site_id);
 	char key[2 * NAME_SIZE], holder[JOB_ID_SIZE];
 	struct cat_snapshot s;
 
 	snprintf(key, sizeof(key), "%.36s@%s", site_id, name);
-	return catalog_snapshot_get(f->catalog, site_id, name, &s, NULL) == -ENOENT &&
+	return (folder < 0 || fd_exists(folder, name) != 1) && catalog_snapshot_get(f->catalog, site_id, name, &s, NULL) == -ENOENT &&
 	       !jobs_holds(f, "name", key, true, holder);
 }
 

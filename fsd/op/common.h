@@ -10,6 +10,8 @@
 #include "fsd/worker/resolve.h"
 #include "fsd/worker/state.h"
 
+#define METHOD_MOVE "move" /* nothing was made: it is the thing itself */
+
 /* ---- planning: write_lock is held ---- */
 
 /* The site a job is about: resolved, noted (job->site_id, site_name, pool), locked. */
@@ -37,8 +39,10 @@ int op_next_generation(struct fsd *f, const struct pool_root *pool, const struct
 /* What a copy within the pool will be: sets job->method and job->consistency. */
 void op_expect_copy(struct job *job, const struct pool_root *from, bool live);
 
-/* Has the site no snapshot of this name, and no job that will make one? */
-bool op_snapshot_name_free(struct fsd *f, const char *site_id, const char *name);
+/* Has the site no snapshot of this name, neither in the catalog nor in the pool, and no job that will
+ * make one? */
+bool op_snapshot_name_free(struct fsd *f, const struct pool_root *pool, const char *site_id,
+	const char *name);
 
 /* ---- running ---- */
 

@@ -34,7 +34,6 @@
 #include "snap/settle.h"
 
 #define NOTE "eject.json"
-#define METHOD_MOVE "move"
 
 /* ---- plan ---- */
 

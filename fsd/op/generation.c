@@ -214,8 +214,7 @@ static int plan_delete(struct fsd *f, struct job *job, struct err *err)
 	return 0;
 }
 
-/* Numbers are never given twice, so the highest one that is deleted is remembered. */
-static int remember_number(struct job *job, int site, int64_t number, struct err *err)
+int generation_remember(struct job *job, int site, int64_t number, struct err *err)
 {
 	json_t *doc;
 	int64_t last;
@@ -243,7 +242,7 @@ static int run_delete(struct fsd *f, struct job *job, struct err *err)
 	if (layout_live(site, &live) == 0 && live == number)
 		return err_set(err, EBUSY, "is_live", job->site_name,
 			"generation %" PRId64 " is live", number);
-	r = remember_number(job, site, number, err);
+	r = generation_remember(job, site, number, err);
 	if (r < 0)
 		return r;
 	r = gen < 0 ? gen : layout_discard(job->pool, job->id, gen, number_name(number, name));

@@ -17,4 +17,8 @@ int generation_built(struct job *job, int site);
 /* Take it away again (into the trash) where it was built but may not stay. */
 int generation_discard(struct job *job, int site, struct err *err);
 
+/* Numbers are never given twice, so the highest one that leaves its site is remembered in
+ * site.json before it goes. */
+int generation_remember(struct job *job, int site, int64_t number, struct err *err);
+
 #endif

@@ -31,7 +31,6 @@
 #include "snap/remove.h"
 #include "snap/settle.h"
 
-#define METHOD_MOVE "move" /* nothing was made: the directory itself */
 
 static bool mode_is(const struct job *job, const char *mode)
 {

@@ -39,6 +39,8 @@ static void list_difference(const char *kind, char change, const char *name, voi
 							   : "deleted";
 	const char *how = change == '+' ? "added" : change == '-' ? "removed" : "changed";
 
+	if (change == '?') /* it stays as it is, among what failed */
+		return;
 	json_array_append_new(json_object_get(json_object_get(result, what), how),
 		json_text(name));
 }
@@ -56,7 +58,7 @@ static void init_lists(json_t *result)
 static int scan(struct fsd *f, struct job *job, struct err *err)
 {
 	struct lists lists = {job->result};
-	int r = scan_differences(f->catalog, job->pool, list_difference, &lists, err);
+	int r = scan_differences(f, f->catalog, job->pool, list_difference, &lists, err);
 
 	if (r == 0)
 		r = catalog_begin(f->catalog, err);
@@ -100,6 +102,7 @@ static void add_difference(const char *kind, char change, const char *name, void
 	snprintf(reason, sizeof(reason), "%s: %s", kind,
 		change == '+' ? "not in the catalog"
 			: change == '-' ? "in the catalog only"
+			: change == '?' ? "its generation is not in it"
 					: "not the one in the catalog");
 	json_array_append_new(arg, json_pack("{s:o,s:s}", "path", json_text(name), "reason", reason));
 }
@@ -143,7 +146,7 @@ static int run_check(struct fsd *f, struct job *job, struct err *err)
 	int r = catalog_open(fsd_config(f)->catalog, CATALOG_READ_ONLY, &c, err);
 
 	if (r == 0)
-		r = scan_differences(c, job->pool, add_difference, trees.problems, err);
+		r = scan_differences(f, c, job->pool, add_difference, trees.problems, err);
 	if (r == 0)
 		r = catalog_sites(c, &filter, check_site, &trees, err);
 	catalog_close(&c);

@@ -1,20 +1,28 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A retired generation becomes an undo snapshot once its grace time is over: late writes to it end
- * in a listed snapshot, never in the trash. Where a copy costs nothing it is a read-only copy and
- * the generation goes; elsewhere the wrapper itself moves into the snapshot.
+ * A retired generation becomes an undo snapshot once its grace time is over: what was written to it
+ * late ends in a listed snapshot, never in the trash. It moves itself, so that whoever still holds a
+ * file of it writes into the snapshot.
+ *
+ * A shell of the snapshot, all but the generation, is put in its place first; the rename of
+ * gen/N into it is the commit point. So the only copy of what visitors wrote never lies where
+ * recovery sweeps, even if the catalog is lost in between. A shell that stays empty is no snapshot
+ * (reflect_is_shell).
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fsd/op/common.h"
+#include "fsd/op/generation.h"
 #include "fsd/op/ops.h"
 #include "fsd/worker/housekeeping.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/present.h"
 #include "fsd/worker/reflect.h"
+#include "fsd/worker/step.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
@@ -39,7 +47,7 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 			"generation %" PRId64 " is not retired", number);
 	id_new(id);
 	snprintf(name, sizeof(name), "undo-%" PRId64, number);
-	for (int n = 2; !op_snapshot_name_free(f, site.id, name); n++)
+	for (int n = 2; !op_snapshot_name_free(f, job->pool, site.id, name); n++)
 		snprintf(name, sizeof(name), "undo-%" PRId64 "-%d", number, n);
 	snprintf(key, sizeof(key), "%s@%s", site.id, name);
 	job_lock(job, "name", key, true);
@@ -47,140 +55,163 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 	job_intend_str(job, "snapshot", id);
 	job_intend_str(job, "name", name);
 	job_intend_int(job, "expires", clock_real() + fsd_config(f)->undo_keep);
-	op_expect_copy(job, job->pool, false);
+	job->method = METHOD_MOVE;
+	job->consistency = snap_consistency_name(SNAP_ATOMIC);
 	job_step(job, "keep %s:%" PRId64 " as the snapshot %s@%s", site.name, number, site.name,
 		name);
 	return 0;
 }
 
-static int store_meta(struct job *job, int stage, struct err *err)
+/* ---- the shell ---- */
+
+static int open_shell(const struct job *job)
+{
+	return layout_open_snapshot(job->pool, job->site_id, job_str(job, "name"));
+}
+
+static int copy_site_json(struct job *job, int site, int stage, struct err *err)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	int r = fd_read_file(site, META_SITE, 1 << 20, &text, &len);
+
+	if (r == 0)
+		r = fd_write_file(stage, META_SITE, text, len, 0644);
+	return r < 0 ? err_sys(err, -r, "copy site.json", job->site_name) : 0;
+}
+
+static int store_documents(struct job *job, int site, int stage, struct err *err)
 {
 	json_t *labels = json_object();
-	int r = op_store_snapshot(job, stage, "undo", job_int(job, "generation"), labels, err);
+	int r = copy_site_json(job, site, stage, err);
 
+	if (r == 0)
+		r = op_store_snapshot(job, stage, "undo", job_int(job, "generation"), labels, err);
 	json_decref(labels);
 	return r;
 }
 
-static bool copies(const struct job *job)
-{
-	return job->pool->driver->caps(job->pool->handle) & POOL_CONSTANT_COST;
-}
-
-static int copy_in(struct job *job, int site, int stage, struct err *err)
+/* An empty gen/ and the link `live` to what will be in it. */
+static int store_shape(struct job *job, int site, int stage, struct err *err)
 {
 	int64_t number = job_int(job, "generation");
-	_cleanup_fd_ int from = layout_open_generation(site, number);
-	_cleanup_fd_ int wrapper = layout_stage_generation(stage, number);
-	char *text = NULL;
-	size_t len;
+	_cleanup_fd_ int wrapper = layout_open_generation(site, number);
+	_cleanup_fd_ int gen = -1;
+	int r = wrapper < 0 ? wrapper : fd_mkdir(stage, "gen", 0755);
+
+	if (r == 0)
+		gen = fd_open_dir(stage, "gen");
+	if (r == 0)
+		r = gen < 0 ? gen : layout_stage_live_like(stage, number, wrapper);
+	if (r == 0 && (r = fd_sync(gen)) == 0)
+		r = fd_sync(stage);
+	return r < 0 ? err_sys(err, -r, "stage", job->site_name) : 0;
+}
+
+static int put_shell(struct job *job, int site, struct err *err)
+{
+	_cleanup_fd_ int stage = layout_stage(job->pool, job->id);
 	int r;
 
-	if (from < 0 || wrapper < 0)
-		return err_sys(err, from < 0 ? -from : -wrapper, "stage", job->site_name);
-	r = fd_read_file(from, META_WRAPPER, 1 << 20, &text, &len);
+	if (stage < 0)
+		return err_sys(err, -stage, "stage", job->site_name);
+	r = store_documents(job, site, stage, err);
 	if (r == 0)
-		r = fd_write_file(wrapper, META_WRAPPER, text, len, 0644);
-	ptr_free(&text);
-	if (r < 0)
-		return err_sys(err, -r, "copy meta.json", job->site_name);
-	return op_copy_tree(job, job->pool, from, wrapper, POOL_COPY_READ_ONLY | POOL_COPY_LIVE,
-		err);
+		r = store_shape(job, site, stage, err);
+	return r == 0 ? op_commit_snapshot(job, err) : r;
 }
 
-static int move_in(struct job *job, int from, int to, struct err *err)
+/* ---- run ---- */
+
+/* The commit point. */
+static int move_in(struct job *job, int site, struct err *err)
 {
-	_cleanup_fd_ int from_gen = -1, to_gen = -1;
+	_cleanup_fd_ int shell = open_shell(job);
+	_cleanup_fd_ int to = shell < 0 ? shell : fd_open_dir(shell, "gen");
+	_cleanup_fd_ int from = fd_open_dir(site, "gen");
 	char name[LAYOUT_NUMBER_SIZE];
-	int r = fd_mkdir(to, "gen", 0755);
+	int r = from < 0 ? from : to < 0 ? to : 0;
 
 	snprintf(name, sizeof(name), "%" PRId64, job_int(job, "generation"));
-	from_gen = fd_open_dir(from, "gen");
-	to_gen = fd_open_dir(to, "gen");
 	if (r == 0)
-		r = from_gen < 0 ? from_gen : to_gen;
-	if (r >= 0)
-		r = layout_move(from_gen, name, to_gen, name);
-	return r < 0 ? err_sys(err, -r, "move generation", job->site_name) : 0;
-}
-
-static int build(struct job *job, int site, int stage, struct err *err)
-{
-	int64_t number = job_int(job, "generation");
-	char *text = NULL;
-	size_t len;
-	int r = fd_read_file(site, META_SITE, 1 << 20, &text, &len);
-
-	op_expect_copy(job, job->pool, false); /* a job that goes on after a restart was not planned */
+		r = layout_move(from, name, to, name);
 	if (r == 0)
-		r = fd_write_file(stage, META_SITE, text, len, 0644);
-	ptr_free(&text);
-	if (r < 0)
-		return err_sys(err, -r, "copy site.json", job->site_name);
-	r = store_meta(job, stage, err);
-	if (r == 0)
-		r = copies(job) ? copy_in(job, site, stage, err) : move_in(job, site, stage, err);
-	if (r == 0 && ((r = layout_stage_live(stage, number)) < 0 ||
-			      (r = layout_stage_sync(stage, number)) < 0))
-		r = err_sys(err, -r, "stage", job->site_name);
-	return r;
+		r = fd_sync(from);
+	step("retire.moved");
+	return r < 0 ? err_sys(err, -r, "move the generation into its snapshot", job->site_name) : 0;
 }
 
 static int run(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int site = op_open_site(f, job, err);
-	_cleanup_fd_ int stage = -1;
-	int64_t live = 0;
+	int64_t live = 0, number = job_int(job, "generation");
 	int r;
 
 	if (site < 0)
 		return site;
-	if (layout_live(site, &live) == 0 && live == job_int(job, "generation"))
+	if (layout_live(site, &live) == 0 && live == number)
 		return err_set(err, EBUSY, "not_retired", job->site_name, "it is live again");
-	stage = layout_stage(job->pool, job->id);
-	if (stage < 0)
-		return err_sys(err, -stage, "stage", job->site_name);
-	r = build(job, site, stage, err);
-	return r == 0 ? op_commit_snapshot(job, err) : r;
+	job->method = METHOD_MOVE; /* a job that goes on after a restart was not planned */
+	job->consistency = snap_consistency_name(SNAP_ATOMIC);
+	r = generation_remember(job, site, number, err);
+	if (r == 0)
+		r = put_shell(job, site, err);
+	return r == 0 ? move_in(job, site, err) : r;
 }
 
+/* ---- recovery ---- */
+
+/* Is the generation in the snapshot? 1, 0, -errno. */
 static int committed(struct fsd *f, struct job *job, struct err *err)
 {
+	_cleanup_fd_ int shell = open_shell(job);
+	_cleanup_fd_ int wrapper = -1;
+	int r = op_doc_says(shell, META_WRAPPER, "id", job_str(job, "snapshot"));
+
 	(void)f;
-	(void)err;
-	return op_snapshot_committed(job);
+	if (r != 1)
+		return r < 0 ? err_sys(err, -r, "read the snapshot", job->site_name) : 0;
+	wrapper = layout_open_generation(shell, job_int(job, "generation"));
+	if (wrapper >= 0)
+		return 1;
+	return wrapper == -ENOENT ? 0 : err_sys(err, -wrapper, "open generation", job->site_name);
 }
 
-/* A wrapper that was moved into staging goes back to its site. */
+/* The shell goes, if surely nothing came into it. */
 static int revert(struct fsd *f, struct job *job, struct err *err)
 {
-	_cleanup_fd_ int site = op_open_site(f, job, err);
-	_cleanup_fd_ int stage = layout_open_stage(job->pool, job->id);
-	_cleanup_fd_ int moved = -1;
+	_cleanup_fd_ int folder = fd_open_dir(job->pool->snapshots, job->site_id);
+	int r = folder == -ENOENT ? 0 : op_snapshot_committed(job);
 
-	if (site < 0)
-		return site;
-	if (stage < 0 || copies(job))
-		return 0;
-	moved = layout_open_generation(stage, job_int(job, "generation"));
-	return moved < 0 ? 0 : move_in(job, stage, site, err);
+	if (r == 1)
+		r = committed(f, job, err) == 0
+			? layout_discard(job->pool, job->id, folder, job_str(job, "name"))
+			: -EBUSY;
+	return r < 0 ? err_sys(err, -r, "remove the empty snapshot", job->site_name) : 0;
 }
+
+/* ---- after the commit point ---- */
 
 static int finish(struct fsd *f, struct job *job, struct err *err)
 {
-	_cleanup_fd_ int site = op_open_site(f, job, err);
-	_cleanup_fd_ int gen = site < 0 ? -1 : fd_open_dir(site, "gen");
-	char name[LAYOUT_NUMBER_SIZE];
+	const struct pool_root *p = job->pool;
+	_cleanup_fd_ int shell = open_shell(job);
+	_cleanup_fd_ int wrapper = shell < 0 ? shell
+					     : layout_open_generation(shell,
+						       job_int(job, "generation"));
+	struct tree_at tree = {wrapper, LAYOUT_TREE};
 	int r = 0;
 
-	if (site < 0)
-		return site;
-	snprintf(name, sizeof(name), "%" PRId64, job_int(job, "generation"));
-	if (fd_exists(gen, name) == 1)
-		r = layout_discard(job->pool, job->id, gen, name);
-	housekeeping_wake(f);
-	return r < 0 ? err_sys(err, -r, "discard generation", job->site_name) : 0;
+	(void)f;
+	if (wrapper < 0)
+		return err_sys(err, -wrapper, "open the snapshot", job->site_name);
+	if (p->driver->tree_seal)
+		r = p->driver->tree_seal(p->handle, tree, err);
+	step("retire.sealed");
+	return r;
 }
+
+/* ---- record ---- */
 
 static int record(struct fsd *f, struct job *job, struct err *err)
 {

@@ -23,13 +23,13 @@
 /* ---- create ---- */
 
 /* The time, and -2, -3... when two fall into one second. */
-static void default_name(struct fsd *f, const char *site_id, char out[NAME_SIZE])
+static void default_name(struct fsd *f, const struct job *job, char out[NAME_SIZE])
 {
 	char text[TIME_TEXT_SIZE];
 
 	time_name(clock_real(), text);
 	strcpy(out, text);
-	for (int n = 2; !op_snapshot_name_free(f, site_id, out); n++)
+	for (int n = 2; !op_snapshot_name_free(f, job->pool, job->site_id, out); n++)
 		snprintf(out, NAME_SIZE, "%s-%d", text, n);
 }
 
@@ -39,14 +39,14 @@ static int choose_name(struct fsd *f, struct job *job, char out[NAME_SIZE], stru
 	int r;
 
 	if (!wanted) {
-		default_name(f, job->site_id, out);
+		default_name(f, job, out);
 		return 0;
 	}
 	r = name_check(wanted, err);
 	if (r < 0)
 		return r;
 	strcpy(out, wanted);
-	if (op_snapshot_name_free(f, job->site_id, wanted))
+	if (op_snapshot_name_free(f, job->pool, job->site_id, wanted))
 		return 0;
 	err_set(err, EEXIST, "name_taken", wanted, "%s has a snapshot of this name",
 		job->site_name);

@@ -277,11 +277,41 @@ static int snapshot_gone(struct fsd *f, const char *site_id, const char *name, s
 	return r == -ENOENT ? 0 : r;
 }
 
+int reflect_is_shell(int dir, int64_t *job)
+{
+	struct cat_snapshot s = {0};
+	json_t *doc;
+	int r = meta_load(dir, META_WRAPPER, META_WRAPPER, &doc, NULL);
+
+	if (r < 0)
+		return 0;
+	r = meta_snapshot(doc, META_WRAPPER, &s, NULL);
+	json_decref(doc);
+	if (r < 0)
+		return 0;
+	if (job)
+		*job = s.job;
+	_cleanup_fd_ int wrapper = layout_open_generation(dir, s.generation);
+	return wrapper == -ENOENT;
+}
+
+/* Its job moves the generation in, or removes it when it is recovered. */
+static int refuse_shell(const struct pool_root *r, const char *site_id, const char *name,
+	struct err *err)
+{
+	err_set(err, ENOENT, "snapshot_unfinished", name,
+		"its generation is not in it; a retirement that was cut short leaves it with the site");
+	err_hint(err, "fsctl generation list SITE; then rm -r %s/.fsd/snapshots/%s/%s",
+		r->config->path, site_id, name);
+	return -ENOENT;
+}
+
 int reflect_snapshot(struct fsd *f, struct pool_root *r, const char *site_id, const char *name,
 	struct cat_snapshot *out, struct err *err)
 {
 	_cleanup_fd_ int dir = layout_open_snapshot(r, site_id, name);
 	struct cat_snapshot s = {0};
+	int64_t job = 0;
 	json_t *doc;
 	int ret;
 
@@ -289,6 +319,8 @@ int reflect_snapshot(struct fsd *f, struct pool_root *r, const char *site_id, co
 		return snapshot_gone(f, site_id, name, err);
 	if (dir < 0)
 		return err_sys(err, -dir, "open snapshot", name);
+	if (reflect_is_shell(dir, &job))
+		return !out && jobs_unfinished(f, job) ? 0 : refuse_shell(r, site_id, name, err);
 	ret = meta_load(dir, META_WRAPPER, name, &doc, err);
 	if (ret < 0)
 		return ret;

@@ -19,7 +19,15 @@ int reflect_site(struct fsd *f, struct pool_root *r, const char *name, struct ca
 int reflect_deleted(struct fsd *f, struct pool_root *r, const char *id, int64_t when,
 	struct err *err);
 
-/* .fsd/snapshots/SITE-ID/NAME with labels and holds; a missing one is removed. `out` may be NULL. */
+/*
+ * Is this snapshot's directory one without its generation? A generation that is retired moves into
+ * one (op/retire.c). 1, 0 (also when it cannot be read); *job, who made it, may be NULL.
+ */
+int reflect_is_shell(int dir, int64_t *job);
+
+/* .fsd/snapshots/SITE-ID/NAME with labels and holds; a missing one is removed. `out` may be NULL.
+ * One without its generation is none: nothing happens while a job is at work on it, later
+ * -ENOENT "snapshot_unfinished". */
 int reflect_snapshot(struct fsd *f, struct pool_root *r, const char *site_id, const char *name,
 	struct cat_snapshot *out, struct err *err);
 

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +77,7 @@ static int each_pool_snapshot(struct pool_root *r, name_fn *fn, void *arg)
 
 struct compare {
 	json_t *known; /* object: name -> id, of the catalog */
+	struct fsd *f;
 	struct pool_root *r;
 	const char *kind;
 	scan_fn *fn;
@@ -116,13 +118,26 @@ static bool same_id(struct compare *c, const char *name, json_t *known)
 	return same;
 }
 
+static void unknown(struct compare *c, const char *name)
+{
+	_cleanup_fd_ int dir = strcmp(c->kind, "snapshot") == 0
+		? fd_open_beneath(c->r->snapshots, name, O_RDONLY | O_DIRECTORY)
+		: -1;
+	int64_t job;
+
+	if (dir < 0 || !reflect_is_shell(dir, &job))
+		c->fn(c->kind, '+', name, c->arg);
+	else if (!jobs_unfinished(c->f, job))
+		c->fn(c->kind, '?', name, c->arg);
+}
+
 static int in_pool(const char *name, void *arg)
 {
 	struct compare *c = arg;
 	json_t *known = json_object_get(c->known, name);
 
 	if (!known)
-		c->fn(c->kind, '+', name, c->arg);
+		unknown(c, name);
 	else if (!same_id(c, name, known))
 		c->fn(c->kind, '!', name, c->arg);
 	json_object_del(c->known, name);
@@ -139,10 +154,10 @@ static void rest(struct compare *c)
 	json_object_clear(c->known);
 }
 
-int scan_differences(struct catalog *c, struct pool_root *r, scan_fn *fn, void *arg,
+int scan_differences(struct fsd *f, struct catalog *c, struct pool_root *r, scan_fn *fn, void *arg,
 	struct err *err)
 {
-	struct compare cmp = {json_object(), r, "site", fn, arg};
+	struct compare cmp = {json_object(), f, r, "site", fn, arg};
 	struct cat_site_filter sites = {.pool = r->config->name};
 	struct cat_snapshot_filter all = {0};
 	int ret = catalog_sites(c, &sites, note_site, &cmp, err);
@@ -172,7 +187,7 @@ int scan_differences(struct catalog *c, struct pool_root *r, scan_fn *fn, void *
 
 struct report {
 	struct fsd *f;
-	const char *pool, *scope;
+	const char *pool, *path, *scope;
 };
 
 static void report_one(const char *kind, char change, const char *name, void *arg)
@@ -186,21 +201,28 @@ static void report_one(const char *kind, char change, const char *name, void *ar
 	else if (change == '-')
 		err_set(&e, 1, "not_in_pool", name, "a %s of the catalog is not in pool %s", kind,
 			rep->pool);
+	else if (change == '?')
+		err_set(&e, 1, "snapshot_unfinished", name, "a %s of pool %s is without its generation",
+			kind, rep->pool);
 	else
 		err_set(&e, 1, "other_id", name, "the %s in pool %s is not the catalog's", kind,
 			rep->pool);
-	err_hint(&e, "fsctl pool scan %s brings the catalog in line with the pool", rep->pool);
+	if (change == '?')
+		err_hint(&e, "if fsctl generation list shows that the site still has it: rm -r "
+			"%s/.fsd/snapshots/%s", rep->path, name);
+	else
+		err_hint(&e, "fsctl pool scan %s brings the catalog in line with the pool", rep->pool);
 	problems_add(&rep->f->problems, false, rep->scope, &e);
 }
 
 int scan_report(struct fsd *f, struct catalog *c, struct pool_root *r, struct err *err)
 {
 	char scope[64];
-	struct report rep = {f, r->config->name, scope};
+	struct report rep = {f, r->config->name, r->config->path, scope};
 
 	snprintf(scope, sizeof(scope), "scan:%.50s", r->config->name);
 	problems_clear(&f->problems, scope);
-	return scan_differences(c, r, report_one, &rep, err);
+	return scan_differences(f, c, r, report_one, &rep, err);
 }
 
 /* ---- apply ---- */
@@ -220,7 +242,7 @@ static int judge(struct apply *a, const char *name, int r, const struct err *err
 	if (r >= 0)
 		return snap_canceled(a->ctx) ? -ECANCELED : 0;
 	json_array_append_new(a->bad,
-		json_pack("{s:o,s:s}", "name", json_text(name), "reason", err->reason));
+		json_pack("{s:o,s:s}", "path", json_text(name), "reason", err->reason));
 	return strncmp(err->code, "catalog", 7) == 0 || r == -ENOSPC ? r : 0;
 }
 
@@ -258,7 +280,7 @@ static void gone(const char *kind, char change, const char *name, void *arg)
 {
 	struct apply *a = arg;
 
-	if (change != '+')
+	if (change == '-' || change == '!')
 		json_array_append_new(a->names, json_pack("[s,s]", kind, name));
 }
 
@@ -288,7 +310,7 @@ int scan_apply(struct fsd *f, struct pool_root *r, struct snap_ctx *ctx, json_t 
 	struct err *err)
 {
 	struct apply a = {f, r, ctx, bad, json_array()};
-	int ret = scan_differences(f->catalog, r, gone, &a, err);
+	int ret = scan_differences(f, f->catalog, r, gone, &a, err);
 
 	/* The gone ones first: their names may stand in the way of new ones. */
 	if (ret == 0)

@@ -8,10 +8,11 @@
 /*
  * What differs between the pool and the catalog by names and ids alone: called for each, `kind` is
  * "site", "deleted" or "snapshot"; `change` is '+' in the pool only, '-' in the catalog only, '!'
- * another id. `name` is SITE, SITE-ID or SITE-ID/SNAP. `c` is a handle of the caller's.
+ * another id, '?' a snapshot without its generation that no job is at work on. `name` is SITE,
+ * SITE-ID or SITE-ID/SNAP. `c` is a handle of the caller's.
  */
 typedef void scan_fn(const char *kind, char change, const char *name, void *arg);
-int scan_differences(struct catalog *c, struct pool_root *r, scan_fn *fn, void *arg,
+int scan_differences(struct fsd *f, struct catalog *c, struct pool_root *r, scan_fn *fn, void *arg,
 	struct err *err);
 
 /* Put differences into f->problems under the pool's scope, replacing those of the last look. */
@@ -19,7 +20,7 @@ int scan_report(struct fsd *f, struct catalog *c, struct pool_root *r, struct er
 
 /* Bring the catalog in line with the pool, everything read again; write_lock and a transaction are
  * the caller's.
- * What cannot be read is listed in `bad` ([{"name","reason"}]) and does not stop the rest. */
+ * What cannot be read is listed in `bad` ([{"path","reason"}]) and does not stop the rest. */
 int scan_apply(struct fsd *f, struct pool_root *r, struct snap_ctx *ctx, json_t *bad,
 	struct err *err);
 

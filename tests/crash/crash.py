@@ -19,6 +19,7 @@ import copy
 import os
 import pathlib
 import random
+import shutil
 import sys
 import time
 import traceback
@@ -30,7 +31,9 @@ from operations import OPERATIONS
 from world import POOLS, Broken, World
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-ACTIONS = ('kill', 'cut', 'api', 'both')
+ACTIONS = ('kill', 'cut', 'api', 'both', 'forget')
+# What has a tree's only copy in its hands: it must be found again without the catalog.
+FORGET = ('generation-retire',)
 SKIPPED = 77  # to meson: skipped
 MOST_STEPS = 200
 SIDES = 4  # sites besides alpha, for several jobs at once
@@ -60,7 +63,7 @@ class Runner:
     # ---- the crash ----
 
     def arm(self, steps):
-        self.daemon.control.arm(steps, KILL if self.case.action == 'kill' else STOP)
+        self.daemon.control.arm(steps, KILL if self.case.action in ('kill', 'forget') else STOP)
 
     def stopped(self):
         return self.daemon.state() != 'runs'
@@ -96,6 +99,8 @@ class Runner:
             daemon.kill_both()
         else:
             daemon.kill()
+            if action == 'forget':
+                daemon.forget()
 
     def recover(self):
         """Start again, stopping it at the steps asked for; how many of those were reached."""
@@ -175,6 +180,20 @@ class Runner:
             self.world.settle()
             self.world.verify(expected)
 
+    def judge_forgotten(self, ask):
+        """Without a catalog nobody knows of the job: all is as before it or as after it."""
+        world = self.world
+        world.known = {}
+        for pool, path in world.pools.items():
+            for failed in self.daemon.run({'kind': 'pool-scan', 'pool': pool})['result']['failed']:
+                if 'its generation is not in it' not in failed['reason']:
+                    raise Broken([f'pool scan: {failed}'])
+                shutil.rmtree(path / '.fsd' / 'snapshots' / failed['path'])  # as it advises
+        before, after = world.state, copy.deepcopy(world.state)
+        ask.change(after, None)
+        expected = before if before == world.look() else after
+        world.verify(expected)
+
     # ---- one round ----
 
     def round(self, asks):
@@ -194,6 +213,10 @@ class Runner:
             for c in calls:
                 c.join()
             self.reached = self.recover()
+            if self.case.action == 'forget':
+                self.judge_forgotten(asks[0])
+                self.world.reset()
+                return crashed
         for c, ask in zip(calls, asks):
             if isinstance(c.error, Refused) and not ask.may_fail:
                 raise Broken([f'refused: {c.error}'])
@@ -272,6 +295,10 @@ def every_step(world, operation, actions, report, chains):
         every_recovery(world, operation, report, chains == 'some')
 
 
+def default_actions(operation):
+    return (*ACTIONS[:2], 'forget') if operation in FORGET else ACTIONS[:2]
+
+
 def every_recovery(world, operation, report, some):
     """Killed at a step, then again at the first step of the recovery, the second of the next..."""
     world.reset()
@@ -346,7 +373,7 @@ def systematic(args, program):
                 continue
             for operation in operations:
                 first = report.rounds
-                every_step(world, operation, args.action or ACTIONS[:2], report,
+                every_step(world, operation, args.action or default_actions(operation), report,
                            '' if args.action else 'all' if args.thorough else 'some')
                 print(f'{label} {operation}: {report.rounds - first} crashes', flush=True)
             print(f'{label}: {report.rounds - before} crashes survived, '

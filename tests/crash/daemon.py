@@ -71,6 +71,7 @@ class Daemon:
         self.process = None
         self.starts = 0
         (self.folder / 'run').mkdir(exist_ok=True)
+        self.catalog = catalog
         lines = ['[fsd]', f'catalog = {catalog}', f'socket = {self.socket}', 'api_user = nobody',
                  'min_free = 0%', *settings]
         for name, (path, driver) in pools.items():
@@ -166,6 +167,11 @@ class Daemon:
     def kill_both(self):
         os.kill(self.api_pid(), signal.SIGKILL)
         self.kill()
+
+    def forget(self):
+        """The catalog is lost."""
+        for path in self.catalog.parent.glob(self.catalog.name + '*'):
+            path.unlink()
 
     @staticmethod
     def wait_gone(pid):

@@ -282,6 +282,27 @@ void harness_expect(struct harness *h, const char *site, const char *path, const
 	assert_string_equal(got, text);
 }
 
+struct wanted {
+	const char *code;
+	bool found;
+};
+
+static void look_at_problem(bool critical, const struct err *err, void *arg)
+{
+	struct wanted *w = arg;
+
+	(void)critical;
+	w->found |= strcmp(err->code, w->code) == 0;
+}
+
+bool harness_has_problem(struct harness *h, const char *code)
+{
+	struct wanted w = {code, false};
+
+	problems_each(&h->fsd.problems, look_at_problem, &w);
+	return w.found;
+}
+
 void harness_expect_clean(struct harness *h)
 {
 	assert_int_equal(run_command("test -z \"$(ls -A %s/.fsd/staging)\"", h->pool), 0);

@@ -46,6 +46,9 @@ void harness_wait_event(struct harness *h);
 void harness_write(struct harness *h, const char *site, const char *path, const char *text);
 void harness_expect(struct harness *h, const char *site, const char *path, const char *text);
 
+/* Does `fsctl status` list a problem of this code? */
+bool harness_has_problem(struct harness *h, const char *code);
+
 /* Nothing is left in staging; trash may hold what housekeeping has not removed yet. */
 void harness_expect_clean(struct harness *h);
 

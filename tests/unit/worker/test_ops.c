@@ -289,6 +289,80 @@ static void test_retire__turns_a_generation_into_an_undo_snapshot(void **state)
 	json_decref(restore);
 }
 
+/* A site whose generation 1 was live and is retired, and 2 is live. */
+static void make_retired(struct harness *h, const char *site)
+{
+	make_site(h, site);
+	done(harness_done(h, "generation-create", "site", site, NULL));
+	done(harness_done(h, "publish", "site", site, "generation", "2", NULL));
+}
+
+static void test_retire__makes_a_snapshot_like_any_other(void **state)
+{
+	HARNESS(h);
+	json_t *v;
+
+	make_retired(h, "shop");
+	harness_write(h, "shop", "new.php", "two");
+	done(harness_done(h, "generation-retire", "site", "shop", "generation", "1", NULL));
+	v = harness_done(h, "check", "source", "shop@undo-1", NULL);
+	assert_true(json_is_true(json_object_get(json_object_get(v, "result"), "ok")));
+	json_decref(v);
+	v = harness_done(h, "diff", "a", "shop@undo-1", NULL);
+	assert_int_equal(harness_int(v, "result.counts.+"), 1);
+	assert_int_equal(harness_int(v, "result.counts.M"), 0);
+	json_decref(v);
+	done(harness_done(h, "restore", "source", "shop@undo-1", "confirm", "1", NULL));
+	harness_expect(h, "shop", "new.php", NULL);
+	harness_expect(h, "shop", "index.php", "one");
+	harness_write(h, "shop", "index.php", "three"); /* what was restored is writable */
+	done(harness_done(h, "restore", "source", "shop@undo-1", "paths", "index.php", NULL));
+	harness_expect(h, "shop", "index.php", "one");
+	done(harness_done(h, "snapshot-delete", "source", "shop@undo-1", "confirm", "1", NULL));
+	v = harness_done(h, "pool-check", "pool", "main", NULL);
+	assert_true(json_is_true(json_object_get(json_object_get(v, "result"), "ok")));
+	json_decref(v);
+}
+
+/* After a rollback the newest generation is a retired one. */
+static void test_retire__never_gives_a_number_twice(void **state)
+{
+	HARNESS(h);
+	json_t *v;
+
+	make_retired(h, "shop");
+	done(harness_done(h, "rollback", "site", "shop", NULL));
+	done(harness_done(h, "generation-retire", "site", "shop", "generation", "2", NULL));
+	v = harness_done(h, "generation-create", "site", "shop", NULL);
+	assert_int_equal(harness_int(v, "result.generation.number"), 3);
+	json_decref(v);
+}
+
+/* A retirement that was cut short, and then the catalog was lost: only a shell tells of it. */
+static void test_scan__takes_no_shell_for_a_snapshot(void **state)
+{
+	HARNESS(h);
+	char path[512], shell[256];
+	json_t *v;
+
+	make_retired(h, "shop");
+	v = harness_done(h, "snapshot", "site", "shop", "name", "empty", NULL);
+	snprintf(shell, sizeof(shell), "%s/.fsd/snapshots/%s/empty/gen/2", h->pool,
+		harness_text(v, "result.snapshot.site.id"));
+	json_decref(v);
+	harness_stop(h);
+	snprintf(path, sizeof(path), "%s/sites/taken", h->pool);
+	assert_int_equal(rename(shell, path), 0);
+	assert_int_equal(unlink(h->config.catalog), 0);
+	harness_start(h);
+	v = harness_done(h, "pool-scan", "pool", "main", NULL);
+	assert_int_equal(json_array_size(json_object_get(json_object_get(v, "result"), "failed")), 2);
+	json_decref(v);
+	refused(harness_job(h, "clone", "source", "shop@empty", "name", "x", NULL), "not_found");
+	refused(harness_job(h, "snapshot", "site", "shop", "name", "empty", NULL), "name_taken");
+	assert_true(harness_has_problem(h, "snapshot_unfinished"));
+}
+
 /* Three publishes leave three retired generations; with no grace time all but the newest go. */
 static void test_expiry__retires_old_generations_and_deletes_what_expired(void **state)
 {
@@ -412,6 +486,9 @@ int main(int argc, char **argv)
 		TEST(test_set__labels_are_set_removed_and_undone),
 		TEST(test_diff__lists_changes_since_a_snapshot),
 		TEST(test_retire__turns_a_generation_into_an_undo_snapshot),
+		TEST(test_retire__makes_a_snapshot_like_any_other),
+		TEST(test_retire__never_gives_a_number_twice),
+		TEST(test_scan__takes_no_shell_for_a_snapshot),
 		TEST(test_expiry__retires_old_generations_and_deletes_what_expired),
 		TEST(test_key__the_same_request_twice_is_one_job),
 		TEST(test_dry_run__changes_nothing),
