@@ -10,9 +10,9 @@
 #include "fsd/op/ops.h"
 #include "fsd/worker/housekeeping.h"
 #include "fsd/worker/meta.h"
-#include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
+#include "snap/settle.h"
 
 /* ---- shared steps ---- */
 
@@ -29,7 +29,8 @@ static int mark(struct job *job, int site, int64_t number, bool retired, struct 
 	if (r < 0)
 		return r;
 	if (retired) {
-		json_object_set_new(doc, "retired", json_integer(clock_real()));
+		/* by the clock of ctimes: what is written from here on carries none before it */
+		json_object_set_new(doc, "retired", json_integer(settle_now()));
 		json_object_set_new(doc, "retired_by", json_string(job->text));
 	} else {
 		json_object_del(doc, "retired");

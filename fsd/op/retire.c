@@ -15,6 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fsd/core/json.h"
+#include "fsd/core/log.h"
 #include "fsd/op/common.h"
 #include "fsd/op/generation.h"
 #include "fsd/op/ops.h"
@@ -26,6 +28,9 @@
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
+#include "snap/changed.h"
+
+#define LATE_KEPT 100 /* paths in an event */
 
 static int plan(struct fsd *f, struct job *job, struct err *err)
 {
@@ -192,6 +197,53 @@ static int revert(struct fsd *f, struct job *job, struct err *err)
 
 /* ---- after the commit point ---- */
 
+/* Since when is it not live any more? 0: not known. */
+static int64_t retired_since(int wrapper, const struct job *job)
+{
+	json_t *doc;
+	int64_t since;
+
+	if (meta_load(wrapper, META_WRAPPER, job->site_name, &doc, NULL) < 0)
+		return 0;
+	since = json_integer_value(json_object_get(doc, "retired"));
+	json_decref(doc);
+	return since;
+}
+
+/* What was written after the switch is no secret: into the result, from there into an event. */
+static void tell_late(struct job *job, const struct paths *late)
+{
+	json_t *paths = json_array();
+
+	for (size_t i = 0; i < late->n && i < LATE_KEPT; i++)
+		json_array_append_new(paths, json_text(late->items[i].path));
+	json_object_set_new(job->result, "late",
+		json_pack("{s:I,s:o}", "total", (json_int_t)late->total, "paths", paths));
+	job_warn(job, "%" PRIu64 " paths were written in generation %" PRId64
+		" after it was retired, first: %s; they are in %s@%s", late->total,
+		job_int(job, "generation"), late->items[0].path, job->site_name,
+		job_str(job, "name"));
+}
+
+static int find_late(struct job *job, int wrapper, struct err *err)
+{
+	struct snap_ctx ctx = {0}; /* behind the commit point nothing is canceled */
+	_cleanup_fd_ int tree = fd_open_dir(wrapper, LAYOUT_TREE);
+	int64_t since = retired_since(wrapper, job);
+	struct paths late = PATHS_INIT;
+	int r;
+
+	if (tree < 0)
+		return err_sys(err, -tree, "open the tree", job->site_name);
+	if (!since)
+		return 0;
+	r = snap_changed(tree, since, &ctx, &late, err);
+	if (r == 0 && late.total)
+		tell_late(job, &late);
+	paths_release(&late);
+	return r;
+}
+
 static int finish(struct fsd *f, struct job *job, struct err *err)
 {
 	const struct pool_root *p = job->pool;
@@ -208,16 +260,37 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 	if (p->driver->tree_seal)
 		r = p->driver->tree_seal(p->handle, tree, err);
 	step("retire.sealed");
-	return r;
+	return r == 0 ? find_late(job, wrapper, err) : r;
 }
 
 /* ---- record ---- */
+
+static int put_event(struct fsd *f, struct job *job, struct err *err)
+{
+	struct cat_event e = {.kind = "generation.late_writes", .time = job->finished,
+		.job = job->id};
+	json_t *data = json_object_get(job->result, "late");
+	_cleanup_free_ char *text = NULL;
+
+	if (!data)
+		return 0;
+	data = json_copy(data);
+	json_object_set(data, "generation", json_object_get(job->intent, "generation"));
+	json_object_set(data, "snapshot", json_object_get(job->intent, "name"));
+	text = json_dumps(data, JSON_COMPACT);
+	json_decref(data);
+	e.data = text;
+	strcpy(e.site, job->site_id);
+	return fsd_event(f, &e, err);
+}
 
 static int record(struct fsd *f, struct job *job, struct err *err)
 {
 	struct cat_site site;
 	int r = op_record_snapshot(f, job, err);
 
+	if (r == 0)
+		r = put_event(f, job, err);
 	if (r == 0)
 		r = catalog_site_get(f->catalog, job->site_id, &site, err);
 	return r == 0 ? reflect_site(f, job->pool, site.name, NULL, err) : r;

@@ -217,6 +217,24 @@ def test_events__stream_tells_of_a_job_and_resumes(daemon):
     assert b'event: job.queued' not in data
 
 
+def test_events__tell_what_was_written_in_a_retired_generation(api):
+    old = api.job('site-create', name='shop')['site']['live']['path']
+    old = pathlib.Path(old).resolve()
+    made = api.job('generation-create', site='shop')
+    api.job('publish', site='shop', generation=made['generation']['number'])
+    for n in range(120):
+        (old / f'upload{n}').write_text('late')
+    result = api.job('generation-retire', site='shop', generation=1)
+    assert result['late']['total'] == 120
+    assert len(result['late']['paths']) == 100
+    events = [e for e in api.get('/v1/events?limit=100')['items']
+              if e['kind'] == 'generation.late_writes']
+    assert [(e['job'], e['site'], e['data']['snapshot'], e['data']['total']) for e in events] == [
+        (api.last, result['snapshot']['site']['id'], 'undo-1', 120)]
+    shown = api.daemon.fsctl('job', 'show', api.last)
+    assert '120 paths were written' in shown.stdout + shown.stderr
+
+
 def test_events__stream_of_a_daemon_that_just_began_tells_nothing_old(daemon):
     daemon.fsctl('site', 'create', 'shop')
     daemon.stop()

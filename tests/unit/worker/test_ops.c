@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Operations on sites, on btrfs and on a plain directory: what they make, refuse and undo. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "fsd/op/late.h"
+#include "snap/base/fd.h"
 #include "tests/unit/worker/harness.h"
 
 static const char *file_system;
@@ -289,12 +292,65 @@ static void test_retire__turns_a_generation_into_an_undo_snapshot(void **state)
 	json_decref(restore);
 }
 
+static int open_in_pool(struct harness *h, const char *path, int flags)
+{
+	char full[512];
+
+	snprintf(full, sizeof(full), "%s/%s", h->pool, path);
+	return open(full, flags | O_CLOEXEC, 0644);
+}
+
+static void write_in_pool(struct harness *h, const char *path, const char *text)
+{
+	int fd = open_in_pool(h, path, O_WRONLY | O_CREAT | O_TRUNC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fd_write_all(fd, text, strlen(text)), 0);
+	close(fd);
+}
+
 /* A site whose generation 1 was live and is retired, and 2 is live. */
 static void make_retired(struct harness *h, const char *site)
 {
 	make_site(h, site);
+	late_now(); /* the tick of that write is over */
 	done(harness_done(h, "generation-create", "site", site, NULL));
 	done(harness_done(h, "publish", "site", site, "generation", "2", NULL));
+}
+
+static void test_retire__lists_what_was_written_late_and_loses_none_of_it(void **state)
+{
+	HARNESS(h);
+	json_t *v;
+	int held;
+
+	make_retired(h, "shop");
+	write_in_pool(h, "sites/shop/gen/1/tree/upload", "late");
+	held = open_in_pool(h, "sites/shop/gen/1/tree/log", O_WRONLY | O_CREAT | O_APPEND);
+	assert_int_equal(fd_write_all(held, "before ", 7), 0);
+	v = harness_done(h, "generation-retire", "site", "shop", "generation", "1", NULL);
+	assert_int_equal(harness_int(v, "result.late.total"), 2);
+	assert_non_null(strstr(json_string_value(json_array_get(
+		json_object_get(json_object_get(v, "result"), "warnings"), 0)), "shop@undo-1"));
+	json_decref(v);
+	assert_int_equal(fd_write_all(held, "after", 5), 0); /* who holds it still has it */
+	close(held);
+	done(harness_done(h, "clone", "source", "shop@undo-1", "name", "copy", NULL));
+	harness_expect(h, "copy", "upload", "late");
+	harness_expect(h, "copy", "log", "before after");
+	harness_expect(h, "copy", "index.php", "one");
+}
+
+static void test_retire__tells_nothing_where_nothing_was_written_late(void **state)
+{
+	HARNESS(h);
+	json_t *v;
+
+	make_retired(h, "shop");
+	v = harness_done(h, "generation-retire", "site", "shop", "generation", "1", NULL);
+	assert_null(json_object_get(json_object_get(v, "result"), "late"));
+	assert_null(json_object_get(json_object_get(v, "result"), "warnings"));
+	json_decref(v);
 }
 
 static void test_retire__makes_a_snapshot_like_any_other(void **state)
@@ -486,6 +542,8 @@ int main(int argc, char **argv)
 		TEST(test_set__labels_are_set_removed_and_undone),
 		TEST(test_diff__lists_changes_since_a_snapshot),
 		TEST(test_retire__turns_a_generation_into_an_undo_snapshot),
+		TEST(test_retire__lists_what_was_written_late_and_loses_none_of_it),
+		TEST(test_retire__tells_nothing_where_nothing_was_written_late),
 		TEST(test_retire__makes_a_snapshot_like_any_other),
 		TEST(test_retire__never_gives_a_number_twice),
 		TEST(test_scan__takes_no_shell_for_a_snapshot),

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "snap/changed.h"
+
+#include <dirent.h>
+#include <errno.h>
+
+#include "snap/base/clock.h"
+#include "snap/base/err.h"
+#include "snap/walk.h"
+
+struct looking {
+	int64_t since;
+	struct paths *out;
+};
+
+static int batch(struct walk *w, struct io_item *items, size_t n)
+{
+	struct looking *l = w->arg;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct timespec *t = &items[i].st.ctime;
+		const char *path = trail_path(&w->trail, items[i].name);
+
+		if (walk_skip_default(path))
+			items[i].type = DT_UNKNOWN; /* not to be entered */
+		else if (t->tv_sec * NSEC_PER_SEC + t->tv_nsec >= l->since &&
+			 paths_add(l->out, path, "written") < 0)
+			return walk_fail(w->err, -ENOMEM, "list", path);
+		atomic_fetch_add(&w->ctx->entries_done, 1);
+	}
+	return 0;
+}
+
+static int nested(struct walk *w, const char *name, const struct io_stat *st)
+{
+	(void)w;
+	(void)name;
+	(void)st;
+	return 0;
+}
+
+static const struct walk_ops ops = {.stat = true, .batch = batch, .nested = nested};
+
+int snap_changed(int dir, int64_t since, struct snap_ctx *ctx, struct paths *out, struct err *err)
+{
+	struct looking l = {since, out};
+
+	return walk_tree(dir, NULL, &ops, ctx, &l, err);
+}
