@@ -7,6 +7,7 @@
 #include <linux/stat.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "snap/base/err.h"
 #include "snap/io_threads.h"
@@ -179,4 +180,23 @@ int snap_remove_content(int dir, struct snap_ctx *ctx, struct err *err)
 		r = walk_tree(dir, NULL, &ops, ctx, &rm, err);
 	} while (r == 0 && rm.seen && !rm.blocked && tries++ < 100);
 	return finish(r, &rm, err);
+}
+
+int snap_remove_held(int dirfd, const char *name, int held, struct snap_ctx *ctx, struct err *err)
+{
+	struct stat st, now;
+	int r = snap_remove_content(held, ctx, err);
+
+	if (r < 0)
+		return r;
+	if (fstat(held, &st) < 0)
+		return walk_fail(err, -errno, "stat", name);
+	if (fstatat(dirfd, name, &now, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : walk_fail(err, -errno, "stat", name);
+	if (now.st_ino != st.st_ino || now.st_dev != st.st_dev)
+		return 0;
+	/* Exchanged after that look, it is another directory that goes: an empty one at worst. */
+	if (unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOENT && errno != ENOTDIR)
+		return walk_fail(err, -errno, "rmdir", name);
+	return 0;
 }

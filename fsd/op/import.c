@@ -483,7 +483,7 @@ static int finish_move(struct after *a, struct err *err)
 	if (r < 0)
 		return r;
 	if (!keep && !l.left) {
-		r = snap_remove(a->o.parent, a->side, &a->ctx, err);
+		r = snap_remove_held(a->o.parent, a->side, aside, &a->ctx, err);
 		step("import.removed");
 		return r;
 	}

@@ -268,8 +268,8 @@ static int merge_all(struct late *l, const struct changes *changes, struct err *
 		merge_one(&m, c);
 		last = l->merged + l->left > before && handled_whole(c) ? c : last;
 	}
+	r = snap_remove_held(l->to, name, m.work, l->ctx, err);
 	fd_close(&m.work);
-	r = snap_remove(l->to, name, l->ctx, err);
 	step("late.swept");
 	return r;
 }

@@ -597,7 +597,7 @@ int restore_paths_revert(struct job *job, int site, struct err *err)
 	r = work < 0 ? work : change_committed(job, work);
 	if (r)
 		return r < 0 ? err_sys(err, -r, "open", job->site_name) : 0;
-	return snap_remove(tree, change_name(job->text, name), &ctx, err);
+	return snap_remove_held(tree, change_name(job->text, name), work, &ctx, err);
 }
 
 int restore_paths_finish(struct job *job, int site, struct err *err)

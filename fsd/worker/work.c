@@ -126,7 +126,7 @@ static void sweep_work(const struct sweep *s, int tree, const char *name)
 		strcpy(gone, name);
 	else if (take_out(s, tree, name, gone) != 1)
 		return;
-	if (snap_remove(tree, gone, s->ctx, &err) < 0 && !snap_canceled(s->ctx))
+	if (snap_remove_held(tree, gone, work, s->ctx, &err) < 0 && !snap_canceled(s->ctx))
 		log_err(LOG_WARNING, "cannot remove what was kept for undo", &err, "site", s->site,
 			NULL);
 }
@@ -152,7 +152,7 @@ static void sweep_tree(const struct sweep *s, int tree)
 static int remove_parked(const struct sweep *s, const char *path, uint64_t ino)
 {
 	_cleanup_fd_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_fd_ int parent = -1;
+	_cleanup_fd_ int parent = -1, dir = -1;
 	struct err err = ERR_INIT;
 	const char *name;
 	struct stat st;
@@ -161,10 +161,12 @@ static int remove_parked(const struct sweep *s, const char *path, uint64_t ino)
 	parent = root < 0 ? -errno : work_open_parent(root, path + 1, &name);
 	if (parent < 0)
 		return parent;
-	if (!strstr(name, WORK_PREFIX) || fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-		!S_ISDIR(st.st_mode) || st.st_ino != ino)
+	if (!strstr(name, WORK_PREFIX))
 		return 0;
-	r = snap_remove(parent, name, s->ctx, &err);
+	dir = fd_open_dir(parent, name);
+	if (dir < 0 || fstat(dir, &st) < 0 || st.st_ino != ino)
+		return 0;
+	r = snap_remove_held(parent, name, dir, s->ctx, &err);
 	if (r < 0 && !snap_canceled(s->ctx))
 		log_err(LOG_WARNING, "cannot remove a directory that import put aside", &err, NULL);
 	return r;

@@ -361,6 +361,49 @@ static void test_engine__does_not_follow_a_directory_that_is_moved_away(void **s
 	close(src);
 }
 
+/* Between the look at a name and the removal its owner gives it to something else. */
+static void remove_held_under(const char *other)
+{
+	struct snap_ctx ctx = {0};
+	struct err e = ERR_INIT;
+	int src = make_tree();
+
+	assert_int_equal(renameat2(scratch, "src", scratch, other, RENAME_EXCHANGE), 0);
+	assert_int_equal(snap_remove_held(scratch, "src", src, &ctx, &e), 0);
+	assert_int_equal(renameat2(scratch, "src", scratch, other, RENAME_EXCHANGE), 0);
+	assert_int_equal(unlinkat(scratch, "src", AT_REMOVEDIR), 0); /* ours is empty */
+	close(src);
+}
+
+static void test_remove_held__leaves_what_took_the_name(void **state)
+{
+	int outside = make_outside();
+	char *before = manifest(outside), *after;
+
+	(void)state;
+	symlinkat("outside", scratch, "link");
+	remove_held_under("outside");
+	remove_held_under("link");
+	after = manifest(outside);
+	assert_string_equal(before, after);
+	free(before);
+	free(after);
+	close(outside);
+}
+
+static void test_remove_held__takes_the_name_along(void **state)
+{
+	int src = make_tree();
+	struct snap_ctx ctx = {0};
+	struct err e = ERR_INIT;
+
+	(void)state;
+	assert_int_equal(snap_remove_held(scratch, "src", src, &ctx, &e), 0);
+	assert_int_equal(faccessat(scratch, "src", F_OK, AT_SYMLINK_NOFOLLOW), -1);
+	assert_int_equal(snap_remove_held(scratch, "src", src, &ctx, &e), 0); /* gone already */
+	close(src);
+}
+
 #define on_scratch(f) cmocka_unit_test_setup_teardown(f, fixture_test_setup, fixture_test_teardown)
 
 int main(int argc, char **argv)
@@ -373,6 +416,8 @@ int main(int argc, char **argv)
 		on_scratch(test_copy__looks_again_at_what_it_has_opened),
 		on_scratch(test_remove__looks_again_at_what_it_has_opened),
 		on_scratch(test_remove__is_not_led_outside),
+		on_scratch(test_remove_held__leaves_what_took_the_name),
+		on_scratch(test_remove_held__takes_the_name_along),
 		on_scratch(test_engine__does_not_follow_a_directory_that_is_moved_away),
 	};
 	int r = fixture_start(argc > 1 ? argv[1] : "plain", "512M");
