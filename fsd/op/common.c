@@ -415,17 +415,26 @@ int op_record_site(struct fsd *f, struct job *job, const char *name, struct cat_
 	return 0;
 }
 
+int op_doc_load(int dirfd, const char *name, json_t **doc)
+{
+	static const int not_ours[] = {ENOENT, ENOTDIR, ELOOP, EINVAL, EFBIG, EBADMSG, EPROTO};
+	int r = dirfd < 0 ? dirfd : meta_load(dirfd, name, name, doc, NULL);
+
+	for (size_t i = 0; i < sizeof(not_ours) / sizeof(not_ours[0]); i++) {
+		if (r == -not_ours[i])
+			return 0;
+	}
+	return r < 0 ? r : 1;
+}
+
 int op_doc_says(int dirfd, const char *name, const char *key, const char *text)
 {
 	const char *value;
 	json_t *doc;
-	int r;
+	int r = op_doc_load(dirfd, name, &doc);
 
-	if (dirfd < 0)
-		return dirfd == -ENOENT ? 0 : dirfd;
-	r = meta_load(dirfd, name, name, &doc, NULL);
-	if (r < 0)
-		return r == -ENOENT ? 0 : r;
+	if (r != 1)
+		return r;
 	value = json_string_value(json_object_get(doc, key));
 	r = value && strcmp(value, text) == 0;
 	json_decref(doc);

@@ -90,6 +90,12 @@ int op_record_site(struct fsd *f, struct job *job, const char *name, struct cat_
 /* Reflect the snapshot of the intent and put {"snapshot": ...} into the result. */
 int op_record_snapshot(struct fsd *f, struct job *job, struct err *err);
 
+/*
+ * What recovery reads: 1 and the document; 0 where there is none, or something that fsd never wrote,
+ * which writes documents whole; -errno where that cannot be seen. A negative dirfd is an -errno.
+ */
+int op_doc_load(int dirfd, const char *name, json_t **doc);
+
 /* Does the document dirfd/name say "id" (or another key) is this text? 1, 0, -errno. */
 int op_doc_says(int dirfd, const char *name, const char *key, const char *text);
 

@@ -175,11 +175,10 @@ static int open_all(struct fsd *f, struct eject *e, struct err *err)
 	return r;
 }
 
-static json_t *load_note(const struct eject *e)
+/* 1, 0: there is none, -errno. */
+static int load_note(const struct eject *e, json_t **note)
 {
-	json_t *note = NULL;
-
-	return e->stage >= 0 && meta_load(e->stage, NOTE, NOTE, &note, NULL) == 0 ? note : NULL;
+	return op_doc_load(e->stage, NOTE, note);
 }
 
 static int64_t noted(const json_t *note, const char *key)
@@ -202,13 +201,21 @@ static int store_note(struct eject *e, uint64_t ino, bool released, int64_t sinc
 	return r;
 }
 
-/* Does the name beneath the parent stand for the directory with this inode? */
-static bool is_dir(const struct eject *e, const char *name, uint64_t ino)
+/* Does the name beneath the parent stand for the directory with this inode? 1, 0, -errno. */
+static int names_dir(const struct eject *e, const char *name, uint64_t ino)
 {
 	struct stat st;
 
-	return ino && fstatat(e->o.parent, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       S_ISDIR(st.st_mode) && st.st_ino == ino;
+	if (!ino)
+		return 0;
+	if (fstatat(e->o.parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return S_ISDIR(st.st_mode) && st.st_ino == ino;
+}
+
+static bool is_dir(const struct eject *e, const char *name, uint64_t ino)
+{
+	return names_dir(e, name, ino) == 1;
 }
 
 static bool is_link(const struct eject *e, const char *name)
@@ -351,17 +358,49 @@ static int run(struct fsd *f, struct job *job, struct err *err)
 
 /* ---- recovery ---- */
 
-/* Is the tree that was to be given away still the site's? 1, 0. */
-static bool has_tree(const struct eject *e, const json_t *note)
+/* Is the tree that was to be given away still the site's? 1, 0, -errno. */
+static int has_tree(const struct eject *e, const json_t *note)
 {
 	_cleanup_fd_ int wrapper = layout_open_generation(e->site, noted(note, "generation"));
 
-	return wrapper >= 0 ? fd_exists(wrapper, LAYOUT_TREE) != 0 : wrapper != -ENOENT;
+	if (wrapper < 0)
+		return wrapper == -ENOENT ? 0 : wrapper;
+	return fd_exists(wrapper, LAYOUT_TREE);
 }
 
 static bool was_released(const json_t *note)
 {
 	return json_is_true(json_object_get(note, "released"));
+}
+
+/* The place that was named, looked at again: 1; 0: it is not there any more, and so is nothing of
+ * ours in it; -errno. */
+static int open_place(struct eject *e, struct err *err)
+{
+	int r = outside_open(e->job, &e->o, err);
+
+	switch (r) {
+	case -ENOENT:
+	case -ENOTDIR:
+	case -ELOOP:
+	case -EXDEV:
+	case -EINVAL:
+	case -EBUSY:
+		return 0;
+	}
+	return r < 0 ? r : 1;
+}
+
+static int was_given(struct eject *e, const json_t *note, struct err *err)
+{
+	int r;
+
+	if (was_released(note)) {
+		r = has_tree(e, note);
+		return r < 0 ? r : !r;
+	}
+	r = open_place(e, err);
+	return r == 1 ? names_dir(e, e->o.name, (uint64_t)noted(note, "ino")) : r;
 }
 
 static int committed(struct fsd *f, struct job *job, struct err *err)
@@ -372,37 +411,55 @@ static int committed(struct fsd *f, struct job *job, struct err *err)
 
 	if (r < 0)
 		return r;
-	if (fd_exists(job->pool->deleted, job->site_id) == 1) /* nobody else parks it: it is locked */
-		return 1;
-	if (e.site < 0) /* given away and gone; what else it can be is damage */
-		return outside_open(job, &e.o, err) == 0 && e.o.dir >= 0;
+	r = fd_exists(job->pool->deleted, job->site_id); /* nobody else parks it: it is locked */
+	if (r)
+		return r;
+	if (e.site < 0) { /* given away and gone; what else it can be is damage */
+		r = open_place(&e, err);
+		return r == 1 ? e.o.dir >= 0 : r;
+	}
 	e.stage = layout_open_stage(job->pool, job->id);
-	note = load_note(&e);
-	if (!note)
-		return 0;
-	if (was_released(note))
-		r = !has_tree(&e, note);
-	else if ((r = outside_open(job, &e.o, err)) == 0)
-		r = is_dir(&e, e.o.name, (uint64_t)noted(note, "ino"));
-	json_decref(note);
+	r = load_note(&e, &note);
+	if (r == 1) {
+		r = was_given(&e, note, err);
+		json_decref(note);
+	}
 	return r;
+}
+
+/* What was copied beside DIR goes. Through what is open, since the name is others' to give. */
+static int remove_side(struct eject *e, const json_t *note, struct err *err)
+{
+	_cleanup_fd_ int side = fd_open_dir(e->o.parent, e->side);
+	struct snap_ctx ctx = {0};
+	struct stat st;
+
+	if (side < 0)
+		return side == -ENOENT || side == -ENOTDIR || side == -ELOOP
+			? 0
+			: err_sys(err, -side, "open", e->side);
+	if (fstat(side, &st) < 0)
+		return err_sys(err, errno, "stat", e->side);
+	if (note && !was_released(note) && st.st_ino == (uint64_t)noted(note, "ino"))
+		return snap_remove_held(e->o.parent, e->side, side, &ctx, err);
+	unlinkat(e->o.parent, e->side, AT_REMOVEDIR); /* made, and not noted yet: it is empty */
+	return 0;
 }
 
 static int revert(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_eject_ struct eject e = EJECT_INIT(job);
-	struct snap_ctx ctx = {0};
-	json_t *note;
-	int r = open_all(f, &e, err);
+	json_t *note = NULL;
+	int r = open_place(&e, err);
 
-	/* Without the place there is nothing of ours in it. */
-	if (r < 0 || e.stage < 0)
-		return 0;
-	note = load_note(&e);
-	if (!was_released(note) && is_dir(&e, e.side, (uint64_t)noted(note, "ino")))
-		r = snap_remove(e.o.parent, e.side, &ctx, err);
-	else /* made, and not noted yet: it is empty */
-		unlinkat(e.o.parent, e.side, AT_REMOVEDIR);
+	(void)f;
+	e.stage = layout_open_stage(job->pool, job->id);
+	if (r != 1 || e.stage == -ENOENT || outside_side_name(&e.o, job->text, e.side) < 0)
+		return r < 0 ? r : 0;
+	r = e.stage < 0 ? e.stage : load_note(&e, &note);
+	if (r < 0)
+		return err_sys(err, -r, "read " NOTE, job->site_name);
+	r = remove_side(&e, note, err);
 	json_decref(note);
 	return r;
 }
@@ -510,7 +567,7 @@ static int finish_link(struct eject *e, const json_t *note, struct err *err)
 		r = put_in_place(e, err);
 	if (r == 0 && is_link(e, e->side) && unlinkat(e->o.parent, e->side, 0) < 0)
 		r = err_sys(err, errno, "remove", e->side);
-	return r < 0 ? r : sync_parent(e, err);
+	return r;
 }
 
 /* What fsd kept in the tree for undo. */
@@ -532,7 +589,7 @@ static int drop_work(int dir, struct err *err)
 			continue;
 		work = work_open(dir, e->d_name);
 		if (work >= 0)
-			r = snap_remove(dir, e->d_name, &ctx, err);
+			r = snap_remove_held(dir, e->d_name, work, &ctx, err);
 	}
 	closedir(d);
 	return r;
@@ -588,14 +645,15 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 	if (r < 0)
 		return r;
 	e.stage = layout_open_stage(job->pool, job->id);
-	note = load_note(&e);
-	if (!note) /* all done, and swept */
-		return 0;
+	r = load_note(&e, &note);
+	if (r <= 0) /* 0: all done, and swept */
+		return r < 0 ? err_sys(err, -r, "read " NOTE, e.name) : 0;
 	if (was_released(note))
 		job->method = METHOD_MOVE;
 	e.own_link = json_is_true(json_object_get(job->intent, "own_link"));
 	placed = outside_open(job, &e.o, &part) == 0 &&
-		outside_side_name(&e.o, job->text, e.side) == 0 && finish_link(&e, note, &part) == 0;
+		outside_side_name(&e.o, job->text, e.side) == 0 && finish_link(&e, note, &part) == 0 &&
+		sync_parent(&e, &part) == 0; /* it may lie on another file system than the pool */
 	r = retire(&e, note, err);
 	if (r == 0 && placed)
 		placed = finish_dir(&e, note, &part) == 0;

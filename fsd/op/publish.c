@@ -137,14 +137,15 @@ int publish_finish(struct fsd *f, struct job *job, int site, int64_t number, str
 	_cleanup_fd_ int wrapper = layout_open_generation(site, number);
 	json_t *doc;
 	bool marked;
-	int r;
+	int r = op_doc_load(wrapper, META_WRAPPER, &doc);
 
 	housekeeping_published(f, job->pool, job->site_name);
-	if (wrapper < 0)
-		return err_sys(err, -wrapper, "open generation", job->site_name);
-	r = meta_load(wrapper, META_WRAPPER, job->site_name, &doc, err);
 	if (r < 0)
-		return r;
+		return err_sys(err, -r, "read meta.json", job->site_name);
+	if (r == 0) { /* it serves nevertheless; `pool check` tells of it */
+		job_warn(job, "generation %" PRId64 " has no meta.json that can be read", number);
+		return 0;
+	}
 	marked = json_object_get(doc, "retired");
 	json_decref(doc);
 	return marked ? mark(job, site, number, false, err) : 0;

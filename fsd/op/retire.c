@@ -244,23 +244,26 @@ static int find_late(struct job *job, int wrapper, struct err *err)
 	return r;
 }
 
+/* The snapshot is there; what else could not be done is told. */
 static int finish(struct fsd *f, struct job *job, struct err *err)
 {
 	const struct pool_root *p = job->pool;
 	_cleanup_fd_ int shell = open_shell(job);
-	_cleanup_fd_ int wrapper = shell < 0 ? shell
-					     : layout_open_generation(shell,
-						       job_int(job, "generation"));
+	_cleanup_fd_ int wrapper =
+		shell < 0 ? shell : layout_open_generation(shell, job_int(job, "generation"));
 	struct tree_at tree = {wrapper, LAYOUT_TREE};
-	int r = 0;
+	struct err e = ERR_INIT;
 
 	(void)f;
 	if (wrapper < 0)
 		return err_sys(err, -wrapper, "open the snapshot", job->site_name);
-	if (p->driver->tree_seal)
-		r = p->driver->tree_seal(p->handle, tree, err);
+	if (p->driver->tree_seal && p->driver->tree_seal(p->handle, tree, &e) < 0)
+		job_warn(job, "the snapshot could not be made read-only: %s", e.reason);
 	step("retire.sealed");
-	return r == 0 ? find_late(job, wrapper, err) : r;
+	if (find_late(job, wrapper, &e) < 0)
+		job_warn(job, "what was written after it was retired could not be listed: %s",
+			e.reason);
+	return 0;
 }
 
 /* ---- record ---- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Attributes: site set, snapshot set, hold and release. The document in the pool is replaced first,
- * the catalog follows. Doing it twice is doing it once, so recovery simply runs it again.
+ * the catalog follows. The commit point is passed when the document says what was asked for.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -159,6 +159,20 @@ static void note_before(struct job *job, int dirfd, const char *name)
 	json_decref(doc);
 }
 
+static int applied(int dirfd, const char *name, const struct job *job)
+{
+	json_t *set = json_object_get(job->intent, "set"), *doc, *now;
+	int r = op_doc_load(dirfd, name, &doc);
+
+	if (r != 1)
+		return r;
+	now = values_before(doc, set);
+	r = json_equal(now, set);
+	json_decref(now);
+	json_decref(doc);
+	return r;
+}
+
 /* ---- undo: set what was there before ---- */
 
 static void add_setting(struct request *request, const char *prefix, const char *key, json_t *v)
@@ -218,6 +232,13 @@ static int run_site(struct fsd *f, struct job *job, struct err *err)
 	return dir < 0 ? dir : apply(dir, META_SITE, job, err);
 }
 
+static int committed_site(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_fd_ int dir = op_open_site(f, job, err);
+
+	return applied(dir, META_SITE, job);
+}
+
 static int record_site(struct fsd *f, struct job *job, struct err *err)
 {
 	struct cat_site site;
@@ -242,6 +263,7 @@ const struct op_kind op_site_set = {
 	.priority = PRIO_SNAPSHOT,
 	.plan = plan_site,
 	.run = run_site,
+	.committed = committed_site,
 	.record = record_site,
 	.undo = undo_site,
 };
@@ -295,6 +317,15 @@ static int run_snapshot_set(struct fsd *f, struct job *job, struct err *err)
 	return dir < 0 ? dir : apply(dir, META_WRAPPER, job, err);
 }
 
+static int committed_snapshot_set(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_fd_ int dir = layout_open_snapshot(job->pool, job->site_id, job_str(job, "name"));
+
+	(void)f;
+	(void)err;
+	return applied(dir, META_WRAPPER, job);
+}
+
 static void snapshot_source(const struct cat_job *done, json_t *intent, struct request *request)
 {
 	char source[2 * CAT_NAME_SIZE];
@@ -320,6 +351,7 @@ const struct op_kind op_snapshot_set = {
 	.priority = PRIO_SNAPSHOT,
 	.plan = plan_snapshot_set,
 	.run = run_snapshot_set,
+	.committed = committed_snapshot_set,
 	.record = op_record_snapshot,
 	.undo = undo_snapshot_set,
 };
@@ -377,6 +409,26 @@ static int run_hold(struct fsd *f, struct job *job, struct err *err)
 	return meta_change(dir, META_WRAPPER, job_str(job, "name"), "holds", holds, err);
 }
 
+/* Is it held as this job would hold it, or not held by this tag? */
+static int committed_hold(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_fd_ int dir = layout_open_snapshot(job->pool, job->site_id, job_str(job, "name"));
+	json_t *doc, *holds, *wanted;
+	int r = op_doc_load(dir, META_WRAPPER, &doc);
+
+	(void)f;
+	(void)err;
+	if (r != 1)
+		return r;
+	holds = json_object_get(doc, "holds");
+	wanted = holds ? json_deep_copy(holds) : json_array();
+	change_holds(job, wanted);
+	r = json_equal(wanted, holds) || json_array_size(wanted) + json_array_size(holds) == 0;
+	json_decref(wanted);
+	json_decref(doc);
+	return r;
+}
+
 static int undo_hold(struct fsd *f, const struct cat_job *done, json_t *intent,
 	struct request *request, struct err *err)
 {
@@ -393,6 +445,7 @@ const struct op_kind op_snapshot_hold = {
 	.priority = PRIO_RESTORE, /* a hold asked for before a deletion must come first */
 	.plan = plan_hold,
 	.run = run_hold,
+	.committed = committed_hold,
 	.record = op_record_snapshot,
 	.undo = undo_hold,
 };

@@ -18,6 +18,8 @@
 #include "snap/base/clock.h"
 #include "snap/base/fd.h"
 
+#define LOOK_AGAIN (2 * NSEC_PER_SEC)
+
 const char *job_state_name(enum job_state s)
 {
 	static const char *const names[] = {"queued", "running", "done", "failed", "canceled"};
@@ -153,7 +155,13 @@ void jobs_enqueue(struct fsd *f, struct job *job)
 	job->next = NULL;
 	*j->tail = job;
 	j->tail = &job->next;
-	j->queued++;
+	if (job->look_again) {
+		job->state = JOB_RUNNING;
+		j->running++;
+		j->unsettled++;
+	} else {
+		j->queued++;
+	}
 	pthread_cond_signal(&j->wake);
 	pthread_mutex_unlock(&j->lock);
 }
@@ -197,9 +205,11 @@ static struct job *pick(struct jobs *j)
 {
 	struct job *best = NULL;
 
-	if (!j->queued)
+	if (!j->queued && !j->unsettled)
 		return NULL;
 	for (struct job *job = j->head; job; job = job->next) {
+		if (job->look_again && job->look_again <= clock_mono())
+			return job;
 		if (job->state == JOB_QUEUED &&
 			(!best || job->kind->priority > best->kind->priority) && may_run(j, job))
 			best = job;
@@ -275,38 +285,6 @@ static int run(struct fsd *f, struct job *job)
 	if (r == 0 && job->kind->finish)
 		r = job->kind->finish(f, job, err);
 	return r;
-}
-
-int job_revert(struct fsd *f, struct job *job, struct err *err)
-{
-	struct err e = ERR_INIT;
-	int r = job->kind->revert ? job->kind->revert(f, job, &e) : 0;
-
-	if (r < 0 && strcmp(e.code, "site_deleted") == 0)
-		return 0; /* by a job before this one: it never had a site to change */
-	if (r < 0 && err)
-		*err = e;
-	return r;
-}
-
-/* After a failure: was it before the commit point? Then nothing may be left. */
-static void clean_up(struct fsd *f, struct job *job)
-{
-	struct err err = ERR_INIT;
-	int r = job_revert(f, job, &err);
-
-	if (r == 0)
-		r = job_sweep(job, &err);
-	if (r < 0)
-		log_err(LOG_WARNING, "cannot clean up behind a failed job; the next start will",
-			&err, "job", job->text, NULL);
-}
-
-static bool passed_commit(struct fsd *f, struct job *job)
-{
-	struct err err = ERR_INIT;
-
-	return job->kind->committed && job->kind->committed(f, job, &err) == 1;
 }
 
 static int put_outcome(struct fsd *f, struct job *job, struct err *err)
@@ -404,45 +382,35 @@ static void log_end(const struct job *job)
 			job->site_name, "actor", job->actor, "ms", ms, NULL);
 }
 
-/* Something failed behind the commit point: an fsync of run, or finish itself. It cannot be undone
- * any more, so the rest is done; what cannot be is told. */
-static void finish_again(struct fsd *f, struct job *job)
-{
-	struct err err = ERR_INIT;
-
-	if (!job->kind->finish || job->kind->finish(f, job, &err) < 0)
-		job_warn(job, "%s", job->err.reason);
-}
-
-/* Returns with the job's end decided and, unless it goes back to the queue, recorded. */
-static void execute(struct fsd *f, struct job *job)
+/* Decide the job's end and, unless it goes back to the queue, record it. -errno: it cannot be
+ * decided yet. */
+static int execute(struct fsd *f, struct job *job)
 {
 	unsigned long syncs = fd_sync_count();
-	bool started = !snap_canceled(&job->ctx);
-	int r = started ? run(f, job)
-			: err_set(&job->err, ECANCELED, "canceled", NULL,
-				  "canceled before it started");
+	bool started = job->look_again || !snap_canceled(&job->ctx);
+	struct err err = ERR_INIT;
+	int r = 0;
 
-	job->finished = clock_real();
-	job->syncs = fd_sync_count() - syncs;
 	if (!started) {
+		err_set(&job->err, ECANCELED, "canceled", NULL, "canceled before it started");
 		/* Others may be at work on what it would have touched: nothing to clean up. */
 		if (!job->was_canceled)
-			return;
+			return 0;
 		job->outcome = JOB_CANCELED;
-	} else if (r < 0 && !passed_commit(f, job)) {
-		clean_up(f, job);
-		if (r == -ECANCELED && !job->was_canceled)
-			return; /* the daemon stops: it stays without outcome and runs again */
-		job->outcome = r == -ECANCELED ? JOB_CANCELED : JOB_FAILED;
-	} else {
-		if (r < 0)
-			finish_again(f, job);
-		job->err = ERR_INIT;
+	} else if (!job->look_again && run(f, job) == 0) {
 		job->outcome = JOB_DONE;
+	} else {
+		r = job_settle(f, job, &err);
+		if (r < 0 && !job->look_again)
+			job_unsettled(f, job, &err);
+		if (r < 0 || job->outcome == JOB_QUEUED)
+			return r;
 	}
+	job->finished = clock_real();
+	job->syncs += fd_sync_count() - syncs;
 	conclude(f, job);
 	log_end(job);
+	return 0;
 }
 
 /* It is in the queue no more: tell those who wait, and forget it. */
@@ -463,32 +431,67 @@ static void retire(struct fsd *f, struct job *job)
 	pthread_mutex_lock(&f->jobs.lock);
 	unlink_job(&f->jobs, job);
 	f->jobs.running--;
+	f->jobs.unsettled -= job->look_again != 0;
 	pthread_cond_broadcast(&f->jobs.wake);
 	pthread_mutex_unlock(&f->jobs.lock);
 	tell(f, job);
+}
+
+static void claim(struct jobs *j, struct job *job)
+{
+	if (job->look_again) {
+		job->look_again = INT64_MAX; /* nobody else's, and not new */
+		return;
+	}
+	job->state = JOB_RUNNING;
+	job->started = clock_real();
+	j->queued--;
+	j->running++;
+}
+
+static void wait_for_job(struct jobs *j)
+{
+	struct timespec until;
+
+	if (!j->unsettled) {
+		pthread_cond_wait(&j->wake, &j->lock);
+		return;
+	}
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec++;
+	pthread_cond_timedwait(&j->wake, &j->lock, &until);
+}
+
+/* jobs.lock is held. */
+static void look_again_later(struct jobs *j, struct job *job)
+{
+	if (!job->look_again)
+		j->unsettled++;
+	job->look_again = clock_mono() + LOOK_AGAIN;
 }
 
 static void *job_thread(void *arg)
 {
 	struct fsd *f = arg;
 	struct jobs *j = &f->jobs;
+	int r;
 
 	pthread_mutex_lock(&j->lock);
 	while (!j->stop) {
 		struct job *job = pick(j);
 
 		if (!job) {
-			pthread_cond_wait(&j->wake, &j->lock);
+			wait_for_job(j);
 			continue;
 		}
-		job->state = JOB_RUNNING;
-		job->started = clock_real();
-		j->queued--;
-		j->running++;
+		claim(j, job);
 		pthread_mutex_unlock(&j->lock);
-		execute(f, job);
-		retire(f, job);
+		r = execute(f, job);
+		if (r == 0)
+			retire(f, job);
 		pthread_mutex_lock(&j->lock);
+		if (r < 0)
+			look_again_later(j, job);
 	}
 	pthread_mutex_unlock(&j->lock);
 	return NULL;

@@ -61,14 +61,17 @@ struct op_kind {
 	 * undoes may be left. */
 	int (*run)(struct fsd *f, struct job *job, struct err *err);
 
-	/* Was the commit point passed? Looks at the pool alone. 1, 0, -errno. NULL: the job changes
-	 * nothing that matters and is simply run again. */
+	/* Was the commit point passed? Looks at the pool alone. 1; 0; -errno: it cannot be seen, and
+	 * nothing is touched until it can. NULL: the job changes nothing that matters and is simply
+	 * run again. */
 	int (*committed)(struct fsd *f, struct job *job, struct err *err);
 
-	/* Undo what run did outside of staging before the commit point; idempotent. NULL: nothing. */
+	/* Undo what run did outside of staging before the commit point; idempotent, tried again where
+	 * it fails. NULL: nothing. */
 	int (*revert)(struct fsd *f, struct job *job, struct err *err);
 
-	/* Steps after the commit point; idempotent. NULL: none. */
+	/* Steps after the commit point; idempotent. A failure is tried again, and the job has not ended
+	 * before: what can be done without is a warning or part of the result. NULL: none. */
 	int (*finish)(struct fsd *f, struct job *job, struct err *err);
 
 	/* Bring the catalog in line with the pool and fill job->result: write_lock is held, a
@@ -115,6 +118,8 @@ struct job {
 	json_t *result;		      /* object */
 	struct err err;
 	_Atomic bool was_canceled; /* by a client, not by a stop of the daemon */
+	/* When to look again what it came to (monotonic); 0: that is not in doubt. jobs.lock */
+	int64_t look_again;
 
 	struct job *next;
 };
@@ -139,6 +144,7 @@ struct jobs {
 	/* Called without locks when a job has ended, with its JSON object (borrowed). */
 	void (*on_end)(struct fsd *f, int64_t id, json_t *view);
 	unsigned queued, running;
+	unsigned unsettled; /* of those that run: they are to be looked at again */
 	unsigned threads; /* started */
 	pthread_t *thread_ids;
 	bool stop;
@@ -195,8 +201,15 @@ void jobs_enqueue(struct fsd *f, struct job *job);
 int job_row(const struct job *job, enum job_state state, struct cat_job *row);
 /* The JSON object of a job in memory: queued or running under jobs.lock, ended on its thread. */
 json_t *job_view(const struct job *job, enum job_state state);
-/* Undo what an operation did outside of staging; success where its site was deleted before it. */
-int job_revert(struct fsd *f, struct job *job, struct err *err);
+/*
+ * It failed with job->err: finish or undo it by what the pool says, and set job->outcome (JOB_QUEUED:
+ * the daemon stops, and it shall run again). -errno: which it is cannot be seen, or it cannot be
+ * brought to an end. Then nothing is recorded and the job keeps its locks: it is job_unsettled() and
+ * looked at again.
+ */
+int job_settle(struct fsd *f, struct job *job, struct err *err);
+/* Say so, in the log and in `fsctl status`, until it is settled. */
+void job_unsettled(struct fsd *f, const struct job *job, const struct err *why);
 /* Sweep staging and trash names of a job that did not commit. */
 int job_sweep(struct job *job, struct err *err);
 /* Record and outcome in one durable commit; write_lock must not be held. */

@@ -98,57 +98,32 @@ static int job_of(struct fsd *f, struct pool_root *pool, const struct cat_job *r
 
 /* ---- what it came to ---- */
 
-static void failed(struct job *job)
+static void interrupted(struct job *job)
 {
+	job->started = job->created;
 	err_set(&job->err, EINTR, "interrupted", job->site_name,
 		"fsd was stopped in the middle of this job; nothing of it is left");
 	err_hint(&job->err, "ask for it again");
-	job->outcome = JOB_FAILED;
 }
 
-/* Was the commit point passed? Not by a job whose site an earlier one deleted. */
-static int committed(struct fsd *f, struct job *job, struct err *err)
+/* Takes the job. */
+static int conclude(struct fsd *f, struct job *job, struct err *err)
 {
-	struct err e = ERR_INIT;
-	int r = job->kind->committed ? job->kind->committed(f, job, &e) : 0;
+	int r;
 
-	if (r < 0 && strcmp(e.code, "site_deleted") == 0)
-		return 0;
-	if (r < 0)
-		*err = e;
-	return r;
-}
-
-/* 1: it ended, in one way or the other; 0: it never started. */
-static int settle_job(struct fsd *f, struct job *job, struct err *err)
-{
-	bool staged = job->pool && fd_exists(job->pool->staging, job->text) == 1;
-	int r = committed(f, job, err);
-
-	if (r < 0)
-		return r;
-	job->started = job->created;
+	log_msg(LOG_NOTICE, "job recovered", "job", job->text, "kind", op_specs[job->shown].name,
+		"state", job_state_name(job->outcome), NULL);
 	job->finished = clock_real();
-	if (r == 1) {
-		r = job->kind->finish ? job->kind->finish(f, job, err) : 0;
-		if (r == 0)
-			r = job_sweep(job, err);
-		job->outcome = JOB_DONE;
-		return r < 0 ? r : 1;
-	}
-	r = job_revert(f, job, err);
-	if (r == 0 && staged)
-		r = job_sweep(job, err);
-	if (r < 0 || !staged)
-		return r;
-	failed(job);
-	return 1;
+	r = job_conclude(f, job, err);
+	job_free(&job);
+	return r;
 }
 
 static int recover(struct fsd *f, struct pool_root *pool, const struct cat_job *row,
 	struct err *err)
 {
 	struct job *job = NULL;
+	bool staged;
 	int r;
 
 	if (jobs_unfinished(f, row->id))
@@ -156,19 +131,21 @@ static int recover(struct fsd *f, struct pool_root *pool, const struct cat_job *
 	r = job_of(f, pool, row, &job, err);
 	if (r < 0)
 		return r;
-	r = settle_job(f, job, err);
-	if (r == 0) {
+	staged = job->pool && fd_exists(job->pool->staging, job->text) != 0;
+	interrupted(job);
+	r = job_settle(f, job, err);
+	if (r < 0) {
+		job_unsettled(f, job, err);
+		job->look_again = 1;
+	} else if (job->outcome == JOB_FAILED && !staged) {
 		log_msg(LOG_NOTICE, "job goes on", "job", job->text, "kind", row->kind, NULL);
-		jobs_enqueue(f, job);
-		return 0;
+		job->outcome = JOB_QUEUED;
+		job->err = ERR_INIT;
+	} else {
+		return conclude(f, job, err);
 	}
-	if (r == 1) {
-		log_msg(LOG_NOTICE, "job recovered", "job", job->text, "kind", row->kind, "state",
-			job_state_name(job->outcome), NULL);
-		r = job_conclude(f, job, err);
-	}
-	job_free(&job);
-	return r;
+	jobs_enqueue(f, job);
+	return 0;
 }
 
 /* ---- all of a pool ---- */

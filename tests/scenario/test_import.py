@@ -481,6 +481,7 @@ def test_import_link__brings_over_what_was_written_meanwhile(host):
     path = host.make()
     for name in ('late', 'both', 'gone', 'theirs'):
         (path / name).write_text('old')
+    wait_until_older(path / 'theirs')
     host.steps.until('renamed', host.daemon, {'kind': 'site-import', 'name': 'shop',
                                               'dir': str(path), 'mode': 'link'})
     live = host.live()

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -72,7 +73,7 @@ struct harness *harness_new(const char *file_system)
 	pthread_cond_init(&h->ended, NULL);
 	h->views = json_object();
 	h->config_pool = (struct config_pool){.name = strdup("main"), .path = h->pool,
-		.driver = strdup("auto"), .jobs = 4};
+		.driver = strdup(strcmp(file_system, "fault") == 0 ? "fault" : "auto"), .jobs = 4};
 	h->config = (struct config){
 		.file = strdup("test.conf"),
 		.catalog = malloc(128),
@@ -200,10 +201,10 @@ void harness_wait_event(struct harness *h)
 	pthread_mutex_unlock(&h->lock);
 }
 
-static json_t *job_v(struct harness *h, const char *kind, va_list ap)
+/* The id of the new job; 0 where there is none, and *view is the answer. */
+static int64_t submit(struct harness *h, const char *kind, va_list ap, json_t **view)
 {
 	struct err err = ERR_INIT;
-	json_t *view = NULL;
 	struct request r;
 	const char *name;
 	int64_t id = 0;
@@ -212,16 +213,45 @@ static json_t *job_v(struct harness *h, const char *kind, va_list ap)
 	r.actor.uid = geteuid();
 	while ((name = va_arg(ap, const char *)))
 		set_field(&r, name, va_arg(ap, const char *));
-	if (jobs_submit(&h->fsd, &r, &id, &view, &err) < 0)
-		view = json_pack("{s:s,s:s,s:s}", "code", err.code, "reason", err.reason, "hint",
+	if (jobs_submit(&h->fsd, &r, &id, view, &err) < 0)
+		*view = json_pack("{s:s,s:s,s:s}", "code", err.code, "reason", err.reason, "hint",
 			err.hint);
-	else if (id) {
-		json_decref(view);
-		view = wait_end(h, id);
-		h->seen++;
-	}
 	request_release(&r);
+	return id;
+}
+
+json_t *harness_wait(struct harness *h, int64_t id)
+{
+	json_t *view = wait_end(h, id);
+
+	h->seen++;
 	return view;
+}
+
+int64_t harness_submit(struct harness *h, const char *kind, ...)
+{
+	json_t *view = NULL;
+	va_list ap;
+	int64_t id;
+
+	va_start(ap, kind);
+	id = submit(h, kind, ap, &view);
+	va_end(ap);
+	if (!id)
+		fail_msg("%s: %s", kind, json_dumps(view, JSON_INDENT(1)));
+	json_decref(view);
+	return id;
+}
+
+static json_t *job_v(struct harness *h, const char *kind, va_list ap)
+{
+	json_t *view = NULL;
+	int64_t id = submit(h, kind, ap, &view);
+
+	if (!id)
+		return view;
+	json_decref(view);
+	return harness_wait(h, id);
 }
 
 json_t *harness_job(struct harness *h, const char *kind, ...)
@@ -301,6 +331,12 @@ bool harness_has_problem(struct harness *h, const char *code)
 
 	problems_each(&h->fsd.problems, look_at_problem, &w);
 	return w.found;
+}
+
+void harness_wait_problem(struct harness *h, const char *code)
+{
+	while (!harness_has_problem(h, code))
+		nanosleep(&(struct timespec){.tv_nsec = NSEC_PER_MSEC}, NULL);
 }
 
 void harness_expect_clean(struct harness *h)

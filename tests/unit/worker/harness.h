@@ -21,8 +21,8 @@ struct harness {
 	unsigned seen; /* of its entries, those that were waited for */
 };
 
-/* `file_system`: "btrfs" (a loop image, root only) or "plain" (a directory of /tmp). NULL when it
- * cannot be had here; the reason is printed. */
+/* `file_system`: "btrfs" (a loop image, root only), "plain" (a directory of /tmp) or "fault" (the
+ * same with the fault driver). NULL when it cannot be had here; the reason is printed. */
 struct harness *harness_new(const char *file_system);
 void harness_free(struct harness **h);
 
@@ -46,8 +46,13 @@ void harness_wait_event(struct harness *h);
 void harness_write(struct harness *h, const char *site, const char *path, const char *text);
 void harness_expect(struct harness *h, const char *site, const char *path, const char *text);
 
-/* Does `fsctl status` list a problem of this code? */
+/* Its two halves: the new job's id, and how it ended. */
+int64_t harness_submit(struct harness *h, const char *kind, ...) __attribute__((sentinel));
+json_t *harness_wait(struct harness *h, int64_t id);
+
+/* Does `fsctl status` list a problem of this code? Wait until it does. */
 bool harness_has_problem(struct harness *h, const char *code);
+void harness_wait_problem(struct harness *h, const char *code);
 
 /* Nothing is left in staging; trash may hold what housekeeping has not removed yet. */
 void harness_expect_clean(struct harness *h);

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a job that failed, or that a stop cut short, came to: the pool is asked on which side of its
+ * commit point it is. Where that cannot be seen nothing is touched, since either answer could cost
+ * data: the job keeps its locks and its place in the queue, and is looked at again.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fsd/core/log.h"
+#include "fsd/worker/jobs.h"
+#include "fsd/worker/state.h"
+#include "fsd/worker/step.h"
+#include "snap/base/err.h"
+
+/* By a job before this one: then it never had a site to change. */
+static bool site_deleted(const struct err *e)
+{
+	return e->num && strcmp(e->code, "site_deleted") == 0;
+}
+
+static int told(struct err *err, struct err *e, int r, struct job *job)
+{
+	if (!e->num)
+		err_sys(e, -r, "look at the pool", job->site_name);
+	if (err)
+		*err = *e;
+	return r;
+}
+
+/* A name that can be seen may still be lost in a power cut: whoever made it was told that its fsync
+ * failed, or never came to it. One flush of the whole file system, which is rare enough here. */
+static int make_durable(struct job *job, struct err *err)
+{
+	if (!job->pool || syncfs(job->pool->fd) == 0)
+		return 1;
+	return err_sys(err, errno, "syncfs", job->pool->config->path);
+}
+
+static int committed(struct fsd *f, struct job *job, struct err *err)
+{
+	struct err e = ERR_INIT;
+	int r = job->kind->committed ? job->kind->committed(f, job, &e) : 0;
+
+	if (r < 0)
+		return site_deleted(&e) ? 0 : told(err, &e, r, job);
+	return r == 1 ? make_durable(job, err) : 0;
+}
+
+static int revert(struct fsd *f, struct job *job, struct err *err)
+{
+	struct err e = ERR_INIT;
+	int r = job->kind->revert ? job->kind->revert(f, job, &e) : 0;
+
+	return r >= 0 || site_deleted(&e) ? 0 : told(err, &e, r, job);
+}
+
+static void scope_of(const struct job *job, char out[32])
+{
+	snprintf(out, 32, "job:%s", job->text);
+}
+
+void job_unsettled(struct fsd *f, const struct job *job, const struct err *why)
+{
+	struct err e = ERR_INIT;
+	char scope[32];
+
+	scope_of(job, scope);
+	err_set(&e, why->num, "job_unsettled", job->text,
+		"the job cannot be brought to an end (%.100s: %.150s); until then what it holds stays "
+		"locked", why->object, why->reason);
+	err_hint(&e, "mend what the reason names; fsd looks again every few seconds, and at its start");
+	log_err(LOG_ERR, "a job cannot be settled", &e, "job", job->text, "kind",
+		op_specs[job->shown].name, "site", job->site_name, NULL);
+	problems_add(&f->problems, true, scope, &e);
+}
+
+static int take_back(struct fsd *f, struct job *job, struct err *err)
+{
+	bool canceled = job->err.num == ECANCELED;
+
+	job->outcome = !canceled ? JOB_FAILED : job->was_canceled ? JOB_CANCELED : JOB_QUEUED;
+	return revert(f, job, err);
+}
+
+static int go_on(struct fsd *f, struct job *job, struct err *err)
+{
+	job->outcome = JOB_DONE;
+	return job->kind->finish ? job->kind->finish(f, job, err) : 0;
+}
+
+int job_settle(struct fsd *f, struct job *job, struct err *err)
+{
+	struct err e = ERR_INIT;
+	char scope[32];
+	int r = committed(f, job, err);
+
+	step("job.judged");
+	if (r >= 0)
+		r = r ? go_on(f, job, err) : take_back(f, job, err);
+	if (r < 0)
+		return r;
+	if (job_sweep(job, &e) < 0)
+		log_err(LOG_WARNING, "cannot clean up behind a job; the next start will", &e, "job",
+			job->text, NULL);
+	if (job->outcome == JOB_DONE)
+		job->err = ERR_INIT;
+	scope_of(job, scope);
+	problems_clear(&f->problems, scope);
+	return 0;
+}
