@@ -199,15 +199,39 @@ int op_site_name(struct fsd *f, const char *site_id, char name[NAME_SIZE], struc
 	return r;
 }
 
+/* Other hands may have put another site's directory in its place. */
+static int check_id(int dir, const char *id, const char *name, struct err *err)
+{
+	const char *found;
+	json_t *doc;
+	bool same;
+
+	if (op_doc_load(dir, META_SITE, &doc) != 1)
+		return 0; /* told by who needs it */
+	found = json_string_value(json_object_get(doc, "id"));
+	same = !found || strcmp(found, id) == 0;
+	json_decref(doc);
+	if (same)
+		return 0;
+	err_set(err, EBADMSG, "other_id", name, "its directory in the pool is another site's");
+	err_hint(err, "fsctl status");
+	return -EBADMSG;
+}
+
 int op_open_site(struct fsd *f, struct job *job, struct err *err)
 {
 	char name[NAME_SIZE];
-	int r = op_site_name(f, job->site_id, name, err);
+	int fd, r = op_site_name(f, job->site_id, name, err);
 
 	if (r < 0)
 		return r;
-	r = layout_open_site(job->pool, name);
-	return r < 0 ? err_sys(err, -r, "open site", name) : r;
+	fd = layout_open_site(job->pool, name);
+	if (fd < 0)
+		return err_sys(err, -fd, "open site", name);
+	r = check_id(fd, job->site_id, name, err);
+	if (r < 0)
+		fd_close(&fd);
+	return r < 0 ? r : fd;
 }
 
 int op_open_source(struct fsd *f, struct job *job, struct pool_root **pool, int64_t *number,

@@ -31,7 +31,8 @@ struct lists {
 };
 
 /* The API's words: {"sites": {"added": [...], "removed": [...], "changed": [...]}, ...} */
-static void list_difference(const char *kind, char change, const char *name, void *arg)
+static void list_difference(const char *kind, char change, const char *name, const struct err *why,
+	void *arg)
 {
 	json_t *result = ((struct lists *)arg)->result;
 	const char *what = strcmp(kind, "site") == 0 ? "sites"
@@ -39,7 +40,7 @@ static void list_difference(const char *kind, char change, const char *name, voi
 							   : "deleted";
 	const char *how = change == '+' ? "added" : change == '-' ? "removed" : "changed";
 
-	if (change == '?') /* it stays as it is, among what failed */
+	if (change == '?' || why) /* it stays as it is, among what failed */
 		return;
 	json_array_append_new(json_object_get(json_object_get(result, what), how),
 		json_text(name));
@@ -95,12 +96,16 @@ const struct op_kind op_pool_scan = {
 
 /* ---- check ---- */
 
-static void add_difference(const char *kind, char change, const char *name, void *arg)
+static void add_difference(const char *kind, char change, const char *name, const struct err *why,
+	void *arg)
 {
-	char reason[128];
+	char reason[2 * ERR_TEXT_SIZE + 2];
 
-	snprintf(reason, sizeof(reason), "%s: %s", kind,
-		change == '+' ? "not in the catalog"
+	if (why)
+		snprintf(reason, sizeof(reason), "%s: %s", why->reason, why->hint);
+	else
+		snprintf(reason, sizeof(reason), "%s: %s", kind,
+			change == '+'	? "not in the catalog"
 			: change == '-' ? "in the catalog only"
 			: change == '?' ? "its generation is not in it"
 					: "not the one in the catalog");

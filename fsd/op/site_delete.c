@@ -71,11 +71,26 @@ static int run_delete(struct fsd *f, struct job *job, struct err *err)
 	return r;
 }
 
+/* Parked, and not a copy of it that other hands parked there. */
 static int committed_delete(struct fsd *f, struct job *job, struct err *err)
 {
-	(void)f;
-	(void)err;
-	return fd_exists(job->pool->deleted, job->site_id);
+	_cleanup_fd_ int dir = -1;
+	char name[NAME_SIZE];
+	struct err e = ERR_INIT;
+	int r = fd_exists(job->pool->deleted, job->site_id);
+
+	if (r != 1)
+		return r;
+	r = op_site_name(f, job->site_id, name, &e);
+	if (r == -ENOENT) /* a scan was faster: the catalog knows it as deleted */
+		return 1;
+	if (r < 0) {
+		*err = e;
+		return r;
+	}
+	dir = layout_open_site(job->pool, name);
+	r = op_doc_says(dir, META_SITE, "id", job->site_id);
+	return r < 0 ? r : !r;
 }
 
 static int record_delete(struct fsd *f, struct job *job, struct err *err)

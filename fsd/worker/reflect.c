@@ -2,6 +2,8 @@
 #include "fsd/worker/reflect.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -150,6 +152,77 @@ static int reflect_generations(struct fsd *f, int dir, const struct cat_site *si
 	return r;
 }
 
+/* ---- two directories with one id ---- */
+
+static bool has_id(int dir, const char *id)
+{
+	json_t *doc;
+	bool same;
+
+	if (dir < 0 || meta_load(dir, META_SITE, id, &doc, NULL) < 0)
+		return false;
+	same = json_is_string(json_object_get(doc, "id")) &&
+	       strcmp(json_string_value(json_object_get(doc, "id")), id) == 0;
+	json_decref(doc);
+	return same;
+}
+
+/* Does what the catalog says of this site still stand? Where its pool is away: nobody can say not. */
+static bool stands(const struct pool_root *r, const struct cat_site *s)
+{
+	_cleanup_fd_ int dir = -1;
+
+	if (!r->handle)
+		return true;
+	dir = s->deleted ? fd_open_dir(r->deleted, s->id) : layout_open_site(r, s->name);
+	return has_id(dir, s->id);
+}
+
+static const char *place(const struct pool_root *r, bool deleted, const char *name,
+	char out[PATH_MAX + NAME_SIZE])
+{
+	snprintf(out, PATH_MAX + NAME_SIZE, "%s/%s/%s", r->config->path,
+		deleted ? ".fsd/deleted" : "sites", name);
+	return out;
+}
+
+static int tell_twin(const struct pool_root *r, const char *name, const struct pool_root *other,
+	const struct cat_site *s, struct err *err)
+{
+	char here[PATH_MAX + NAME_SIZE], there[PATH_MAX + NAME_SIZE];
+
+	place(r, !name, name ? name : s->id, here);
+	place(other, s->deleted, s->deleted ? s->id : s->name, there);
+	err_set(err, EEXIST, "duplicate_id", here, "it has the id of %.250s, which is the site; this one "
+		"is left alone", there);
+	err_hint(err, "move it out of the pool, or give it an \"id\" of its own in site.json (uuidgen), "
+		"then fsctl pool scan %.60s", r->config->name);
+	return 1;
+}
+
+int reflect_twin(struct fsd *f, struct catalog *c, struct pool_root *r, int dir, const char *name,
+	struct err *err)
+{
+	struct pool_root *other;
+	struct cat_site s;
+	char id[ID_SIZE];
+	json_t *doc;
+	int ret = meta_load(dir, META_SITE, "", &doc, NULL);
+
+	if (ret < 0)
+		return 0; /* told where it is read */
+	ret = snprintf(id, sizeof(id), "%s", json_string_value(json_object_get(doc, "id")) ?: "");
+	json_decref(doc);
+	ret = ret && ret < ID_SIZE ? catalog_site_get(c, id, &s, err) : -ENOENT;
+	if (ret < 0 || strcmp(s.id, id) != 0)
+		return ret == -ENOENT || ret == 0 ? 0 : ret;
+	other = pools_find(&f->pools, s.pool);
+	if (!other || (other == r && !s.deleted == !!name && (!name || strcmp(s.name, name) == 0)) ||
+		!stands(other, &s))
+		return 0;
+	return tell_twin(r, name, other, &s, err);
+}
+
 /* ---- sites ---- */
 
 /* What only the catalog knows of a site (measured bytes) stays. */
@@ -217,6 +290,11 @@ int reflect_site(struct fsd *f, struct pool_root *r, const char *name, struct ca
 		return site_gone(f, r, name, err);
 	if (dir < 0)
 		return err_sys(err, -dir, "open site", name);
+	ret = reflect_twin(f, f->catalog, r, dir, name, err);
+	if (ret < 0)
+		return ret;
+	if (ret == 1) /* what the catalog has by this name is not there any more */
+		return site_gone(f, r, name, NULL) < 0 ? err_sys(err, EIO, "forget", name) : -EEXIST;
 	ret = read_site(f, r, dir, name, &s, &doc, err);
 	if (ret < 0)
 		return ret;
@@ -251,6 +329,9 @@ int reflect_deleted(struct fsd *f, struct pool_root *r, const char *id, int64_t 
 		return deleted_gone(f, id, err);
 	if (dir < 0)
 		return err_sys(err, -dir, "open deleted site", id);
+	ret = reflect_twin(f, f->catalog, r, dir, NULL, err);
+	if (ret)
+		return ret < 0 ? ret : -EEXIST;
 	ret = read_site(f, r, dir, id, &s, &doc, err);
 	if (ret < 0)
 		return ret;

@@ -9,8 +9,17 @@
 
 #include "fsd/worker/state.h"
 
+/*
+ * Has another directory the id of this one, and was it there before? Then that is the site, and this
+ * one a copy of it that an administrator made or restored, which fsd does not touch. `dir` is
+ * sites/NAME of pool r, or with a NULL name .fsd/deleted/ID. 1 and *err says what to do
+ * ("duplicate_id"), 0, -errno of the catalog.
+ */
+int reflect_twin(struct fsd *f, struct catalog *c, struct pool_root *r, int dir, const char *name,
+	struct err *err);
+
 /* sites/NAME with its generations and labels. A name that is gone: the catalog's site of this name
- * in this pool is removed. `out` may be NULL. */
+ * in this pool is removed. A twin is -EEXIST "duplicate_id". `out` may be NULL. */
 int reflect_site(struct fsd *f, struct pool_root *r, const char *name, struct cat_site *out,
 	struct err *err);
 

@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "fsd/core/json.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/reflect.h"
+#include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 
@@ -36,6 +38,64 @@ static int each_name(int dirfd, name_fn *fn, void *arg)
 	if (r == 0)
 		r = -errno;
 	closedir(d);
+	return r;
+}
+
+/* ---- the same, oldest first ---- */
+
+struct aged {
+	char *name;
+	int64_t birth;
+};
+
+struct ages {
+	int dirfd;
+	struct aged *items;
+	size_t n, size;
+};
+
+static int note_age(const char *name, void *arg)
+{
+	struct ages *a = arg;
+	struct statx st = {0};
+
+	if (a->n == a->size) {
+		size_t size = a->size ? 2 * a->size : 64;
+		struct aged *more = reallocarray(a->items, size, sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		a->items = more;
+		a->size = size;
+	}
+	statx(a->dirfd, name, AT_SYMLINK_NOFOLLOW, STATX_BTIME, &st);
+	a->items[a->n] = (struct aged){strdup(name),
+		st.stx_btime.tv_sec * NSEC_PER_SEC + st.stx_btime.tv_nsec};
+	return a->items[a->n++].name ? 0 : -ENOMEM;
+}
+
+static int by_age(const void *a, const void *b)
+{
+	const struct aged *x = a, *y = b;
+
+	return x->birth != y->birth ? (x->birth > y->birth) - (x->birth < y->birth)
+				    : strcmp(x->name, y->name);
+}
+
+/* Where two have one id and no catalog says which is the site, the copy is the younger one. */
+static int oldest_first(int dirfd, name_fn *fn, void *arg)
+{
+	struct ages a = {.dirfd = dirfd};
+	int r = each_name(dirfd, note_age, &a);
+
+	if (a.n)
+		qsort(a.items, a.n, sizeof(a.items[0]), by_age);
+	for (size_t i = 0; i < a.n; i++) {
+		if (r == 0)
+			r = fn(a.items[i].name, arg);
+		free(a.items[i].name);
+	}
+	free(a.items);
 	return r;
 }
 
@@ -78,6 +138,7 @@ static int each_pool_snapshot(struct pool_root *r, name_fn *fn, void *arg)
 struct compare {
 	json_t *known; /* object: name -> id, of the catalog */
 	struct fsd *f;
+	struct catalog *c;
 	struct pool_root *r;
 	const char *kind;
 	scan_fn *fn;
@@ -118,17 +179,35 @@ static bool same_id(struct compare *c, const char *name, json_t *known)
 	return same;
 }
 
-static void unknown(struct compare *c, const char *name)
+static bool unknown_snapshot(struct compare *c, const char *name)
 {
-	_cleanup_fd_ int dir = strcmp(c->kind, "snapshot") == 0
-		? fd_open_beneath(c->r->snapshots, name, O_RDONLY | O_DIRECTORY)
-		: -1;
+	_cleanup_fd_ int dir = fd_open_beneath(c->r->snapshots, name, O_RDONLY | O_DIRECTORY);
 	int64_t job;
 
 	if (dir < 0 || !reflect_is_shell(dir, &job))
-		c->fn(c->kind, '+', name, c->arg);
-	else if (!jobs_unfinished(c->f, job))
-		c->fn(c->kind, '?', name, c->arg);
+		return false;
+	if (!jobs_unfinished(c->f, job))
+		c->fn(c->kind, '?', name, NULL, c->arg);
+	return true;
+}
+
+/* A site or deleted site that is a copy of another one. */
+static bool unknown_site(struct compare *c, const char *name)
+{
+	bool deleted = strcmp(c->kind, "deleted") == 0;
+	_cleanup_fd_ int dir = fd_open_dir(deleted ? c->r->deleted : c->r->sites, name);
+	struct err why = ERR_INIT;
+
+	if (dir < 0 || reflect_twin(c->f, c->c, c->r, dir, deleted ? NULL : name, &why) != 1)
+		return false;
+	c->fn(c->kind, '=', name, &why, c->arg);
+	return true;
+}
+
+static void unknown(struct compare *c, const char *name)
+{
+	if (!(strcmp(c->kind, "snapshot") == 0 ? unknown_snapshot : unknown_site)(c, name))
+		c->fn(c->kind, '+', name, NULL, c->arg);
 }
 
 static int in_pool(const char *name, void *arg)
@@ -139,7 +218,7 @@ static int in_pool(const char *name, void *arg)
 	if (!known)
 		unknown(c, name);
 	else if (!same_id(c, name, known))
-		c->fn(c->kind, '!', name, c->arg);
+		c->fn(c->kind, '!', name, NULL, c->arg);
 	json_object_del(c->known, name);
 	return 0;
 }
@@ -150,14 +229,14 @@ static void rest(struct compare *c)
 	json_t *v;
 
 	json_object_foreach(c->known, name, v)
-		c->fn(c->kind, '-', name, c->arg);
+		c->fn(c->kind, '-', name, NULL, c->arg);
 	json_object_clear(c->known);
 }
 
 int scan_differences(struct fsd *f, struct catalog *c, struct pool_root *r, scan_fn *fn, void *arg,
 	struct err *err)
 {
-	struct compare cmp = {json_object(), f, r, "site", fn, arg};
+	struct compare cmp = {json_object(), f, c, r, "site", fn, arg};
 	struct cat_site_filter sites = {.pool = r->config->name};
 	struct cat_snapshot_filter all = {0};
 	int ret = catalog_sites(c, &sites, note_site, &cmp, err);
@@ -190,11 +269,16 @@ struct report {
 	const char *pool, *path, *scope;
 };
 
-static void report_one(const char *kind, char change, const char *name, void *arg)
+static void report_one(const char *kind, char change, const char *name, const struct err *why,
+	void *arg)
 {
 	const struct report *rep = arg;
 	struct err e = ERR_INIT;
 
+	if (why) {
+		problems_add(&rep->f->problems, false, rep->scope, why);
+		return;
+	}
 	if (change == '+')
 		err_set(&e, 1, "not_in_catalog", name, "a %s of pool %s is not in the catalog", kind,
 			rep->pool);
@@ -276,19 +360,23 @@ static int apply_snapshot(const char *path, void *arg)
 	return judge(a, path, reflect_snapshot(a->f, a->r, site, slash + 1, NULL, &err), &err);
 }
 
-static void gone(const char *kind, char change, const char *name, void *arg)
+static void gone(const char *kind, char change, const char *name, const struct err *why, void *arg)
 {
 	struct apply *a = arg;
 
+	(void)why;
 	if (change == '-' || change == '!')
 		json_array_append_new(a->names, json_pack("[s,s]", kind, name));
 }
 
+/* What fails here and is in the pool fails again with the others, and is told then. */
 static int apply_gone(struct apply *a)
 {
-	json_t *pair;
+	json_t *pair, *bad = a->bad;
 	size_t i;
 	int r = 0;
+
+	a->bad = json_array();
 
 	json_array_foreach(a->names, i, pair) {
 		const char *kind = json_string_value(json_array_get(pair, 0));
@@ -303,6 +391,8 @@ static int apply_gone(struct apply *a)
 		else
 			r = apply_snapshot(name, a);
 	}
+	json_decref(a->bad);
+	a->bad = bad;
 	return r;
 }
 
@@ -318,7 +408,7 @@ int scan_apply(struct fsd *f, struct pool_root *r, struct snap_ctx *ctx, json_t 
 	if (ret == 0)
 		ret = each_name(r->deleted, apply_deleted, &a);
 	if (ret == 0)
-		ret = each_name(r->sites, apply_site, &a);
+		ret = oldest_first(r->sites, apply_site, &a);
 	if (ret == 0)
 		ret = each_pool_snapshot(r, apply_snapshot, &a);
 	json_decref(a.names);

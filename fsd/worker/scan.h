@@ -8,10 +8,12 @@
 /*
  * What differs between the pool and the catalog by names and ids alone: called for each, `kind` is
  * "site", "deleted" or "snapshot"; `change` is '+' in the pool only, '-' in the catalog only, '!'
- * another id, '?' a snapshot without its generation that no job is at work on. `name` is SITE,
- * SITE-ID or SITE-ID/SNAP. `c` is a handle of the caller's.
+ * another id, '?' a snapshot without its generation that no job is at work on, '='
+ * a copy of another site (reflect_twin). `name` is SITE,
+ * SITE-ID or SITE-ID/SNAP; `why` explains '=', else it is NULL. `c` is a handle of the caller's.
  */
-typedef void scan_fn(const char *kind, char change, const char *name, void *arg);
+typedef void scan_fn(const char *kind, char change, const char *name, const struct err *why,
+	void *arg);
 int scan_differences(struct fsd *f, struct catalog *c, struct pool_root *r, scan_fn *fn, void *arg,
 	struct err *err);
 

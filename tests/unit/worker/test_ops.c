@@ -419,6 +419,104 @@ static void test_scan__takes_no_shell_for_a_snapshot(void **state)
 	assert_true(harness_has_problem(h, "snapshot_unfinished"));
 }
 
+static json_t *failed_of_scan(struct harness *h, size_t n)
+{
+	json_t *v = harness_done(h, "pool-scan", "pool", "main", NULL);
+	json_t *failed = json_object_get(json_object_get(v, "result"), "failed");
+
+	if (json_array_size(failed) != n)
+		fail_msg("%s", json_dumps(v, JSON_INDENT(1)));
+	return v;
+}
+
+static void in_sites(struct harness *h, const char *command, const char *a, const char *b)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text), "cd %s/sites && %s %s %s", h->pool, command, a, b);
+	assert_int_equal(system(text), 0);
+}
+
+/* The label goes into the site's own site.json and into nothing else. */
+static void expect_the_site(struct harness *h, const char *name, const char *label)
+{
+	char set[64];
+	json_t *v;
+
+	snprintf(set, sizeof(set), "label.%s=1", label);
+	done(harness_done(h, "site-set", "site", name, "set", set, NULL));
+	v = harness_done(h, "site-measure", "site", name, NULL);
+	assert_string_equal(harness_text(v, "result.site.name"), name);
+	json_decref(v);
+	in_sites(h, "grep -q", label, strcmp(name, "shop") == 0 ? "shop/site.json" : "a/site.json");
+}
+
+static void test_scan__leaves_a_copy_of_a_site_alone_and_names_it(void **state)
+{
+	HARNESS(h);
+	json_t *v;
+
+	make_site(h, "shop");
+	in_sites(h, "cp -a", "shop", "a"); /* before it by name, after it by birth */
+	for (int i = 0; i < 3; i++) {
+		done(failed_of_scan(h, 1));
+		assert_true(harness_has_problem(h, "duplicate_id"));
+		expect_the_site(h, "shop", "again");
+		refused(harness_job(h, "site-set", "site", "a", "set", "label.x=y", NULL),
+			"not_found");
+		in_sites(h, "! grep -q", "again", "a/site.json");
+		if (i == 1) { /* nobody knows any more */
+			harness_stop(h);
+			assert_int_equal(unlink(h->config.catalog), 0);
+			harness_start(h);
+		}
+	}
+	v = harness_done(h, "pool-check", "pool", "main", NULL);
+	assert_non_null(strstr(json_string_value(json_object_get(json_array_get(json_object_get(
+		json_object_get(v, "result"), "problems"), 0), "reason")), "/sites/shop"));
+	json_decref(v);
+	in_sites(h, "mv", "shop", "../away");
+	done(failed_of_scan(h, 0));
+	assert_false(harness_has_problem(h, "duplicate_id"));
+	expect_the_site(h, "a", "taken");
+}
+
+/* A copy of the one put in the place of the other: both names lead to one id. */
+static void test_scan__knows_a_site_that_was_overwritten_by_a_copy(void **state)
+{
+	HARNESS(h);
+	json_t *v;
+
+	make_site(h, "shop");
+	make_site(h, "a");
+	in_sites(h, "rm -f", "a/site.json", "");
+	in_sites(h, "cp -a", "shop/site.json", "a/site.json");
+	v = harness_job(h, "site-set", "site", "a", "set", "label.x=y", NULL);
+	assert_string_equal(harness_text(v, "error.code"), "other_id"); /* not yet scanned */
+	json_decref(v);
+	done(failed_of_scan(h, 1));
+	refused(harness_job(h, "site-set", "site", "a", "set", "label.x=y", NULL), "not_found");
+	expect_the_site(h, "shop", "again");
+}
+
+/* Parked by other hands: the deletion has not happened, and the copy is not what it is about. */
+static void test_delete__does_not_take_a_parked_copy_for_its_own_work(void **state)
+{
+	HARNESS(h);
+	char path[256];
+	json_t *v;
+
+	v = harness_done(h, "site-create", "name", "shop", NULL);
+	snprintf(path, sizeof(path), "../.fsd/deleted/%s", harness_text(v, "result.site.id"));
+	json_decref(v);
+	in_sites(h, "cp -a", "shop", path);
+	v = harness_job(h, "site-delete", "site", "shop", "confirm", "1", NULL);
+	assert_string_equal(harness_text(v, "state"), "failed");
+	json_decref(v);
+	done(failed_of_scan(h, 1));
+	expect_the_site(h, "shop", "again");
+}
+
 /* Three publishes leave three retired generations; with no grace time all but the newest go. */
 static void test_expiry__retires_old_generations_and_deletes_what_expired(void **state)
 {
@@ -547,6 +645,9 @@ int main(int argc, char **argv)
 		TEST(test_retire__makes_a_snapshot_like_any_other),
 		TEST(test_retire__never_gives_a_number_twice),
 		TEST(test_scan__takes_no_shell_for_a_snapshot),
+		TEST(test_scan__leaves_a_copy_of_a_site_alone_and_names_it),
+		TEST(test_scan__knows_a_site_that_was_overwritten_by_a_copy),
+		TEST(test_delete__does_not_take_a_parked_copy_for_its_own_work),
 		TEST(test_expiry__retires_old_generations_and_deletes_what_expired),
 		TEST(test_key__the_same_request_twice_is_one_job),
 		TEST(test_dry_run__changes_nothing),
