@@ -340,16 +340,39 @@ static void submit_due(struct fsd *f, struct housekeeping *h, const json_t *list
 	}
 }
 
-/* Deleted sites beyond undo_keep: into the trash for good. */
+/* Is its time over, by the catalog and the configuration as they are now? */
+static bool may_purge(struct fsd *f, const char *id, struct err *err)
+{
+	char holder[JOB_ID_SIZE];
+	struct cat_site s;
+
+	return catalog_site_get(f->catalog, id, &s, err) == 0 && s.deleted &&
+	       s.deleted < clock_real() - fsd_config(f)->undo_keep &&
+	       !jobs_holds(f, "site", id, true, holder);
+}
+
+/*
+ * A deleted site beyond undo_keep: into the trash for good. An undelete is planned under write_lock
+ * and holds the site until it has run: one that came before is seen here, one that comes later does
+ * not find the site.
+ */
 static void purge_deleted(struct fsd *f, struct pool_root *r, const char *id)
 {
 	struct err err = ERR_INIT;
-	int ret = layout_move(r->deleted, id, r->trash, id);
+	int ret;
 
 	pthread_mutex_lock(&f->write_lock);
-	if (ret == 0 && catalog_site_delete(f->catalog, id, &err) < 0)
-		log_err(LOG_WARNING, "cannot forget a deleted site", &err, NULL);
+	if (may_purge(f, id, &err) && pool_root_verify(r, &err) == 0) {
+		ret = layout_move(r->deleted, id, r->trash, id);
+		if (ret == 0 || ret == -ENOENT)
+			catalog_site_delete(f->catalog, id, &err);
+		else
+			err_sys(&err, -ret, "rename into trash", id);
+	}
 	pthread_mutex_unlock(&f->write_lock);
+	if (err.num && err.num != ENOENT)
+		log_err(LOG_WARNING, "cannot remove a deleted site", &err, "pool", r->config->name,
+			NULL);
 }
 
 struct purge {

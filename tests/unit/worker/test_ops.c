@@ -545,6 +545,58 @@ static void test_expiry__retires_old_generations_and_deletes_what_expired(void *
 	json_decref(v);
 }
 
+static bool is_parked(struct harness *h, const char *id)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/.fsd/deleted/%s", h->pool, id);
+	return access(path, F_OK) == 0;
+}
+
+static void delete_site(struct harness *h, const char *name, char id[ID_SIZE])
+{
+	json_t *v;
+
+	make_site(h, name);
+	v = harness_done(h, "site-delete", "site", name, "confirm", "1", NULL);
+	snprintf(id, ID_SIZE, "%s", harness_text(v, "result.site.id"));
+	json_decref(v);
+}
+
+static void let_jobs_run(struct harness *h, unsigned n)
+{
+	pthread_mutex_lock(&h->fsd.jobs.lock);
+	h->config_pool.jobs = n;
+	pthread_cond_broadcast(&h->fsd.jobs.wake);
+	pthread_mutex_unlock(&h->fsd.jobs.lock);
+}
+
+/* Its time is over while the undelete waits in the queue; that of another one is over as well. */
+static void test_purge__leaves_a_site_that_is_about_to_come_back(void **state)
+{
+	HARNESS(h);
+	char back[ID_SIZE], gone[ID_SIZE];
+	json_t *v;
+	int64_t id;
+
+	delete_site(h, "a", back); /* looked at first */
+	delete_site(h, "b", gone);
+	let_jobs_run(h, 0);
+	id = harness_submit(h, "site-undelete", "site", back, NULL);
+	harness_stop(h);
+	h->config.undo_keep = 0;
+	harness_start(h);
+	while (is_parked(h, gone))
+		usleep(1000);
+	assert_true(is_parked(h, back));
+	let_jobs_run(h, 4);
+	v = harness_wait(h, id);
+	assert_string_equal(harness_text(v, "state"), "done");
+	json_decref(v);
+	harness_expect(h, "a", "index.php", "one");
+	refused(harness_job(h, "site-undelete", "site", gone, NULL), "not_found");
+}
+
 static void test_key__the_same_request_twice_is_one_job(void **state)
 {
 	HARNESS(h);
@@ -649,6 +701,7 @@ int main(int argc, char **argv)
 		TEST(test_scan__knows_a_site_that_was_overwritten_by_a_copy),
 		TEST(test_delete__does_not_take_a_parked_copy_for_its_own_work),
 		TEST(test_expiry__retires_old_generations_and_deletes_what_expired),
+		TEST(test_purge__leaves_a_site_that_is_about_to_come_back),
 		TEST(test_key__the_same_request_twice_is_one_job),
 		TEST(test_dry_run__changes_nothing),
 		TEST(test_scan__rebuilds_a_lost_catalog),
