@@ -160,19 +160,19 @@ static int take_retired(const struct cat_generation *g, void *arg)
 	return 0;
 }
 
-int publish_record(struct fsd *f, struct job *job, int64_t number, struct err *err)
+int publish_record(struct fsd *f, struct job *job, struct err *err)
 {
 	int64_t pair[2] = {job->id, 0};
 	struct cat_site site;
 	int r = catalog_site_get(f->catalog, job->site_id, &site, err);
 
 	if (r == 0)
-		r = op_record_site(f, job, site.name, NULL, err);
+		r = op_record_site(f, job, site.name, &site, err);
 	if (r == 0)
 		r = catalog_generations(f->catalog, job->site_id, take_retired, pair, err);
 	if (r < 0)
 		return r;
-	json_object_set_new(job->result, "generation", json_integer(number));
+	json_object_set_new(job->result, "generation", json_integer(site.live));
 	json_object_set_new(job->result, "retired", pair[1] ? json_integer(pair[1]) : json_null());
 	return 0;
 }
@@ -235,7 +235,7 @@ int publish_undo(struct fsd *f, const struct cat_job *done, json_t *intent,
 	return r == 0 ? request_set_int(request, F_GENERATION, number) : r;
 }
 
-/* ---- publish and rollback ---- */
+/* ---- planning ---- */
 
 /* By the pool, not the catalog: publishing is also how a damaged link is mended. */
 static bool is_live(const struct job *job, const char *site, int64_t number)
@@ -290,56 +290,130 @@ static int plan_publish(struct fsd *f, struct job *job, struct err *err)
 		     : plan_switch(f, job, &site, request_int(&job->request, F_GENERATION), err);
 }
 
+/* ---- rollback: to a generation, or to the one that was live before ---- */
+
 struct predecessor {
-	int64_t live, number, retired;
+	int64_t live, number, retired, retired_by;
 };
 
-static int newest_retired(const struct cat_generation *g, void *arg)
+/* The one that was retired last; jobs count upwards, where one tick saw two. */
+static void weigh(struct predecessor *p, const struct cat_generation *g)
 {
-	struct predecessor *p = arg;
+	if (!g->retired || g->number == p->live || g->retired < p->retired ||
+		(g->retired == p->retired && g->retired_by < p->retired_by))
+		return;
+	p->number = g->number;
+	p->retired = g->retired;
+	p->retired_by = g->retired_by;
+}
 
-	if (g->number != p->live && g->retired > p->retired) {
-		p->retired = g->retired;
-		p->number = g->number;
-	}
+static int weigh_known(const struct cat_generation *g, void *arg)
+{
+	weigh(arg, g);
 	return 0;
+}
+
+static int nothing_before(const char *site, int64_t live, struct err *err)
+{
+	err_set(err, ENOENT, "nothing_to_roll_back", site,
+		"no generation was live before %s:%" PRId64, site, live);
+	err_hint(err, "fsctl snapshot list %s, then fsctl restore", site);
+	return -ENOENT;
 }
 
 static int plan_rollback(struct fsd *f, struct job *job, struct err *err)
 {
+	char holder[JOB_ID_SIZE];
 	struct predecessor p = {0};
 	struct cat_site site;
+	bool busy;
 	int r = op_plan_site(f, job, request_str(&job->request, F_SITE), true, &site, err);
 
 	if (r < 0)
 		return r;
+	if (request_has(&job->request, F_GENERATION))
+		return plan_switch(f, job, &site, request_int(&job->request, F_GENERATION), err);
 	p.live = site.live;
-	p.number = request_int(&job->request, F_GENERATION);
-	if (!p.number)
-		r = catalog_generations(f->catalog, site.id, newest_retired, &p, err);
-	if (r < 0)
-		return r;
-	if (!p.number) {
-		err_set(err, ENOENT, "nothing_to_roll_back", site.name,
-			"no generation was live before %s:%" PRId64, site.name, site.live);
-		err_hint(err, "fsctl snapshot list %s, then fsctl restore", site.name);
-		return -ENOENT;
+	r = catalog_generations(f->catalog, site.id, weigh_known, &p, err);
+	/* Jobs before it may publish: what was live before is chosen when it runs. */
+	busy = jobs_holds(f, "site", site.id, false, holder);
+	if (r < 0 || (!p.number && !busy))
+		return r < 0 ? r : nothing_before(site.name, site.live, err);
+	if (link_damaged(job, site.name)) /* mending tells nothing of what was live: chosen now */
+		return p.number ? plan_switch(f, job, &site, p.number, err)
+				: nothing_before(site.name, site.live, err);
+	if (p.number && !busy)
+		job_step(job, "publish %s:%" PRId64 " instead of %s:%" PRId64, site.name, p.number,
+			site.name, site.live);
+	else
+		job_step(job, "publish the generation of %s that was live before, once job %s has "
+			"ended", site.name, holder);
+	return 0;
+}
+
+/* By the pool, with the site in hand. */
+static int choose_predecessor(struct job *job, int site, int64_t *number, struct err *err)
+{
+	_cleanup_free_ int64_t *numbers = NULL;
+	struct predecessor p = {0};
+	unsigned n = 0;
+	int r = live_stands(site, &p.live) ? 0 : -EBADMSG;
+
+	if (r == 0)
+		r = layout_generations(site, &numbers, &n);
+	for (unsigned i = 0; i < n && r == 0; i++) {
+		_cleanup_fd_ int wrapper = layout_open_generation(site, numbers[i]);
+		struct cat_generation g = {0};
+		json_t *doc;
+
+		r = op_doc_load(wrapper, META_WRAPPER, &doc);
+		if (r == 1) {
+			if (meta_generation(doc, job->site_name, &g, NULL) == 0)
+				weigh(&p, &g);
+			json_decref(doc);
+			r = 0;
+		}
 	}
-	return plan_switch(f, job, &site, p.number, err);
+	if (r < 0)
+		return err_sys(err, -r, "look for what was live before", job->site_name);
+	*number = p.number;
+	return p.number ? 0 : nothing_before(job->site_name, p.live, err);
+}
+
+/* ---- publish and rollback ---- */
+
+/* The number that was planned; where it was chosen when the job ran, what is live by now. */
+static int64_t target(const struct job *job, int site)
+{
+	int64_t number = job_int(job, "generation");
+
+	return number || layout_live(site, &number) < 0 ? job_int(job, "generation") : number;
 }
 
 static int run(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int site = op_open_site(f, job, err);
+	int64_t number = job_int(job, "generation");
+	int r = site < 0 ? site : 0;
 
-	return site < 0 ? site : publish_generation(job, site, job_int(job, "generation"), err);
+	if (r == 0 && !number)
+		r = choose_predecessor(job, site, &number, err);
+	return r == 0 ? publish_generation(job, site, number, err) : r;
 }
 
 static int committed(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int site = op_open_site(f, job, err);
+	int64_t number = job_int(job, "generation"), retired, live;
+	int r;
 
-	return site < 0 ? site : publish_committed(job, site, job_int(job, "generation"));
+	if (site < 0 || number)
+		return site < 0 ? site : publish_committed(job, site, number);
+	/* The mark is set before the switch, and names what was live then. */
+	r = find_retired(job, site, &retired);
+	if (r == 0 && retired)
+		r = layout_live(site, &live);
+	return r < 0 ? r == -ENOENT || r == -EBADMSG ? 0 : r : retired && live != retired;
 }
 
 static int revert(struct fsd *f, struct job *job, struct err *err)
@@ -353,13 +427,7 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int site = op_open_site(f, job, err);
 
-	return site < 0 ? site
-			: publish_finish(f, job, site, job_int(job, "generation"), err);
-}
-
-static int record(struct fsd *f, struct job *job, struct err *err)
-{
-	return publish_record(f, job, job_int(job, "generation"), err);
+	return site < 0 ? site : publish_finish(f, job, site, target(job, site), err);
 }
 
 const struct op_kind op_publish = {
@@ -370,7 +438,7 @@ const struct op_kind op_publish = {
 	.committed = committed,
 	.revert = revert,
 	.finish = finish,
-	.record = record,
+	.record = publish_record,
 	.undo = publish_undo,
 };
 
@@ -382,6 +450,6 @@ const struct op_kind op_rollback = {
 	.committed = committed,
 	.revert = revert,
 	.finish = finish,
-	.record = record,
+	.record = publish_record,
 	.undo = publish_undo,
 };

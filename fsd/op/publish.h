@@ -19,7 +19,7 @@ int publish_revert(struct job *job, int site, struct err *err);
 int publish_finish(struct fsd *f, struct job *job, int site, int64_t number, struct err *err);
 
 /* result: {"site", "generation", "retired"} */
-int publish_record(struct fsd *f, struct job *job, int64_t number, struct err *err);
+int publish_record(struct fsd *f, struct job *job, struct err *err);
 
 /* undo: publish what the job retired; where it has become an undo snapshot, restore that. */
 int publish_undo(struct fsd *f, const struct cat_job *done, json_t *intent,

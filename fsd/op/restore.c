@@ -202,7 +202,7 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 static int record(struct fsd *f, struct job *job, struct err *err)
 {
 	return in_place(job) ? restore_paths_record(f, job, err)
-			     : publish_record(f, job, job_int(job, "generation"), err);
+			     : publish_record(f, job, err);
 }
 
 static int undo(struct fsd *f, const struct cat_job *done, json_t *intent, struct request *request,

@@ -597,6 +597,33 @@ static void test_purge__leaves_a_site_that_is_about_to_come_back(void **state)
 	refused(harness_job(h, "site-undelete", "site", gone, NULL), "not_found");
 }
 
+/* What was live before is not known before the publish in front of it has run. */
+static void test_rollback__goes_back_from_what_is_live_when_it_runs(void **state)
+{
+	HARNESS(h);
+	int64_t first, second;
+	json_t *v;
+
+	make_site(h, "shop");
+	refused(harness_job(h, "rollback", "site", "shop", NULL), "nothing_to_roll_back");
+	done(harness_done(h, "generation-create", "site", "shop", NULL));
+	done(harness_done(h, "generation-create", "site", "shop", NULL));
+	for (int i = 0; i < 2; i++) { /* nothing before it; then 1 before it */
+		let_jobs_run(h, 0);
+		first = harness_submit(h, "publish", "site", "shop", "generation", i ? "3" : "2", NULL);
+		second = harness_submit(h, "rollback", "site", "shop", NULL);
+		let_jobs_run(h, 4);
+		done(harness_wait(h, first));
+		v = harness_wait(h, second);
+		assert_string_equal(harness_text(v, "state"), "done");
+		assert_int_equal(harness_int(v, "result.generation"), 1 + i);
+		assert_int_equal(harness_int(v, "result.retired"), 2 + i);
+		json_decref(v);
+		if (i == 0)
+			done(harness_done(h, "publish", "site", "shop", "generation", "2", NULL));
+	}
+}
+
 static void test_key__the_same_request_twice_is_one_job(void **state)
 {
 	HARNESS(h);
@@ -702,6 +729,7 @@ int main(int argc, char **argv)
 		TEST(test_delete__does_not_take_a_parked_copy_for_its_own_work),
 		TEST(test_expiry__retires_old_generations_and_deletes_what_expired),
 		TEST(test_purge__leaves_a_site_that_is_about_to_come_back),
+		TEST(test_rollback__goes_back_from_what_is_live_when_it_runs),
 		TEST(test_key__the_same_request_twice_is_one_job),
 		TEST(test_dry_run__changes_nothing),
 		TEST(test_scan__rebuilds_a_lost_catalog),
