@@ -275,7 +275,7 @@ struct generation_due {
 	struct due *due;
 	char site[ID_SIZE];
 	struct retired {
-		int64_t number, when;
+		int64_t number, when, by;
 	} items[256];
 	unsigned n;
 };
@@ -284,7 +284,10 @@ static int newest_first(const void *a, const void *b)
 {
 	const struct retired *x = a, *y = b;
 
-	return (x->when < y->when) - (x->when > y->when);
+	if (x->when != y->when)
+		return x->when < y->when ? 1 : -1;
+	/* One tick of the clock saw both: jobs count upwards. */
+	return (x->by < y->by) - (x->by > y->by);
 }
 
 static void flush_generations(struct generation_due *g)
@@ -310,7 +313,7 @@ static int generation_seen(const struct cat_generation *row, void *arg)
 		strcpy(g->site, row->site);
 	}
 	if (row->retired && g->n < sizeof(g->items) / sizeof(g->items[0]))
-		g->items[g->n++] = (struct retired){row->number, row->retired};
+		g->items[g->n++] = (struct retired){row->number, row->retired, row->retired_by};
 	return 0;
 }
 
