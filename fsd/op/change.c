@@ -219,9 +219,11 @@ static bool flushes_whole(const struct job *job)
 	return job->pool->driver->caps(job->pool->handle) & POOL_CONSTANT_COST;
 }
 
-static void place_all(struct job *job, int tree, int work, json_t *items)
+/* -errno of an fsync: the entries are in place, and it is to be tried again. */
+static int place_all(struct job *job, int tree, int work, json_t *items)
 {
 	json_t *json;
+	int ret = 0;
 	size_t i;
 
 	json_array_foreach(items, i, json) {
@@ -231,11 +233,12 @@ static void place_all(struct job *job, int tree, int work, json_t *items)
 
 		if (r == 0)
 			r = place(tree, work, &it, &parent);
-		if (r == 1 && !flushes_whole(job))
-			r = fd_sync(parent);
 		if (r < 0)
 			failed(json, -r);
+		if (r == 1 && !flushes_whole(job) && (r = fd_sync(parent)) < 0)
+			ret = r;
 	}
+	return ret;
 }
 
 /* ---- all of them ---- */
@@ -301,8 +304,9 @@ int change_apply(struct job *job, int tree, int work, struct err *err)
 		return r;
 	items = json_object_get(plan, "items");
 	if (!json_object_get(plan, "done")) {
-		place_all(job, tree, work, items);
-		r = sync_all(job, tree, work, err);
+		r = place_all(job, tree, work, items);
+		r = r < 0 ? err_sys(err, -r, "fsync", job->site_name)
+			  : sync_all(job, tree, work, err);
 		step("change.synced");
 		json_object_set_new(plan, "done", json_integer(clock_real()));
 		if (r == 0)

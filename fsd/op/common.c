@@ -226,6 +226,12 @@ int op_open_site(struct fsd *f, struct job *job, struct err *err)
 	if (r < 0)
 		return r;
 	fd = layout_open_site(job->pool, name);
+	if (fd == -ENOENT) {
+		err_set(err, ENOENT, "site_missing", name, "its directory is not in pool %s",
+			job->pool->config->name);
+		err_hint(err, "fsctl pool scan %s", job->pool->config->name);
+		return -ENOENT;
+	}
 	if (fd < 0)
 		return err_sys(err, -fd, "open site", name);
 	r = check_id(fd, job->site_id, name, err);

@@ -49,7 +49,8 @@ bool op_snapshot_name_free(struct fsd *f, const struct pool_root *pool, const ch
 /* The site's name now. 0, or -ENOENT "not_found" when it is gone. */
 int op_site_name(struct fsd *f, const char *site_id, char name[NAME_SIZE], struct err *err);
 
-/* Open the job's site (job->site_id). The fd, or -errno. */
+/* Open the job's site (job->site_id). The fd, or -errno; "site_deleted", "site_missing" and
+ * "other_id" say that there is nothing of it where it should be. */
 int op_open_site(struct fsd *f, struct job *job, struct err *err);
 
 /* Open the planned source: its directory, and the number of the generation to take (for a live

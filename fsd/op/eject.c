@@ -466,21 +466,25 @@ static int revert(struct fsd *f, struct job *job, struct err *err)
 
 /* ---- after the commit point ---- */
 
-/* The newest generation that is whole; 0: none. */
-static int64_t whole_generation(struct eject *e)
+/* The newest generation that is whole; 0: none; -errno: what cannot be seen is not gone. */
+static int64_t whole_generation(struct eject *e, struct err *err)
 {
 	_cleanup_free_ int64_t *numbers = NULL;
 	struct pool_root *p = e->job->pool;
 	unsigned n = 0;
 
-	if (layout_generations(e->site, &numbers, &n) < 0)
-		return 0;
+	int r = layout_generations(e->site, &numbers, &n);
+
+	if (r < 0)
+		return err_sys(err, -r, "list generations", e->name);
 	while (n-- > 0) {
 		_cleanup_fd_ int wrapper = layout_open_generation(e->site, numbers[n]);
 		struct tree_at tree = {wrapper, LAYOUT_TREE};
 
-		if (wrapper >= 0 && p->driver->tree_check(p->handle, tree, NULL, NULL) == 1)
-			return numbers[n];
+		r = wrapper < 0 ? err_sys(err, -wrapper, "open generation", e->name)
+				: p->driver->tree_check(p->handle, tree, NULL, err);
+		if (r)
+			return r < 0 ? r : numbers[n];
 	}
 	return 0;
 }
@@ -491,12 +495,15 @@ static int64_t mend(struct eject *e, const json_t *note, struct err *err)
 {
 	struct job *job = e->job;
 	_cleanup_fd_ int gen = fd_open_dir(e->site, "gen");
-	int64_t gone = noted(note, "generation"), other = whole_generation(e);
+	int64_t gone = noted(note, "generation"), other;
 	char number[LAYOUT_NUMBER_SIZE];
 	int r = 0;
 
-	if (!other || gen < 0)
-		return gen < 0 ? err_sys(err, -gen, "open gen", e->name) : 0;
+	if (gen < 0)
+		return err_sys(err, -gen, "open gen", e->name);
+	other = whole_generation(e, err);
+	if (other <= 0)
+		return other;
 	if (e->live == gone)
 		r = layout_publish(e->site, other, job->id);
 	layout_sweep_links(e->site, true);

@@ -581,7 +581,9 @@ int restore_paths_committed(struct job *job, int site)
 	_cleanup_fd_ int tree = -1;
 	_cleanup_fd_ int work = open_work(job, site, &tree);
 
-	return work < 0 ? work == -ENOENT ? 0 : work : change_committed(job, work);
+	if (work == -ENOENT || (work == -EBADMSG && fd_exists(job->pool->staging, job->text) == 0))
+		return 0; /* a damaged link waits to be mended: by jobs that this one must not hold up */
+	return work < 0 ? work : change_committed(job, work);
 }
 
 int restore_paths_revert(struct job *job, int site, struct err *err)
@@ -592,7 +594,7 @@ int restore_paths_revert(struct job *job, int site, struct err *err)
 	char name[CHANGE_NAME_SIZE];
 	int r;
 
-	if (job->undoes || work == -ENOENT)
+	if (job->undoes || work == -ENOENT || work == -EBADMSG)
 		return 0;
 	r = work < 0 ? work : change_committed(job, work);
 	if (r)

@@ -259,11 +259,21 @@ static int run_delete(struct fsd *f, struct job *job, struct err *err)
 
 static int committed_delete(struct fsd *f, struct job *job, struct err *err)
 {
-	int r = op_snapshot_committed(job);
+	_cleanup_fd_ int dir = layout_open_snapshot(job->pool, job->site_id, job_str(job, "name"));
+	json_t *doc;
+	int r;
 
 	(void)f;
 	(void)err;
-	return r < 0 ? r : !r;
+	if (dir < 0)
+		return dir == -ENOENT ? 1 : dir;
+	r = op_doc_load(dir, META_WRAPPER, &doc);
+	if (r != 1) /* what cannot be read stands all the same */
+		return r;
+	r = strcmp(json_string_value(json_object_get(doc, "id")) ?: "",
+		    job_str(job, "snapshot")) != 0;
+	json_decref(doc);
+	return r;
 }
 
 static int finish_delete(struct fsd *f, struct job *job, struct err *err)

@@ -15,10 +15,12 @@
 #include "fsd/worker/step.h"
 #include "snap/base/err.h"
 
-/* By a job before this one: then it never had a site to change. */
-static bool site_deleted(const struct err *e)
+/* Deleted by a job before this one, or taken away by other hands: it never had a site to change. */
+static bool site_gone(const struct err *e)
 {
-	return e->num && strcmp(e->code, "site_deleted") == 0;
+	return e->num && (strcmp(e->code, "site_deleted") == 0 ||
+				 strcmp(e->code, "site_missing") == 0 ||
+				 strcmp(e->code, "other_id") == 0);
 }
 
 static int told(struct err *err, struct err *e, int r, struct job *job)
@@ -45,7 +47,7 @@ static int committed(struct fsd *f, struct job *job, struct err *err)
 	int r = job->kind->committed ? job->kind->committed(f, job, &e) : 0;
 
 	if (r < 0)
-		return site_deleted(&e) ? 0 : told(err, &e, r, job);
+		return site_gone(&e) ? 0 : told(err, &e, r, job);
 	return r == 1 ? make_durable(job, err) : 0;
 }
 
@@ -54,7 +56,7 @@ static int revert(struct fsd *f, struct job *job, struct err *err)
 	struct err e = ERR_INIT;
 	int r = job->kind->revert ? job->kind->revert(f, job, &e) : 0;
 
-	return r >= 0 || site_deleted(&e) ? 0 : told(err, &e, r, job);
+	return r >= 0 || site_gone(&e) ? 0 : told(err, &e, r, job);
 }
 
 static void scope_of(const struct job *job, char out[32])

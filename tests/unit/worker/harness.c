@@ -339,6 +339,14 @@ void harness_wait_problem(struct harness *h, const char *code)
 		nanosleep(&(struct timespec){.tv_nsec = NSEC_PER_MSEC}, NULL);
 }
 
+void harness_let_run(struct harness *h, unsigned n)
+{
+	pthread_mutex_lock(&h->fsd.jobs.lock);
+	h->config_pool.jobs = n;
+	pthread_cond_broadcast(&h->fsd.jobs.wake);
+	pthread_mutex_unlock(&h->fsd.jobs.lock);
+}
+
 void harness_expect_clean(struct harness *h)
 {
 	assert_int_equal(run_command("test -z \"$(ls -A %s/.fsd/staging)\"", h->pool), 0);

@@ -50,6 +50,9 @@ void harness_expect(struct harness *h, const char *site, const char *path, const
 int64_t harness_submit(struct harness *h, const char *kind, ...) __attribute__((sentinel));
 json_t *harness_wait(struct harness *h, int64_t id);
 
+/* So many jobs may run at once from now on; 0: they wait. */
+void harness_let_run(struct harness *h, unsigned n);
+
 /* Does `fsctl status` list a problem of this code? Wait until it does. */
 bool harness_has_problem(struct harness *h, const char *code);
 void harness_wait_problem(struct harness *h, const char *code);

@@ -563,14 +563,6 @@ static void delete_site(struct harness *h, const char *name, char id[ID_SIZE])
 	json_decref(v);
 }
 
-static void let_jobs_run(struct harness *h, unsigned n)
-{
-	pthread_mutex_lock(&h->fsd.jobs.lock);
-	h->config_pool.jobs = n;
-	pthread_cond_broadcast(&h->fsd.jobs.wake);
-	pthread_mutex_unlock(&h->fsd.jobs.lock);
-}
-
 /* Its time is over while the undelete waits in the queue; that of another one is over as well. */
 static void test_purge__leaves_a_site_that_is_about_to_come_back(void **state)
 {
@@ -581,7 +573,7 @@ static void test_purge__leaves_a_site_that_is_about_to_come_back(void **state)
 
 	delete_site(h, "a", back); /* looked at first */
 	delete_site(h, "b", gone);
-	let_jobs_run(h, 0);
+	harness_let_run(h, 0);
 	id = harness_submit(h, "site-undelete", "site", back, NULL);
 	harness_stop(h);
 	h->config.undo_keep = 0;
@@ -589,7 +581,7 @@ static void test_purge__leaves_a_site_that_is_about_to_come_back(void **state)
 	while (is_parked(h, gone))
 		usleep(1000);
 	assert_true(is_parked(h, back));
-	let_jobs_run(h, 4);
+	harness_let_run(h, 4);
 	v = harness_wait(h, id);
 	assert_string_equal(harness_text(v, "state"), "done");
 	json_decref(v);
@@ -609,10 +601,10 @@ static void test_rollback__goes_back_from_what_is_live_when_it_runs(void **state
 	done(harness_done(h, "generation-create", "site", "shop", NULL));
 	done(harness_done(h, "generation-create", "site", "shop", NULL));
 	for (int i = 0; i < 2; i++) { /* nothing before it; then 1 before it */
-		let_jobs_run(h, 0);
+		harness_let_run(h, 0);
 		first = harness_submit(h, "publish", "site", "shop", "generation", i ? "3" : "2", NULL);
 		second = harness_submit(h, "rollback", "site", "shop", NULL);
-		let_jobs_run(h, 4);
+		harness_let_run(h, 4);
 		done(harness_wait(h, first));
 		v = harness_wait(h, second);
 		assert_string_equal(harness_text(v, "state"), "done");
@@ -622,6 +614,50 @@ static void test_rollback__goes_back_from_what_is_live_when_it_runs(void **state
 		if (i == 0)
 			done(harness_done(h, "publish", "site", "shop", "generation", "2", NULL));
 	}
+}
+
+/* Queued, and not run before the next start: it must run then, and not be called done. */
+static void test_delete__of_a_damaged_snapshot_is_not_done_before_it_is_gone(void **state)
+{
+	HARNESS(h);
+	char path[256];
+	json_t *v;
+	int64_t id;
+
+	make_site(h, "shop");
+	v = harness_done(h, "snapshot", "site", "shop", "name", "a", NULL);
+	snprintf(path, sizeof(path), "%s/.fsd/snapshots/%s/a/meta.json", h->pool,
+		harness_text(v, "result.snapshot.site.id"));
+	json_decref(v);
+	harness_let_run(h, 0);
+	id = harness_submit(h, "snapshot-delete", "source", "shop@a", "confirm", "1", NULL);
+	harness_stop(h);
+	assert_int_equal(truncate(path, 10), 0);
+	h->config_pool.jobs = 4;
+	harness_start(h);
+	v = harness_wait(h, id);
+	assert_string_equal(harness_text(v, "state"), "done");
+	json_decref(v);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
+/* By other hands: jobs on it fail and hold nothing up. */
+static void test_publish__of_a_site_that_was_taken_away_fails(void **state)
+{
+	HARNESS(h);
+	int64_t id;
+	json_t *v;
+
+	make_site(h, "shop");
+	done(harness_done(h, "generation-create", "site", "shop", NULL));
+	harness_let_run(h, 0);
+	id = harness_submit(h, "publish", "site", "shop", "generation", "2", NULL);
+	in_sites(h, "mv", "shop", "../away");
+	harness_let_run(h, 4);
+	v = harness_wait(h, id);
+	assert_string_equal(harness_text(v, "error.code"), "site_missing");
+	json_decref(v);
+	done(failed_of_scan(h, 0));
 }
 
 static void test_key__the_same_request_twice_is_one_job(void **state)
@@ -730,6 +766,8 @@ int main(int argc, char **argv)
 		TEST(test_expiry__retires_old_generations_and_deletes_what_expired),
 		TEST(test_purge__leaves_a_site_that_is_about_to_come_back),
 		TEST(test_rollback__goes_back_from_what_is_live_when_it_runs),
+		TEST(test_delete__of_a_damaged_snapshot_is_not_done_before_it_is_gone),
+		TEST(test_publish__of_a_site_that_was_taken_away_fails),
 		TEST(test_key__the_same_request_twice_is_one_job),
 		TEST(test_dry_run__changes_nothing),
 		TEST(test_scan__rebuilds_a_lost_catalog),

@@ -26,6 +26,7 @@
 /* ---- a disk that fails ---- */
 
 static _Atomic ino_t bad_dir;	  /* fsync of this one fails */
+static _Atomic int good_fsyncs;	  /* so many of it succeed before */
 static _Atomic int bad_syncfs; /* so many syncfs fail */
 
 int __real_fsync(int fd);
@@ -37,7 +38,7 @@ int __wrap_fsync(int fd)
 {
 	struct stat st;
 
-	if (bad_dir && fstat(fd, &st) == 0 && st.st_ino == bad_dir) {
+	if (bad_dir && fstat(fd, &st) == 0 && st.st_ino == bad_dir && good_fsyncs-- <= 0) {
 		errno = EIO;
 		return -1;
 	}
@@ -64,6 +65,12 @@ static void fail_fsync_of(struct harness *h, const char *path)
 	bad_dir = st.st_ino;
 }
 
+static void fail_second_fsync_of(struct harness *h, const char *path)
+{
+	good_fsyncs = 1;
+	fail_fsync_of(h, path);
+}
+
 /* ---- the harness, on the fault driver ---- */
 
 static void set_faults(struct harness *h, const char *rules)
@@ -82,6 +89,7 @@ static void set_faults(struct harness *h, const char *rules)
 static int setup(void **state)
 {
 	bad_dir = 0;
+	good_fsyncs = 0;
 	bad_syncfs = 0;
 	*state = harness_new("fault");
 	return 0;
@@ -204,6 +212,54 @@ static void test_settle__stays_in_doubt_over_a_restart(void **state)
 	harness_expect(h, "shop", "index.php", "mine");
 }
 
+/* A path was put in place, and its directory could not be flushed: it is in place all the same, and
+ * undo knows it. */
+static void test_settle__calls_no_path_failed_that_is_in_place(void **state)
+{
+	struct harness *h = *state;
+	json_t *v, *undo;
+	int64_t id;
+
+	done(harness_done(h, "site-create", "name", "shop", NULL));
+	harness_write(h, "shop", "index.php", "one");
+	done(harness_done(h, "snapshot", "site", "shop", "name", "a", NULL));
+	harness_write(h, "shop", "index.php", "two");
+	harness_let_run(h, 0);
+	id = harness_submit(h, "restore", "source", "shop@a", "paths", "index.php", NULL);
+	fail_second_fsync_of(h, "sites/shop/gen/1/tree");
+	harness_let_run(h, 4);
+	v = ended(h, harness_wait(h, id), "done");
+	assert_null(json_object_get(json_object_get(v, "result"), "failed"));
+	harness_expect(h, "shop", "index.php", "one");
+	undo = harness_done(h, "undo", "job", harness_text(v, "id"), NULL);
+	harness_expect(h, "shop", "index.php", "two");
+	json_decref(undo);
+	json_decref(v);
+}
+
+/* The live tree was given away; that another generation cannot be seen does not make it nothing. */
+static void test_settle__eject_throws_nothing_away_that_it_cannot_see(void **state)
+{
+	struct harness *h = *state;
+	char path[256];
+	json_t *v;
+	int64_t id;
+
+	done(harness_done(h, "site-create", "name", "shop", NULL));
+	harness_write(h, "shop", "index.php", "one");
+	done(harness_done(h, "generation-create", "site", "shop", NULL));
+	done(harness_done(h, "publish", "site", "shop", "generation", "2", NULL));
+	snprintf(path, sizeof(path), "%s/out", h->dir);
+	set_faults(h, "tree_check 2 error EIO"); /* 1: of the one that is gone */
+	id = harness_submit(h, "site-eject", "site", "shop", "dir", path, "confirm", "1", NULL);
+	v = ended(h, harness_wait(h, id), "done");
+	set_faults(h, "");
+	snprintf(path, sizeof(path), "%s/.fsd/deleted/%s/gen/1/tree/index.php", h->pool,
+		harness_text(v, "result.site.id"));
+	assert_int_equal(access(path, F_OK), 0);
+	json_decref(v);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -213,6 +269,8 @@ int main(void)
 		TEST(test_settle__syncs_again_what_an_fsync_could_not),
 		TEST(test_settle__set_tells_the_truth_about_a_document_that_stands),
 		TEST(test_settle__touches_nothing_while_it_cannot_see),
+		TEST(test_settle__calls_no_path_failed_that_is_in_place),
+		TEST(test_settle__eject_throws_nothing_away_that_it_cannot_see),
 		TEST(test_settle__stays_in_doubt_over_a_restart),
 	};
 
