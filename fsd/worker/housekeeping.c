@@ -98,18 +98,30 @@ static void sweep_trash(struct fsd *f, struct pool_root *r, struct snap_ctx *ctx
 			NULL);
 }
 
-struct sweep_links {
-	struct pool_root *r;
-};
-
-static int sweep_site(const struct cat_site *s, void *arg)
+static int note_name(const struct cat_site *s, void *arg)
 {
-	struct sweep_links *l = arg;
-	_cleanup_fd_ int dir = layout_open_site(l->r, s->name);
+	return json_array_append_new(arg, json_string(s->name));
+}
 
-	if (dir >= 0)
-		layout_sweep_links(dir, true);
-	return 0;
+/* The links that publishing keeps for a moment: their moment is over. */
+static int sweep_links(struct fsd *f, struct pool_root *r, struct err *err)
+{
+	struct cat_site_filter filter = {.pool = r->config->name};
+	json_t *names = json_array(), *name;
+	size_t i;
+	int ret;
+
+	pthread_mutex_lock(&f->write_lock);
+	ret = catalog_sites(f->catalog, &filter, note_name, names, err);
+	pthread_mutex_unlock(&f->write_lock);
+	json_array_foreach(names, i, name) {
+		_cleanup_fd_ int dir = layout_open_site(r, json_string_value(name));
+
+		if (dir >= 0)
+			layout_sweep_links(dir, true);
+	}
+	json_decref(names);
+	return ret;
 }
 
 /* Tell the event streams; the log is told anyway. */
@@ -130,22 +142,16 @@ static void pool_event(struct fsd *f, const struct pool_root *r, const char *kin
 
 int housekeeping_bring_online(struct fsd *f, struct pool_root *r, struct err *err)
 {
-	struct cat_site_filter filter = {.pool = r->config->name};
-	struct sweep_links links = {r};
 	struct snap_ctx ctx = {0};
-	int ret;
+	int ret = r->fd < 0 ? pool_root_open(r, f->catalog, &f->write_lock, err)
+			    : pool_root_verify(r, err);
 
-	pthread_mutex_lock(&f->write_lock);
-	ret = r->fd < 0 ? pool_root_open(r, f->catalog, err) : pool_root_verify(r, err);
-	pthread_mutex_unlock(&f->write_lock);
 	if (ret == 0)
 		ret = jobs_recover(f, r, err);
 	if (ret == 0)
 		ret = sweep_folder(f, r, r->staging, &ctx, err);
-	pthread_mutex_lock(&f->write_lock);
 	if (ret == 0)
-		ret = catalog_sites(f->catalog, &filter, sweep_site, &links, err);
-	pthread_mutex_unlock(&f->write_lock);
+		ret = sweep_links(f, r, err);
 	if (ret < 0)
 		return ret;
 	r->recovered = true;

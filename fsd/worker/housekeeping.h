@@ -18,7 +18,8 @@ void housekeeping_published(struct fsd *f, struct pool_root *r, const char *site
 
 /*
  * Open a pool, recover its jobs, sweep what they left, and only then call it online. Errors are
- * kept as the pool's reason and returned.
+ * kept as the pool's reason and returned. Blocks as long as the storage does; write_lock must not
+ * be held.
  */
 int housekeeping_bring_online(struct fsd *f, struct pool_root *r, struct err *err);
 

@@ -264,16 +264,11 @@ static int remember(struct pool_root *r, struct catalog *c, struct err *err)
 	return catalog_pool_put(c, &row, err);
 }
 
-static int try_open(struct pool_root *r, struct catalog *c, struct err *err)
+/* Everything but the catalog: it may take as long as the storage does. */
+static int open_storage(struct pool_root *r, const struct cat_pool *known, struct err *err)
 {
-	struct cat_pool row, *known = NULL;
-	int ret = catalog_pool_get(c, r->config->name, &row, err);
+	int ret = open_root(r, known, err);
 
-	if (ret < 0 && ret != -ENOENT)
-		return ret;
-	if (ret == 0)
-		known = &row;
-	ret = open_root(r, known, err);
 	if (ret < 0)
 		return known && ret == -ENOENT ? missing(r, err) : ret;
 	r->control = fd_open_dir(r->fd, ".fsd");
@@ -282,16 +277,36 @@ static int try_open(struct pool_root *r, struct catalog *c, struct err *err)
 	fd_close(&r->control);
 	ret = make(r, err);
 	if (ret < 0 || (ret = lock_take(r->control, "lock", r->config->path, LOCK_WAIT, &r->lock, err)) < 0 ||
-		(ret = identify(r, known, err)) < 0 || (ret = open_folders(r, err)) < 0 ||
-		(ret = choose_driver(r, known, err)) < 0)
+		(ret = identify(r, known, err)) < 0 || (ret = open_folders(r, err)) < 0)
 		return ret;
-	return remember(r, c, err);
+	return choose_driver(r, known, err);
 }
 
-int pool_root_open(struct pool_root *r, struct catalog *c, struct err *err)
+static int try_open(struct pool_root *r, struct catalog *c, pthread_mutex_t *write_lock,
+	struct err *err)
+{
+	struct cat_pool row;
+	int known, ret;
+
+	pthread_mutex_lock(write_lock);
+	known = catalog_pool_get(c, r->config->name, &row, err);
+	pthread_mutex_unlock(write_lock);
+	if (known < 0 && known != -ENOENT)
+		return known;
+	ret = open_storage(r, known == 0 ? &row : NULL, err);
+	if (ret < 0)
+		return ret;
+	pthread_mutex_lock(write_lock);
+	ret = remember(r, c, err);
+	pthread_mutex_unlock(write_lock);
+	return ret;
+}
+
+int pool_root_open(struct pool_root *r, struct catalog *c, pthread_mutex_t *write_lock,
+	struct err *err)
 {
 	struct err e = ERR_INIT;
-	int ret = try_open(r, c, &e);
+	int ret = try_open(r, c, write_lock, &e);
 
 	if (ret < 0)
 		root_close(r);

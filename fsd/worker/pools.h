@@ -7,6 +7,7 @@
 #ifndef FSD_WORKER_POOLS_H
 #define FSD_WORKER_POOLS_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -56,8 +57,12 @@ int pools_default(const struct pools *p, struct pool_root **out, struct err *err
  * .fsd/ and pool.json. One that the catalog knows must have its pool.json with the same id;
  * otherwise the pool stays offline ("pool_missing", "pool_foreign"): an unmounted disk must not
  * become an empty pool. Takes .fsd/lock ("locked" names the holder). Writes the catalog.
+ *
+ * Blocks as long as the storage does. `write_lock` must not be held: it is taken for the looks into
+ * the catalog alone, so a dead file server stops nobody who works elsewhere.
  */
-int pool_root_open(struct pool_root *r, struct catalog *c, struct err *err);
+int pool_root_open(struct pool_root *r, struct catalog *c, pthread_mutex_t *write_lock,
+	struct err *err);
 
 /* Is what stands at the configured path still what was opened? Marks it offline otherwise. */
 int pool_root_verify(struct pool_root *r, struct err *err);

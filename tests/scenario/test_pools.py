@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Pools whose storage is slow, away, wrong or comes back, beside one that is well."""
+
+import contextlib
+import pathlib
+import subprocess
+import time
+
+from conftest import TIMEOUT
+
+
+def command(*args):
+    subprocess.run([str(a) for a in args], check=True, stdout=subprocess.DEVNULL)
+
+
+def unplug(where):
+    command('umount', where)
+
+
+def plug(where):
+    command('mount', '-o', 'loop', where.with_suffix('.img'), where)
+
+
+@contextlib.contextmanager
+def frozen(where):
+    """Whoever writes there sleeps until the end."""
+    command('fsfreeze', '-f', where)
+    try:
+        yield
+    finally:
+        command('fsfreeze', '-u', where)
+
+
+def wait_until(what, daemon):
+    deadline = time.monotonic() + TIMEOUT
+    while not what():
+        assert time.monotonic() < deadline, daemon.log()
+        time.sleep(0.02)
+
+
+def stuck(daemon):
+    """Does a thread of the worker sleep where no signal wakes it, twice in a row?"""
+    def sleepers():
+        found = set()
+        for task in pathlib.Path(f'/proc/{daemon.process.pid}/task').iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if (task / 'stat').read_text().rpartition(')')[2].split()[0] == 'D':
+                    found.add(task.name)
+        return found
+    first = sleepers()
+    time.sleep(0.2)
+    return first & sleepers()
+
+
+def pool(daemon, name='main'):
+    return daemon.json('pool', 'show', name)
+
+
+def test_pools__one_that_is_slow_to_open_keeps_nobody_else_waiting(make_daemon, mount, scratch):
+    slow = mount('ext4', size='64M', name='slow')
+    daemon = make_daemon({'main': scratch / 'pool', 'slow': slow}).start()
+    daemon.stop()
+    unplug(slow)
+    try:
+        daemon.start()
+        assert not pool(daemon, 'slow')['online']
+    finally:
+        plug(slow)
+    with frozen(slow):
+        wait_until(lambda: stuck(daemon), daemon)
+        daemon.fsctl('site', 'create', 'shop', '--pool', 'main')
+        daemon.fsctl('snapshot', 'shop@one')
+        assert not pool(daemon, 'slow')['online']
+    wait_until(lambda: pool(daemon, 'slow')['online'], daemon)
+    daemon.fsctl('site', 'create', 'blog', '--pool', 'slow')
+    assert daemon.stop() == 0
