@@ -140,7 +140,7 @@ static void pool_event(struct fsd *f, const struct pool_root *r, const char *kin
 	json_decref(data);
 }
 
-int housekeeping_bring_online(struct fsd *f, struct pool_root *r, struct err *err)
+static int open_and_recover(struct fsd *f, struct pool_root *r, struct err *err)
 {
 	struct snap_ctx ctx = {0};
 	int ret = r->fd < 0 ? pool_root_open(r, f->catalog, &f->write_lock, err)
@@ -150,10 +150,17 @@ int housekeeping_bring_online(struct fsd *f, struct pool_root *r, struct err *er
 		ret = jobs_recover(f, r, err);
 	if (ret == 0)
 		ret = sweep_folder(f, r, r->staging, &ctx, err);
-	if (ret == 0)
-		ret = sweep_links(f, r, err);
-	if (ret < 0)
+	return ret == 0 ? sweep_links(f, r, err) : ret;
+}
+
+int housekeeping_bring_online(struct fsd *f, struct pool_root *r, struct err *err)
+{
+	int ret = open_and_recover(f, r, err);
+
+	if (ret < 0) {
+		pool_root_refuse(r, err);
 		return ret;
+	}
 	r->recovered = true;
 	atomic_store(&r->online, true);
 	log_msg(LOG_INFO, "pool online", "pool", r->config->name, "driver", r->driver->name, "path",

@@ -23,14 +23,14 @@
 static void root_close(struct pool_root *r)
 {
 	int *fds[] = {&r->sites, &r->snapshots, &r->deleted, &r->staging, &r->trash, &r->control,
-		&r->lock, &r->fd};
+		&r->lock_fd, &r->fd};
 
 	if (r->handle)
 		r->driver->close(&r->handle);
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		fd_close(fds[i]);
-	free(r->report);
-	r->report = NULL;
+	r->driver = NULL;
+	r->id[0] = '\0';
 }
 
 static void root_init(struct pool_root *r, const struct config_pool *config)
@@ -44,8 +44,9 @@ static void root_init(struct pool_root *r, const struct config_pool *config)
 		.deleted = -1,
 		.staging = -1,
 		.trash = -1,
-		.lock = -1,
+		.lock_fd = -1,
 	};
+	pthread_mutex_init(&r->lock, NULL);
 }
 
 int pools_init(struct pools *p, const struct config *config)
@@ -61,8 +62,11 @@ int pools_init(struct pools *p, const struct config *config)
 
 void pools_release(struct pools *p)
 {
-	for (unsigned i = 0; i < p->n; i++)
+	for (unsigned i = 0; i < p->n; i++) {
 		root_close(&p->items[i]);
+		pool_told_release(&p->items[i].told);
+		pthread_mutex_destroy(&p->items[i].lock);
+	}
 	free(p->items);
 	*p = (struct pools){0};
 }
@@ -76,6 +80,19 @@ struct pool_root *pools_find(const struct pools *p, const char *name)
 	return NULL;
 }
 
+int pools_offline(struct pool_root *r, struct err *err)
+{
+	struct pool_told told;
+
+	pool_root_told(r, &told);
+	err_set(err, ENODEV, "pool_offline", r->config->name, "the pool is offline: %s",
+		told.reason.num ? told.reason.reason : "not opened yet");
+	err_hint(err, "%s",
+		told.reason.hint[0] ? told.reason.hint : "fsctl pool show says more");
+	pool_told_release(&told);
+	return -ENODEV;
+}
+
 int pools_require(const struct pools *p, const char *name, struct pool_root **out, struct err *err)
 {
 	struct pool_root *r = pools_find(p, name);
@@ -85,13 +102,8 @@ int pools_require(const struct pools *p, const char *name, struct pool_root **ou
 		err_hint(err, "fsctl pool list");
 		return -ENOENT;
 	}
-	if (!atomic_load(&r->online)) {
-		err_set(err, ENODEV, "pool_offline", name, "the pool is offline: %s",
-			r->reason.reason[0] ? r->reason.reason : "not opened yet");
-		err_hint(err, "%s",
-			r->reason.hint[0] ? r->reason.hint : "fsctl pool show says more");
-		return -ENODEV;
-	}
+	if (!atomic_load(&r->online))
+		return pools_offline(r, err);
 	*out = r;
 	return 0;
 }
@@ -103,6 +115,43 @@ int pools_default(const struct pools *p, struct pool_root **out, struct err *err
 	err_set(err, EINVAL, "pool_needed", NULL, "there are %u pools to choose from", p->n);
 	err_hint(err, "say which with --pool; fsctl pool list names them");
 	return -EINVAL;
+}
+
+/* ---- what is told ---- */
+
+void pool_root_told(struct pool_root *r, struct pool_told *out)
+{
+	pthread_mutex_lock(&r->lock);
+	*out = r->told;
+	out->report = r->told.report ? strdup(r->told.report) : NULL;
+	pthread_mutex_unlock(&r->lock);
+}
+
+void pool_told_release(struct pool_told *t)
+{
+	free(t->report);
+	t->report = NULL;
+}
+
+void pool_root_refuse(struct pool_root *r, const struct err *why)
+{
+	pthread_mutex_lock(&r->lock);
+	r->told.reason = *why;
+	pthread_mutex_unlock(&r->lock);
+}
+
+/* How opening it ended; takes `report`. */
+static void tell(struct pool_root *r, char *report, const struct err *why)
+{
+	struct pool_told told = {.reason = *why, .report = report};
+
+	if (r->driver)
+		told.driver = r->driver->name;
+	strcpy(told.id, r->id);
+	pthread_mutex_lock(&r->lock);
+	pool_told_release(&r->told);
+	r->told = told;
+	pthread_mutex_unlock(&r->lock);
 }
 
 /* ---- opening ---- */
@@ -236,7 +285,8 @@ static int open_folders(struct pool_root *r, struct err *err)
 	return fd_sync(r->control) < 0 ? err_sys(err, errno, "fsync .fsd", r->config->path) : 0;
 }
 
-static int choose_driver(struct pool_root *r, const struct cat_pool *known, struct err *err)
+static int choose_driver(struct pool_root *r, const struct cat_pool *known, char **report,
+	struct err *err)
 {
 	const char *wanted = r->config->driver;
 	int ret;
@@ -244,9 +294,13 @@ static int choose_driver(struct pool_root *r, const struct cat_pool *known, stru
 	/* What "auto" chose once stays: trees made by one driver are not another one's. */
 	if (known && strcmp(wanted, "auto") == 0)
 		wanted = known->driver;
-	ret = pool_driver_choose(r->fd, wanted, &r->driver, &r->report, err);
-	if (ret < 0)
+	ret = pool_driver_choose(r->fd, wanted, &r->driver, report, err);
+	if (ret < 0) {
+		err_hint(err, "fsctl pool show %s lists what was probed; mount the right file "
+			"system at %.200s, or change \"driver\" in [pool %s] and restart fsd",
+			r->config->name, r->config->path, r->config->name);
 		return ret;
+	}
 	return r->driver->open(r->fd, &r->handle, err);
 }
 
@@ -265,7 +319,8 @@ static int remember(struct pool_root *r, struct catalog *c, struct err *err)
 }
 
 /* Everything but the catalog: it may take as long as the storage does. */
-static int open_storage(struct pool_root *r, const struct cat_pool *known, struct err *err)
+static int open_storage(struct pool_root *r, const struct cat_pool *known, char **report,
+	struct err *err)
 {
 	int ret = open_root(r, known, err);
 
@@ -276,14 +331,17 @@ static int open_storage(struct pool_root *r, const struct cat_pool *known, struc
 		return missing(r, err);
 	fd_close(&r->control);
 	ret = make(r, err);
-	if (ret < 0 || (ret = lock_take(r->control, "lock", r->config->path, LOCK_WAIT, &r->lock, err)) < 0 ||
-		(ret = identify(r, known, err)) < 0 || (ret = open_folders(r, err)) < 0)
-		return ret;
-	return choose_driver(r, known, err);
+	if (ret == 0)
+		ret = lock_take(r->control, "lock", r->config->path, LOCK_WAIT, &r->lock_fd, err);
+	if (ret == 0)
+		ret = identify(r, known, err);
+	if (ret == 0)
+		ret = open_folders(r, err);
+	return ret == 0 ? choose_driver(r, known, report, err) : ret;
 }
 
 static int try_open(struct pool_root *r, struct catalog *c, pthread_mutex_t *write_lock,
-	struct err *err)
+	char **report, struct err *err)
 {
 	struct cat_pool row;
 	int known, ret;
@@ -293,7 +351,7 @@ static int try_open(struct pool_root *r, struct catalog *c, pthread_mutex_t *wri
 	pthread_mutex_unlock(write_lock);
 	if (known < 0 && known != -ENOENT)
 		return known;
-	ret = open_storage(r, known == 0 ? &row : NULL, err);
+	ret = open_storage(r, known == 0 ? &row : NULL, report, err);
 	if (ret < 0)
 		return ret;
 	pthread_mutex_lock(write_lock);
@@ -306,11 +364,12 @@ int pool_root_open(struct pool_root *r, struct catalog *c, pthread_mutex_t *writ
 	struct err *err)
 {
 	struct err e = ERR_INIT;
-	int ret = try_open(r, c, write_lock, &e);
+	char *report = NULL;
+	int ret = try_open(r, c, write_lock, &report, &e);
 
+	tell(r, report, &e);
 	if (ret < 0)
 		root_close(r);
-	r->reason = e;
 	if (ret < 0 && err)
 		*err = e;
 	return ret;
@@ -318,16 +377,18 @@ int pool_root_open(struct pool_root *r, struct catalog *c, pthread_mutex_t *writ
 
 int pool_root_verify(struct pool_root *r, struct err *err)
 {
+	struct err e = ERR_INIT;
 	struct stat opened, now;
 
 	if (fstat(r->fd, &opened) == 0 && stat(r->config->path, &now) == 0 &&
 		opened.st_dev == now.st_dev && opened.st_ino == now.st_ino &&
 		fd_exists(r->control, POOL_FILE) == 1)
 		return 0;
-	missing(r, &r->reason);
+	missing(r, &e);
+	pool_root_refuse(r, &e);
 	atomic_store(&r->online, false);
 	if (err)
-		*err = r->reason;
+		*err = e;
 	return -ENODEV;
 }
 

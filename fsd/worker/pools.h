@@ -19,20 +19,28 @@
 
 struct catalog;
 
+/* What people are told of a pool, whatever it does at the moment. */
+struct pool_told {
+	struct err reason;	/* why it is offline; empty: it is online, or was not opened yet */
+	char *report;		/* what was probed, one line a driver; NULL: nothing yet */
+	const char *driver;	/* the chosen one; NULL: none */
+	char id[ID_SIZE];	/* "" while it is not known */
+};
+
 struct pool_root {
-	const struct config_pool *config; /* the one it was opened with; path and driver are frozen */
-	atomic_bool online;
+	const struct config_pool *config; /* name, path, driver: what a reload may not change */
+	pthread_mutex_t lock;
+	struct pool_told told; /* under the lock */
+	atomic_bool online; /* set last and read first: the rest is valid once this was seen */
 	bool recovered; /* its jobs were settled since it was opened: it may be called online */
-	const struct pool_driver *driver; /* the rest: valid once it was online */
+	const struct pool_driver *driver;
 	struct pool *handle;
 	char id[ID_SIZE];
-	char *report; /* what was probed, one line a driver */
 	int fd;	      /* the root, and beneath it: */
 	int sites;    /* sites/ */
 	int control;  /* .fsd/ */
 	int snapshots, deleted, staging, trash; /* .fsd/... */
-	int lock;	   /* .fsd/lock */
-	struct err reason; /* why it is offline; written while it is brought online only */
+	int lock_fd; /* .fsd/lock */
 };
 
 struct pools {
@@ -49,6 +57,8 @@ struct pool_root *pools_find(const struct pools *p, const char *name);
 /* The same, but an unknown one is -ENOENT "not_found" and an offline one -ENODEV "pool_offline". */
 int pools_require(const struct pools *p, const char *name, struct pool_root **out,
 	struct err *err);
+/* -ENODEV "pool_offline", with why and what to do. */
+int pools_offline(struct pool_root *r, struct err *err);
 /* The only pool; several: -EINVAL "pool_needed". */
 int pools_default(const struct pools *p, struct pool_root **out, struct err *err);
 
@@ -66,6 +76,12 @@ int pool_root_open(struct pool_root *r, struct catalog *c, pthread_mutex_t *writ
 
 /* Is what stands at the configured path still what was opened? Marks it offline otherwise. */
 int pool_root_verify(struct pool_root *r, struct err *err);
+
+/* A copy of what is told; pool_told_release() it. */
+void pool_root_told(struct pool_root *r, struct pool_told *out);
+void pool_told_release(struct pool_told *t);
+/* It stays offline, and this is why. */
+void pool_root_refuse(struct pool_root *r, const struct err *why);
 
 struct pool_space {
 	uint64_t total, free; /* bytes; free as for an ordinary user */

@@ -184,24 +184,28 @@ json_t *present_pool(struct fsd *f, struct catalog *c, struct pool_root *r)
 {
 	bool online = atomic_load(&r->online);
 	json_t *v = json_object();
+	struct pool_told told;
 	uint64_t sites = 0;
 
+	pool_root_told(r, &told);
 	catalog_site_count(c, r->config->name, &sites, NULL);
-	json_object_set_new(v, "id", text_or_null(r->id));
+	json_object_set_new(v, "id", text_or_null(told.id));
 	json_object_set_new(v, "name", json_string(r->config->name));
 	json_object_set_new(v, "path", json_text(r->config->path));
-	json_object_set_new(v, "driver", r->driver ? json_string(r->driver->name) : json_null());
+	json_object_set_new(v, "driver", told.driver ? json_string(told.driver) : json_null());
 	json_object_set_new(v, "online", json_boolean(online));
-	json_object_set_new(v, "reason", online ? json_null() : text_or_null(r->reason.reason));
+	json_object_set_new(v, "reason", online ? json_null() : json_prose(told.reason.reason));
+	json_object_set_new(v, "hint", online ? json_null() : json_prose(told.reason.hint));
 	json_object_set_new(v, "capabilities",
 		online ? capabilities(r->driver->caps(r->handle)) : json_array());
-	json_object_set_new(v, "probe", report_lines(r->report));
+	json_object_set_new(v, "probe", report_lines(told.report));
 	json_object_set_new(v, "bytes", json_null());
 	json_object_set_new(v, "inodes", json_null());
 	json_object_set_new(v, "pending_trees", json_integer(0));
 	if (online)
 		add_space(v, f, r);
 	json_object_set_new(v, "sites", json_integer((json_int_t)sites));
+	pool_told_release(&told);
 	return v;
 }
 

@@ -27,9 +27,7 @@ static void pool_problems(struct fsd *f, struct pool_root *r, json_t *list)
 	struct err e = ERR_INIT;
 
 	if (!atomic_load(&r->online)) {
-		err_set(&e, 1, "pool_offline", r->config->name, "the pool is offline: %s",
-			r->reason.reason);
-		err_hint(&e, "%s", r->reason.hint);
+		pools_offline(r, &e);
 		add_problem(list, "critical", &e);
 	} else if (pool_root_admit(r, fsd_config(f), &e) < 0) {
 		err_hint(&e, "new clones and snapshots are refused; delete some: "

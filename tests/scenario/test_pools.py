@@ -6,6 +6,8 @@ import pathlib
 import subprocess
 import time
 
+import pytest
+
 from conftest import TIMEOUT
 
 
@@ -74,3 +76,22 @@ def test_pools__one_that_is_slow_to_open_keeps_nobody_else_waiting(make_daemon, 
     wait_until(lambda: pool(daemon, 'slow')['online'], daemon)
     daemon.fsctl('site', 'create', 'blog', '--pool', 'slow')
     assert daemon.stop() == 0
+
+
+def test_pools__one_that_no_driver_fits_says_what_was_probed(make_daemon, scratch):
+    daemon = make_daemon({'main': scratch / 'pool', 'other': scratch / 'other'})
+    with open(daemon.conf, 'a') as conf:
+        conf.write('driver = btrfs\n')
+    daemon.start()
+    if (other := pool(daemon, 'other'))['online']:
+        pytest.skip('the scratch folder lies on btrfs')
+    assert other['reason'].startswith('not btrfs: ')
+    assert [line.split(',')[0] for line in other['probe']] == ['copy: yes', 'btrfs: no']
+    shown = daemon.fsctl('pool', 'show', 'other').stdout
+    for text in (other['reason'], *other['probe'], 'change "driver" in [pool other]'):
+        assert text in shown
+    refused = daemon.fsctl('site', 'create', 'shop', '--pool', 'other', check=False)
+    assert refused.returncode == 1
+    assert 'other' in refused.stderr and 'not btrfs' in refused.stderr
+    assert 'fsctl pool show other' in refused.stderr
+    assert pool(daemon)['probe'] and pool(daemon)['reason'] is None

@@ -103,6 +103,7 @@ static const struct column pools[] = {
 	{"SITES", "sites", H_NUMBER, true},
 	{"PATH", "path", H_PATH, true},
 	{"REASON", "reason", H_TEXT, true, true},
+	{"HINT", "hint", H_TEXT},
 	{"MIN FREE", "bytes.min_free", H_SIZE},
 	{"PENDING", "bytes.pending", H_SIZE},
 	{"PENDING TREES", "pending_trees", H_NUMBER},
