@@ -165,9 +165,7 @@ int housekeeping_bring_online(struct fsd *f, struct pool_root *r, struct err *er
 	atomic_store(&r->online, true);
 	log_msg(LOG_INFO, "pool online", "pool", r->config->name, "driver", r->driver->name, "path",
 		r->config->path, NULL);
-	pthread_mutex_lock(&f->jobs.lock);
-	pthread_cond_broadcast(&f->jobs.wake);
-	pthread_mutex_unlock(&f->jobs.lock);
+	jobs_look(f);
 	return 0;
 }
 
@@ -192,6 +190,7 @@ static void look_at_pools(struct fsd *f, struct housekeeping *h)
 			pool_event(f, r, "pool.online");
 		} else if (pool_root_verify(r, &err) == 0) {
 			atomic_store(&r->online, true);
+			jobs_look(f);
 			log_msg(LOG_INFO, "pool is back", "pool", r->config->name, NULL);
 			pool_event(f, r, "pool.online");
 		}

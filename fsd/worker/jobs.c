@@ -198,19 +198,20 @@ static bool may_run(const struct jobs *j, const struct job *job)
 		if ((earlier || o->state == JOB_RUNNING) && conflict(o, job))
 			return false;
 	}
-	return !job->pool || in_pool < job->pool->config->jobs;
+	return !job->pool || in_pool < atomic_load(&job->pool->jobs);
 }
 
 static struct job *pick(struct jobs *j)
 {
 	struct job *best = NULL;
+	bool room = j->queued && j->running - j->unsettled < j->most;
 
-	if (!j->queued && !j->unsettled)
+	if (!room && !j->unsettled)
 		return NULL;
 	for (struct job *job = j->head; job; job = job->next) {
 		if (job->look_again && job->look_again <= clock_mono())
 			return job;
-		if (job->state == JOB_QUEUED &&
+		if (room && job->state == JOB_QUEUED &&
 			(!best || job->kind->priority > best->kind->priority) && may_run(j, job))
 			best = job;
 	}
@@ -530,19 +531,43 @@ int jobs_cancel(struct fsd *f, int64_t id, struct err *err)
 	return 0;
 }
 
-int jobs_start(struct fsd *f, unsigned threads)
+void jobs_look(struct fsd *f)
+{
+	pthread_mutex_lock(&f->jobs.lock);
+	pthread_cond_broadcast(&f->jobs.wake);
+	pthread_mutex_unlock(&f->jobs.lock);
+}
+
+static int start_threads(struct fsd *f, unsigned threads)
 {
 	struct jobs *j = &f->jobs;
+	pthread_t *more;
 
-	j->thread_ids = calloc(threads, sizeof(*j->thread_ids));
-	if (!j->thread_ids)
+	if (threads <= j->threads)
+		return 0;
+	more = realloc(j->thread_ids, threads * sizeof(*more));
+	if (!more)
 		return -ENOMEM;
+	j->thread_ids = more;
 	for (; j->threads < threads; j->threads++) {
-		int r = pthread_create(&j->thread_ids[j->threads], NULL, job_thread, f);
+		int r = pthread_create(&more[j->threads], NULL, job_thread, f);
 
 		if (r)
 			return -r;
 	}
+	return 0;
+}
+
+int jobs_start(struct fsd *f, unsigned most)
+{
+	int r = start_threads(f, most);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&f->jobs.lock);
+	f->jobs.most = most;
+	pthread_mutex_unlock(&f->jobs.lock);
+	jobs_look(f);
 	return 0;
 }
 

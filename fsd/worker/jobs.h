@@ -144,8 +144,9 @@ struct jobs {
 	/* Called without locks when a job has ended, with its JSON object (borrowed). */
 	void (*on_end)(struct fsd *f, int64_t id, json_t *view);
 	unsigned queued, running;
-	unsigned unsettled; /* of those that run: they are to be looked at again */
-	unsigned threads; /* started */
+	unsigned unsettled; /* of those that run: they hold no thread and are to be looked at again */
+	unsigned most;	    /* that may run at once */
+	unsigned threads;   /* started; never fewer than ever ran at once */
 	pthread_t *thread_ids;
 	bool stop;
 	int64_t last_id;
@@ -167,9 +168,16 @@ int jobs_submit_internal(struct fsd *f, struct request *r, struct err *err);
 /* Ask a job to stop. 0; -ENOENT; -EALREADY "job_ended". */
 int jobs_cancel(struct fsd *f, int64_t id, struct err *err);
 
-/* Start the job threads; stop them: running jobs are asked to stop and go back to the queue. */
-int jobs_start(struct fsd *f, unsigned threads);
+/*
+ * Run at most this many jobs at once from now on: at the start, and again after a reload, from the
+ * same thread. More threads are started when they are needed; what runs already goes on. 0 or
+ * -errno, and then nothing has changed.
+ */
+int jobs_start(struct fsd *f, unsigned most);
+/* Stop: running jobs are asked to stop and go back to the queue. */
 void jobs_stop(struct fsd *f);
+/* A limit or a pool has changed: look again for what may run. */
+void jobs_look(struct fsd *f);
 
 /* Is any unfinished job holding this key exclusively, or at all? Names it. */
 bool jobs_holds(struct fsd *f, const char *type, const char *name, bool any,

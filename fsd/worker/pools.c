@@ -46,6 +46,7 @@ static void root_init(struct pool_root *r, const struct config_pool *config)
 		.trash = -1,
 		.lock_fd = -1,
 	};
+	atomic_store(&r->jobs, config->jobs);
 	pthread_mutex_init(&r->lock, NULL);
 }
 
@@ -69,6 +70,12 @@ void pools_release(struct pools *p)
 	}
 	free(p->items);
 	*p = (struct pools){0};
+}
+
+void pools_follow(struct pools *p, const struct config *config)
+{
+	for (unsigned i = 0; i < p->n; i++)
+		atomic_store(&p->items[i].jobs, config_pool(config, p->items[i].config->name)->jobs);
 }
 
 struct pool_root *pools_find(const struct pools *p, const char *name)

@@ -29,6 +29,7 @@ struct pool_told {
 
 struct pool_root {
 	const struct config_pool *config; /* name, path, driver: what a reload may not change */
+	atomic_uint jobs; /* how many jobs may change it at once; pools_follow() */
 	pthread_mutex_t lock;
 	struct pool_told told; /* under the lock */
 	atomic_bool online; /* set last and read first: the rest is valid once this was seen */
@@ -51,6 +52,8 @@ struct pools {
 /* An offline pool_root for each configured pool. 0 or -ENOMEM. */
 int pools_init(struct pools *p, const struct config *config);
 void pools_release(struct pools *p);
+/* What a reload may change of the pools; config_frozen() has seen that they are the same ones. */
+void pools_follow(struct pools *p, const struct config *config);
 
 /* By name; NULL when there is none. */
 struct pool_root *pools_find(const struct pools *p, const char *name);

@@ -124,25 +124,42 @@ static void announce(struct worker *w)
 
 /* ---- main loop ---- */
 
+/* All of it or nothing: half of a reload is worse than none. */
+static int follow(struct worker *w, struct config *next, struct err *err)
+{
+	struct fsd *f = &w->fsd;
+	const struct config *now = fsd_config(f);
+	const char *frozen = config_frozen(now, next);
+	int r;
+
+	if (frozen) {
+		err_set(err, EBUSY, "needs_restart", frozen, "this cannot change while fsd runs");
+		err_hint(err, "restart fsd, or take the change back");
+		return -EBUSY;
+	}
+	r = jobs_start(f, next->max_jobs);
+	if (r == 0 && (r = keep_config(w, next)) < 0)
+		jobs_start(f, now->max_jobs);
+	if (r < 0)
+		return err_sys(err, -r, "follow the configuration", next->file);
+	pools_follow(&f->pools, next);
+	jobs_look(f);
+	log_level((int)next->log_level);
+	return 0;
+}
+
 static void reload(struct worker *w)
 {
-	const struct config *now = fsd_config(&w->fsd);
+	const char *file = fsd_config(&w->fsd)->file;
 	struct config *next = NULL;
 	struct err err = ERR_INIT;
-	const char *frozen;
 
 	notify_reloading();
-	if (config_load(now->file, &next, &err) < 0) {
-		log_err(LOG_ERR, "the new configuration is refused; the old one stays", &err, NULL);
-	} else if ((frozen = config_frozen(now, next))) {
-		log_msg(LOG_ERR, "this change needs a restart; the old configuration stays", "key",
-			frozen, NULL);
-		config_free(&next);
-	} else if (keep_config(w, next) < 0) {
-		config_free(&next);
+	if (config_load(file, &next, &err) == 0 && follow(w, next, &err) == 0) {
+		log_msg(LOG_INFO, "configuration reloaded", "file", file, NULL);
 	} else {
-		log_level((int)next->log_level);
-		log_msg(LOG_INFO, "configuration reloaded", "file", next->file, NULL);
+		config_free(&next);
+		log_err(LOG_ERR, "the new configuration is refused; the old one stays", &err, NULL);
 	}
 	notify_ready();
 }

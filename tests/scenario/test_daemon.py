@@ -142,11 +142,45 @@ def test_daemon__reload_follows_what_it_can_and_names_what_it_cannot(daemon):
     daemon.wait_log('configuration reloaded')
     daemon.configure(catalog=daemon.folder / 'elsewhere.db')
     daemon.process.send_signal(signal.SIGHUP)
-    daemon.wait_log('key=catalog')
+    daemon.wait_log('catalog: this cannot change while fsd runs; restart fsd')
     daemon.conf.write_text('nonsense\n')
     daemon.process.send_signal(signal.SIGHUP)
     daemon.wait_log('fsd.conf:1')
     assert daemon.http('GET', '/healthz')[0] == 200
+
+
+def wait_running(daemon, count, of):
+    """Until so many run, and the rest waits."""
+    deadline = time.monotonic() + TIMEOUT
+    while (jobs := daemon.json('status')['jobs']) != {'running': count, 'queued': of - count}:
+        assert time.monotonic() < deadline, f'{jobs}: {daemon.log()}'
+        time.sleep(0.02)
+
+
+def test_daemon__reload_changes_how_many_jobs_run_at_once(make_daemon):
+    daemon = make_daemon(max_jobs=1)
+    rules = daemon.folder / 'rules'
+    daemon.env['FSD_FAULT_FILE'] = str(rules)
+    fault = 'driver = fault\n'
+    daemon.configure(extra=fault)
+    daemon.start()
+    for i in range(5):
+        daemon.fsctl('site', 'create', f'site{i}')
+    rules.write_text(f'tree_copy 1+ delay {4 * TIMEOUT * 1000}\n')
+    for i in range(5):
+        daemon.fsctl('snapshot', f'site{i}', '--no-wait')
+
+    def reload(count, extra, **settings):
+        daemon.configure(extra=fault + extra, **settings)
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_log('configuration reloaded', count)
+        wait_running(daemon, count + 1, 5)
+
+    wait_running(daemon, 1, 5)
+    reload(1, 'jobs = 2\n', max_jobs=4)
+    reload(2, 'jobs = 3\n', max_jobs=4)
+    reload(3, 'jobs = 9\n', max_jobs=4)
+    daemon.stop(signal.SIGKILL)
 
 
 def test_daemon__goes_to_the_background_and_tells_the_truth(make_daemon):
