@@ -84,6 +84,8 @@ static int take_back(struct fsd *f, struct job *job, struct err *err)
 	bool canceled = job->err.num == ECANCELED;
 
 	job->outcome = !canceled ? JOB_FAILED : job->was_canceled ? JOB_CANCELED : JOB_QUEUED;
+	if (canceled) /* wherever in its work that was */
+		err_set(&job->err, ECANCELED, "canceled", NULL, "canceled before its end");
 	return revert(f, job, err);
 }
 
