@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -63,6 +64,12 @@ static void step_by_control(struct step_control *c, const char *name)
 		act(c->action == 1);
 }
 
+static void hold(const struct step_control *c, const char *name)
+{
+	while (strncmp(c->hold, name, STEP_NAME_SIZE) == 0)
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
 void step(const char *name)
 {
 	const char *file = getenv("FSD_STEP_LOG"), *at = getenv("FSD_STEP_AT");
@@ -79,5 +86,7 @@ void step(const char *name)
 	if (at && count == atol(at))
 		act(action && strcmp(action, "stop") == 0);
 	pthread_mutex_unlock(&lock);
+	if (control)
+		hold(control, name);
 }
 #endif

@@ -32,7 +32,7 @@ class Control:
 
     def __init__(self, path):
         self.path = path
-        size = CONTROL_HEAD + NAMES * NAME_SIZE
+        size = CONTROL_HEAD + (NAMES + 1) * NAME_SIZE
         with open(path, 'w+b') as f:
             f.truncate(size)
             self.map = mmap.mmap(f.fileno(), size)

@@ -5,15 +5,19 @@ The programs come from the build folder in FSD_BUILD (meson sets it). Every test
 daemon gone, its file systems unmounted and its folder removed, however it ended.
 """
 
+import contextlib
 import json
+import mmap
 import os
 import pathlib
 import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
+import threading
 import time
 
 import pytest
@@ -47,6 +51,7 @@ class Daemon:
         self.pools = pools or {'main': self.folder / 'pool'}
         self.settings = settings
         self.process = None
+        self.steps = None
         self.env = {}
         for pool in self.pools.values():
             pathlib.Path(pool).mkdir(exist_ok=True)
@@ -174,6 +179,74 @@ class Daemon:
         return int(head.split()[1]), value
 
 
+class Steps:
+    """Hold up the thread of a daemon, not started yet, that comes to a named step: struct
+    step_control of fsd/worker/step.h."""
+
+    HEAD, NAMES, NAME_SIZE = 24, 4096, 24
+    HOLD = HEAD + NAMES * NAME_SIZE
+
+    def __init__(self, daemon):
+        self.daemon = daemon
+        daemon.steps = self
+        path = daemon.folder / 'steps'
+        with open(path, 'w+b') as f:
+            f.truncate(self.HOLD + self.NAME_SIZE)
+            self.map = mmap.mmap(f.fileno(), 0)
+        daemon.env['FSD_STEP_CONTROL'] = str(path)
+
+    def count(self):
+        return struct.unpack_from('=Q', self.map, 0)[0]
+
+    def set_hold(self, name):
+        self.map[self.HOLD:] = name.encode().ljust(self.NAME_SIZE, b'\0')
+
+    def wait(self, name, since):
+        """Until this step has come after `since` others."""
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            for n in range(since + 1, self.count() + 1):
+                at = self.HEAD + n % self.NAMES * self.NAME_SIZE
+                if self.map[at:at + self.NAME_SIZE].rstrip(b'\0') == name.encode():
+                    return
+            assert time.monotonic() < deadline, f'no step {name}: {self.daemon.log()}'
+            time.sleep(0.001)
+
+    @contextlib.contextmanager
+    def held(self, name):
+        """Within, whoever comes to this step stays there; a function that waits for it."""
+        since = self.count()
+        self.set_hold(name)
+        try:
+            yield lambda: self.wait(name, since)
+        finally:
+            self.set_hold('')
+
+    def until(self, name, request):
+        """Ask, and return with the job held at the first step of this name."""
+        self.answer = []
+        self.thread = threading.Thread(target=lambda: self.answer.append(
+            self.daemon.http('POST', '/v1/jobs?wait=60', request)))
+        since = self.count()
+        self.set_hold(name)
+        self.thread.start()
+        self.wait(name, since)
+
+    def on(self, name):
+        """To the next step of this name."""
+        since = self.count()
+        self.set_hold(name)
+        self.wait(name, since)
+
+    def go_on(self):
+        """Until the job has ended; the job."""
+        self.set_hold('')
+        self.thread.join()
+        status, answer = self.answer[0]
+        assert status == 200, answer
+        return answer['job']
+
+
 @pytest.fixture
 def scratch():
     """A folder of its own, removed afterwards; others may pass through it."""
@@ -223,6 +296,8 @@ def make_daemon(scratch, mount):
 
     yield make
     for daemon in made:
+        if daemon.steps:
+            daemon.steps.set_hold('')
         if daemon.process and daemon.process.poll() is None:
             daemon.stop()
     for daemon in made:

@@ -16,12 +16,15 @@ import time
 
 import pytest
 
-from conftest import TIMEOUT, program
+from conftest import TIMEOUT, Steps, program
 
 
 @pytest.fixture
-def shop(daemon):
+def shop(make_daemon):
     """A daemon with a site of three files."""
+    daemon = make_daemon()
+    Steps(daemon)
+    daemon.start()
     daemon.fsctl('site', 'create', 'shop')
     tree = live(daemon, 'shop')
     (tree / 'a').mkdir()
@@ -304,82 +307,72 @@ def test_cli__events_are_followed_over_a_restart(shop):
 
 # ---- on a terminal ----
 
-enough = 0  # files that take seconds to copy here; found out once
+def clone_of(daemon):
+    """fsctl as a script runs it, cloning shop."""
+    return subprocess.Popen([program('tools/fsctl/fsctl'), 'clone', 'shop', 'copy'], text=True,
+                            env={**os.environ, 'FSD_URL': daemon.url()}, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE)
 
 
-@pytest.fixture
-def slow(shop):
-    """The site takes seconds to copy."""
-    global enough
-    tree = live(shop, 'shop')
-    files, took = 0, 0
-    while files < enough or (not enough and took < 2.5):
-        for d in range(50):
-            folder = tree / f'd{files}-{d}'
-            folder.mkdir()
-            for f in range(100):
-                (folder / str(f)).write_text('x' * 100)
-        files += 5000
-        if not enough:
-            start = time.monotonic()
-            shop.fsctl('snapshot', 'shop')
-            took = time.monotonic() - start
-    enough = files
-    return shop
+def clones(daemon):
+    return [j for j in daemon.json('job', 'list')['items'] if j['kind'] == 'clone']
 
 
-def until_running(daemon, process):
-    """Until a clone runs."""
-    deadline = time.monotonic() + TIMEOUT
-    while not any(job['kind'] == 'clone'
-                  for job in daemon.json('job', 'list', '--state', 'running')['items']):
-        assert time.monotonic() < deadline and process.poll() is None
-
-
-def test_cli__a_bar_shows_the_progress_of_a_long_job(slow):
-    screen = Terminal(slow, 'clone', 'shop', 'copy')
-    assert screen.wait_for(r'\rclone shop .*\d entries'), screen.seen
+def test_cli__a_bar_shows_the_progress_of_a_long_job(shop):
+    with shop.steps.held('tree.made'):
+        screen = Terminal(shop, 'clone', 'shop', 'copy')
+        assert screen.wait_for(r'\rclone shop .*\d entries'), screen.seen
     assert screen.end() == 0
     # The last thing done to the bar is to take it away.
     assert re.search(r'\r\x1b\[Ksite copy made \(.*\)\r\n$', screen.seen), screen.seen
 
 
-def test_cli__interrupting_a_wait_leaves_the_job_running(slow):
-    screen = Terminal(slow, 'clone', 'shop', 'copy')
-    assert screen.wait_for(r'\d entries')
-    screen.type('\x03')
-    assert screen.end() == 130
+def test_cli__interrupting_a_wait_leaves_the_job_running(shop):
+    with shop.steps.held('tree.made'):
+        screen = Terminal(shop, 'clone', 'shop', 'copy')
+        assert screen.wait_for(r'\d entries')
+        screen.type('\x03')
+        assert screen.end() == 130
     job = re.search(r'job (\S+) goes on', screen.seen).group(1)
     assert f'"fsctl job wait {job}"' in screen.seen and f'"fsctl job cancel {job}"' in screen.seen
-    assert slow.fsctl('job', 'wait', job).stdout.startswith('site copy made')
+    assert shop.fsctl('job', 'wait', job).stdout.startswith('site copy made')
 
 
-def test_cli__interrupting_before_the_answer_finds_the_job(slow):
+def test_cli__interrupting_before_the_answer_finds_the_job(shop):
     """In a script the first exchange waits for the end: the job is found by its key."""
-    with subprocess.Popen([program('tools/fsctl/fsctl'), 'clone', 'shop', 'copy'], text=True,
-                          env={**os.environ, 'FSD_URL': slow.url()}, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE) as p:
-        until_running(slow, p)
+    with shop.steps.held('stage.made') as reached, clone_of(shop) as p:
+        reached()
         p.send_signal(signal.SIGINT)
         out, err = p.communicate(timeout=TIMEOUT)
         assert p.returncode == 130 and out == ''
-    job = re.search(r'job (\S+) goes on', err).group(1)
-    assert len([j for j in slow.json('job', 'list')['items'] if j['kind'] == 'clone']) == 1
-    assert slow.fsctl('job', 'cancel', job).stdout == f'job {job} is canceled\n'
-    assert fails(slow, 3, 'site', 'show', 'copy')
+        job = re.search(r'job (\S+) goes on', err).group(1)
+        assert len(clones(shop)) == 1
+        r = shop.fsctl('job', 'cancel', job, '--no-wait')
+        assert r.stdout == f'job {job} is being stopped\n'
+    assert 'canceled before its end' in fails(shop, 1, 'job', 'wait', job)
+    fails(shop, 3, 'site', 'show', 'copy')
 
 
-def test_cli__a_wait_survives_a_restart_of_the_daemon(slow):
-    with subprocess.Popen([program('tools/fsctl/fsctl'), 'clone', 'shop', 'copy'], text=True,
-                          env={**os.environ, 'FSD_URL': slow.url()}, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE) as p:
-        until_running(slow, p)
-        slow.stop()
-        slow.start()
+def threads_of(daemon):
+    return len(os.listdir(f'/proc/{daemon.process.pid}/task'))
+
+
+def test_cli__a_wait_survives_a_restart_of_the_daemon(shop):
+    with clone_of(shop) as p:
+        with shop.steps.held('stage.made') as reached:
+            reached()
+            threads = threads_of(shop)
+            shop.process.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + TIMEOUT
+            while threads_of(shop) == threads:  # its stop has not come to the jobs
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+        assert shop.stop() == 0
+        shop.start()
         out, err = p.communicate(timeout=TIMEOUT)
     assert p.returncode == 0, err
     assert out.startswith('site copy made')
-    assert len([j for j in slow.json('job', 'list')['items'] if j['kind'] == 'clone']) == 1
+    assert len(clones(shop)) == 1
 
 
 def test_cli__a_person_is_asked_before_a_whole_restore(shop):

@@ -2,20 +2,17 @@
 """Import and eject: directories become sites and sites become directories, by copy, move and link."""
 
 import json
-import mmap
 import os
 import pathlib
 import shutil
-import signal
 import socket
-import struct
 import subprocess
 import threading
 import time
 
 import pytest
 
-from conftest import TIMEOUT, needs_root
+from conftest import TIMEOUT, Steps, needs_root
 
 pytestmark = needs_root
 CLOCK_REALTIME_COARSE = 5  # <linux/time.h>; Python has no name for it
@@ -34,8 +31,7 @@ class Host:
         self.outside.mkdir()
         self.daemon = make_daemon({'main': self.root / 'pool'}, import_from=self.outside,
                                   admin_group='nogroup')
-        self.steps = Steps(self.daemon.folder / 'steps')
-        self.daemon.env['FSD_STEP_CONTROL'] = str(self.steps.path)
+        self.steps = Steps(self.daemon)
         self.daemon.start()
         self.pool = self.root / 'pool'
 
@@ -377,8 +373,8 @@ def test_import_move__deletes_nothing_when_the_copy_is_bad(host, scratch):
     path = elsewhere(host, scratch)
     wait_until_older(path / 'a/deep/z')
     before = content(path)
-    host.steps.until('tree.made', host.daemon, {'kind': 'site-import', 'name': 'shop',
-                                                'dir': str(path), 'mode': 'move'})
+    host.steps.until('tree.made', {'kind': 'site-import', 'name': 'shop',
+                                   'dir': str(path), 'mode': 'move'})
     staged = next((host.pool / '.fsd/staging').glob('*/gen/1/tree/a/deep/z'))
     st = staged.stat()
     staged.write_text('a/deep/z bad')
@@ -392,8 +388,8 @@ def test_import_move__deletes_nothing_when_the_copy_is_bad(host, scratch):
 
 def test_import_move__takes_late_writes_along(host, scratch):
     path = elsewhere(host, scratch)
-    host.steps.until('renamed', host.daemon, {'kind': 'site-import', 'name': 'shop',
-                                              'dir': str(path), 'mode': 'move'})
+    host.steps.until('renamed', {'kind': 'site-import', 'name': 'shop',
+                                 'dir': str(path), 'mode': 'move'})
     if host.kind == 'btrfs':  # that was the attempt by rename; now the copy's
         host.steps.on('tree.made')
         host.steps.on('renamed')
@@ -482,8 +478,8 @@ def test_import_link__brings_over_what_was_written_meanwhile(host):
     for name in ('late', 'both', 'gone', 'theirs'):
         (path / name).write_text('old')
     wait_until_older(path / 'theirs')
-    host.steps.until('renamed', host.daemon, {'kind': 'site-import', 'name': 'shop',
-                                              'dir': str(path), 'mode': 'link'})
+    host.steps.until('renamed', {'kind': 'site-import', 'name': 'shop',
+                                 'dir': str(path), 'mode': 'link'})
     live = host.live()
     assert not os.path.islink(path)
     (path / 'late').write_text('late')
@@ -510,8 +506,8 @@ def test_import_link__brings_over_what_was_written_meanwhile(host):
 
 def test_import_link__leaves_a_directory_that_was_replaced(host):
     path = host.make()
-    host.steps.until('renamed', host.daemon, {'kind': 'site-import', 'name': 'shop',
-                                              'dir': str(path), 'mode': 'link'})
+    host.steps.until('renamed', {'kind': 'site-import', 'name': 'shop',
+                                 'dir': str(path), 'mode': 'link'})
     os.rename(path, host.outside / 'away')
     path.mkdir()
     job = host.steps.go_on()
@@ -520,63 +516,6 @@ def test_import_link__leaves_a_directory_that_was_replaced(host):
     assert job['result']['site']['linked'] is None
     assert path.is_dir() and not path.is_symlink()
     assert sorted(os.listdir(host.outside)) == ['away', 'shop']
-
-
-class Steps:
-    """Hold the daemon up at a named step: struct step_control of fsd/worker/step.h, one step at a
-    time."""
-
-    HEAD, NAMES, NAME_SIZE, STOP = 24, 4096, 24, 1
-
-    def __init__(self, path):
-        self.path = path
-        with open(path, 'w+b') as f:
-            f.truncate(self.HEAD + self.NAMES * self.NAME_SIZE)
-            self.map = mmap.mmap(f.fileno(), 0)
-
-    def count(self):
-        return struct.unpack_from('=Q', self.map, 0)[0]
-
-    def name(self):
-        at = self.HEAD + self.count() % self.NAMES * self.NAME_SIZE
-        return self.map[at:at + self.NAME_SIZE].split(b'\0')[0].decode()
-
-    def arm(self, on):
-        struct.pack_into('=I', self.map, 16, self.STOP)
-        struct.pack_into('=Q', self.map, 8, self.count() + 1 if on else 0)
-
-    def until(self, name, daemon, request):
-        """Ask, and return with the daemon stopped at the first step of this name."""
-        self.arm(True)
-        answer = []
-        self.thread = threading.Thread(target=lambda: answer.append(
-            daemon.http('POST', '/v1/jobs?wait=60', request)))
-        self.thread.start()
-        self.answer, self.daemon = answer, daemon
-        self.wait(name)
-
-    def wait(self, name):
-        while True:
-            os.waitid(os.P_PID, self.daemon.process.pid, os.WSTOPPED)
-            if self.name() == name:
-                return
-            self.arm(True)
-            self.daemon.process.send_signal(signal.SIGCONT)
-
-    def on(self, name):
-        """To the next step of this name."""
-        self.arm(True)
-        self.daemon.process.send_signal(signal.SIGCONT)
-        self.wait(name)
-
-    def go_on(self):
-        """Until the job has ended; the job."""
-        self.arm(False)
-        self.daemon.process.send_signal(signal.SIGCONT)
-        self.thread.join()
-        status, answer = self.answer[0]
-        assert status == 200, answer
-        return answer['job']
 
 
 # ---- eject ----
@@ -628,8 +567,8 @@ def test_eject__to_another_file_system_is_a_copy_and_can_be_undone(host, scratch
 def test_eject__leaves_the_site_when_the_copy_is_bad(host, scratch):
     host.imported(host.make())
     before = content(host.live())
-    host.steps.until('eject.filled', host.daemon, {'kind': 'site-eject', 'site': 'shop',
-                                                   'dir': str(scratch / 'out')})
+    host.steps.until('eject.filled', {'kind': 'site-eject', 'site': 'shop',
+                                      'dir': str(scratch / 'out')})
     copied = next(scratch.glob('out.fsd-*')) / 'a/deep/z'
     st = copied.stat()
     copied.write_text('a/deep/z bad')
@@ -643,8 +582,8 @@ def test_eject__leaves_the_site_when_the_copy_is_bad(host, scratch):
 
 def test_eject__takes_late_writes_along(host, scratch):
     host.imported(host.make())
-    host.steps.until('eject.placed', host.daemon, {'kind': 'site-eject', 'site': 'shop',
-                                                   'dir': str(scratch / 'out')})
+    host.steps.until('eject.placed', {'kind': 'site-eject', 'site': 'shop',
+                                      'dir': str(scratch / 'out')})
     (host.live() / 'index.php').write_text('late')
     (host.live() / 'a/late').write_text('late')
     (host.live() / 'a/x').write_text('late')
