@@ -26,7 +26,7 @@
 
 #include "snap/base/err.h"
 
-#define PATIENCE 20000 /* ms */
+#define PATIENCE 60000 /* ms */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED true
@@ -65,14 +65,14 @@ static void run_child(int listen_fd, int msg, const struct api_limits *limits)
 /* The api process has started its threads when it accepts. */
 static void wait_for_health(struct harness *h)
 {
-	int fd = client_open(h);
+	int fd;
 
-	client_send(fd, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-	worker_expect(h, OP_HEALTH);
-	worker_answer(h, h->in.id, 200, "{}");
-	client_expect(fd, 200, NULL);
-	client_expect_end(fd);
-	close(fd);
+	for (bool served = false; !served; close(fd)) {
+		fd = client_open(h);
+		served = harness_serve(h, fd,
+			"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", OP_HEALTH);
+		client_expect_end(fd);
+	}
 }
 
 void harness_start(struct harness *h, const struct api_limits *limits, uint64_t newest)
@@ -203,6 +203,24 @@ void worker_answer(struct harness *h, uint64_t id, unsigned status, const char *
 void worker_expect_nothing(struct harness *h)
 {
 	wait_for_health(h);
+}
+
+bool harness_serve(struct harness *h, int fd, const char *request, enum op op)
+{
+	struct answer a;
+	uint64_t id;
+
+	client_send(fd, request);
+	worker_expect(h, op);
+	id = h->in.id;
+	worker_answer(h, id, 200, "{}");
+	client_read(fd, &a, false);
+	answer_release(&a);
+	if (a.status == 200)
+		return true;
+	assert_int_equal(a.status, 503);
+	worker_expect_abandon(h, id);
+	return false;
 }
 
 /* ---- clients ---- */
