@@ -16,6 +16,21 @@
 #define MARK "\xef\xbf\xbd" /* U+FFFD */
 #define MARK_LEN 3
 
+/* ---- writing ---- */
+
+static int add_piece(const char *text, size_t len, void *arg)
+{
+	buf_add(arg, text, len);
+	return buf_error(arg);
+}
+
+void json_add(struct buf *out, const json_t *v)
+{
+	/* All values are made by us: what cannot be written was cut short for want of memory. */
+	if (json_dump_callback(v, add_piece, out, JSON_COMPACT | JSON_ENCODE_ANY) < 0)
+		out->error = -ENOMEM;
+}
+
 /* ---- text ---- */
 
 json_t *json_text(const char *bytes)

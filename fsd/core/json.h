@@ -8,7 +8,12 @@
 #include <jansson.h>
 #include <stdint.h>
 
+struct buf;
 struct err;
+
+/* Append the text of any value, without blanks. NULL (there was no memory) or no memory now makes
+ * it the buffer's error. */
+void json_add(struct buf *out, const json_t *v);
 
 /*
  * A JSON string of any bytes. Valid UTF-8 without control of our own stands as it is. Bytes that

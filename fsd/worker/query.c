@@ -10,6 +10,7 @@
 #include "fsd/core/json.h"
 #include "fsd/worker/present.h"
 #include "fsd/worker/resolve.h"
+#include "snap/base/buf.h"
 #include "snap/base/err.h"
 
 /* ---- lists ---- */
@@ -19,44 +20,65 @@ struct list {
 	struct catalog *c;
 	const struct cat_site *site; /* for generations */
 	const char *state;	     /* of jobs; NULL: any, or the catalog's filter is enough */
-	json_t *items;
-	unsigned limit;
+	struct buf *out;
+	unsigned n, limit; /* 0: none */
 	bool more;
 	char next[CAT_NAME_SIZE];
 };
 
+static void list_begin(struct list *l, struct fsd *f, struct catalog *c, struct buf *out)
+{
+	*l = (struct list){.f = f, .c = c, .out = out};
+	buf_adds(out, "{\"items\":[");
+}
+
+/* A list in pages. */
 static int list_init(struct list *l, struct fsd *f, struct catalog *c, const struct request *r,
-	struct err *err)
+	struct buf *out, struct err *err)
 {
 	int64_t limit = request_has(r, F_LIMIT) ? request_int(r, F_LIMIT) : 100;
 
 	if (limit < 1 || limit > 1000)
 		return err_set(err, EINVAL, "bad_request", "limit", "a limit is 1 to 1000");
-	*l = (struct list){.f = f, .c = c, .items = json_array(), .limit = (unsigned)limit};
+	list_begin(l, f, c, out);
+	l->limit = (unsigned)limit;
 	return 0;
 }
 
-/* One more than the limit is asked for: it says that there is a next page. */
+/* Takes `item`. Written and freed at once it costs half of what a tree of all items does. One more
+ * than the limit is asked for: it says that there is a next page. */
 static int list_add(struct list *l, json_t *item, const char *cursor)
 {
-	if (json_array_size(l->items) == l->limit) {
+	if (!item)
+		return -ENOMEM;
+	if (l->limit && l->n == l->limit) {
 		json_decref(item);
 		l->more = true;
 		return 1;
 	}
-	json_array_append_new(l->items, item);
+	if (l->n++)
+		buf_adds(l->out, ",");
+	json_add(l->out, item);
+	json_decref(item);
 	snprintf(l->next, sizeof(l->next), "%s", cursor);
 	return 0;
 }
 
-static int list_answer(struct list *l, int r, json_t **out)
+/* `r`: what the catalog's list returned. */
+static int list_end(struct list *l, int r)
 {
-	if (r < 0) {
-		json_decref(l->items);
+	if (r < 0)
 		return r;
+	buf_adds(l->out, "],\"next\":");
+	if (l->more) {
+		json_t *next = json_string(l->next);
+
+		json_add(l->out, next);
+		json_decref(next);
+	} else {
+		buf_adds(l->out, "null");
 	}
-	*out = json_pack("{s:o,s:o}", "items", l->items, "next",
-		l->more ? json_string(l->next) : json_null());
+	buf_adds(l->out, "}");
 	return 0;
 }
 
@@ -67,7 +89,7 @@ static int add_site(const struct cat_site *s, void *arg)
 	return list_add(l, present_site(l->f, l->c, s), s->deleted ? s->id : s->name);
 }
 
-static int sites(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
+static int sites(struct fsd *f, struct catalog *c, const struct request *r, struct buf *out,
 	struct err *err)
 {
 	struct cat_site_filter filter = {
@@ -77,12 +99,12 @@ static int sites(struct fsd *f, struct catalog *c, const struct request *r, json
 		.deleted = request_bool(r, F_DELETED),
 	};
 	struct list l;
-	int ret = list_init(&l, f, c, r, err);
+	int ret = list_init(&l, f, c, r, out, err);
 
 	if (ret < 0)
 		return ret;
 	filter.limit = l.limit + 1;
-	return list_answer(&l, catalog_sites(c, &filter, add_site, &l, err), out);
+	return list_end(&l, catalog_sites(c, &filter, add_site, &l, err));
 }
 
 static int add_snapshot(const struct cat_snapshot *s, void *arg)
@@ -92,7 +114,7 @@ static int add_snapshot(const struct cat_snapshot *s, void *arg)
 	return list_add(l, present_snapshot(l->f, l->c, s), s->id);
 }
 
-static int snapshots(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
+static int snapshots(struct fsd *f, struct catalog *c, const struct request *r, struct buf *out,
 	struct err *err)
 {
 	struct cat_snapshot_filter filter = {
@@ -102,7 +124,7 @@ static int snapshots(struct fsd *f, struct catalog *c, const struct request *r, 
 	const char *ref = request_str(r, F_SITE);
 	struct cat_site site;
 	struct list l;
-	int ret = list_init(&l, f, c, r, err);
+	int ret = list_init(&l, f, c, r, out, err);
 
 	if (ret < 0)
 		return ret;
@@ -110,7 +132,7 @@ static int snapshots(struct fsd *f, struct catalog *c, const struct request *r, 
 	if (ref) {
 		ret = catalog_site_get(c, ref, &site, err);
 		if (ret < 0 && ret != -ENOENT)
-			return list_answer(&l, ret, out);
+			return list_end(&l, ret);
 		if (ret == 0)
 			filter.site = site.id;
 		else if (id_valid(ref))
@@ -119,30 +141,30 @@ static int snapshots(struct fsd *f, struct catalog *c, const struct request *r, 
 			filter.site_name = ref;
 	}
 	ret = catalog_snapshots(c, &filter, add_snapshot, &l, err);
-	if (ret == 0 && ref && filter.site_name && json_array_size(l.items) == 0)
+	if (ret == 0 && ref && filter.site_name && l.n == 0)
 		ret = resolve_site(f, c, ref, &site, NULL, err);
-	return list_answer(&l, ret, out);
+	return list_end(&l, ret);
 }
 
 static int add_generation(const struct cat_generation *g, void *arg)
 {
 	struct list *l = arg;
 
-	return json_array_append_new(l->items, present_generation(l->f, l->site, g));
+	return list_add(l, present_generation(l->f, l->site, g), "");
 }
 
-static int generations(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
+static int generations(struct fsd *f, struct catalog *c, const struct request *r, struct buf *out,
 	struct err *err)
 {
-	struct list l = {.f = f, .c = c};
 	struct cat_site site;
+	struct list l;
 	int ret = resolve_site(f, c, request_str(r, F_SITE), &site, NULL, err);
 
 	if (ret < 0)
 		return ret;
+	list_begin(&l, f, c, out);
 	l.site = &site;
-	l.items = json_array();
-	return list_answer(&l, catalog_generations(c, site.id, add_generation, &l, err), out);
+	return list_end(&l, catalog_generations(c, site.id, add_generation, &l, err));
 }
 
 static int add_job(const struct cat_job *j, void *arg)
@@ -160,7 +182,7 @@ static int add_job(const struct cat_job *j, void *arg)
 	return list_add(l, job, job_id_format(j->id, id));
 }
 
-static int jobs(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
+static int jobs(struct fsd *f, struct catalog *c, const struct request *r, struct buf *out,
 	struct err *err)
 {
 	struct cat_job_filter filter = {
@@ -169,7 +191,7 @@ static int jobs(struct fsd *f, struct catalog *c, const struct request *r, json_
 	};
 	const char *cursor = request_str(r, F_CURSOR);
 	struct list l;
-	int ret = list_init(&l, f, c, r, err);
+	int ret = list_init(&l, f, c, r, out, err);
 
 	if (ret < 0)
 		return ret;
@@ -184,7 +206,7 @@ static int jobs(struct fsd *f, struct catalog *c, const struct request *r, json_
 		ret = err_set(err, EINVAL, "bad_request", "cursor", "this is no cursor");
 	if (ret == 0)
 		ret = catalog_jobs(c, &filter, add_job, &l, err);
-	return list_answer(&l, ret, out);
+	return list_end(&l, ret);
 }
 
 static int add_event(const struct cat_event *e, void *arg)
@@ -197,30 +219,27 @@ static int add_event(const struct cat_event *e, void *arg)
 }
 
 static int events(struct fsd *f, struct catalog *c, const struct request *r, int64_t job,
-	json_t **out, struct err *err)
+	struct buf *out, struct err *err)
 {
 	struct cat_event_filter filter = {.after = request_int(r, F_AFTER), .job = job};
 	struct list l;
-	int ret = list_init(&l, f, c, r, err);
+	int ret = list_init(&l, f, c, r, out, err);
 
 	if (ret < 0)
 		return ret;
 	filter.limit = l.limit + 1;
-	return list_answer(&l, catalog_events(c, &filter, add_event, &l, err), out);
+	return list_end(&l, catalog_events(c, &filter, add_event, &l, err));
 }
 
-static int add_pool(struct list *l, struct pool_root *r)
+static int pools(struct fsd *f, struct catalog *c, struct buf *out)
 {
-	return json_array_append_new(l->items, present_pool(l->f, l->c, r));
-}
+	struct list l;
+	int r = 0;
 
-static int pools(struct fsd *f, struct catalog *c, json_t **out)
-{
-	struct list l = {.f = f, .c = c, .items = json_array()};
-
-	for (unsigned i = 0; i < f->pools.n; i++)
-		add_pool(&l, &f->pools.items[i]);
-	return list_answer(&l, 0, out);
+	list_begin(&l, f, c, out);
+	for (unsigned i = 0; r == 0 && i < f->pools.n; i++)
+		r = list_add(&l, present_pool(f, c, &f->pools.items[i]), "");
+	return list_end(&l, r);
 }
 
 /* ---- single objects ---- */
@@ -283,7 +302,7 @@ static int job(struct fsd *f, struct catalog *c, const struct request *r, json_t
 	return *out ? 0 : err_sys(err, ENOMEM, "job", NULL);
 }
 
-static int job_log(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
+static int job_log(struct fsd *f, struct catalog *c, const struct request *r, struct buf *out,
 	struct err *err)
 {
 	struct cat_job row;
@@ -325,7 +344,7 @@ static int path(struct fsd *f, struct catalog *c, const struct request *r, json_
 	return 0;
 }
 
-int query_answer(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
+static int object(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
 	struct err *err)
 {
 	switch (r->op) {
@@ -334,34 +353,67 @@ int query_answer(struct fsd *f, struct catalog *c, const struct request *r, json
 		return 0;
 	case OP_STATUS:
 		return query_status(f, c, out, err);
-	case OP_METRICS:
-		return query_metrics(f, c, out, err);
-	case OP_SITES:
-		return sites(f, c, r, out, err);
 	case OP_SITE:
 		return site(f, c, r, out, err);
-	case OP_SNAPSHOTS:
-		return snapshots(f, c, r, out, err);
 	case OP_SNAPSHOT:
 		return snapshot(f, c, r, out, err);
-	case OP_GENERATIONS:
-		return generations(f, c, r, out, err);
-	case OP_JOBS:
-		return jobs(f, c, r, out, err);
 	case OP_JOB:
 		return job(f, c, r, out, err);
-	case OP_JOB_LOG:
-		return job_log(f, c, r, out, err);
-	case OP_POOLS:
-		return pools(f, c, out);
 	case OP_POOL:
 		return pool(f, c, r, out, err);
-	case OP_EVENTS:
-		return events(f, c, r, 0, out, err);
 	case OP_PATH:
 		return path(f, c, r, out, err);
 	default:
 		return err_set(err, ENOSYS, "not_implemented", op_specs[r->op].name,
 			"this is not a query");
 	}
+}
+
+static int add_object(struct fsd *f, struct catalog *c, const struct request *r, struct buf *out,
+	struct err *err)
+{
+	json_t *v = NULL;
+	int ret = object(f, c, r, &v, err);
+
+	if (ret == 0)
+		json_add(out, v);
+	json_decref(v);
+	return ret;
+}
+
+static int answer(struct fsd *f, struct catalog *c, const struct request *r, struct buf *out,
+	struct err *err)
+{
+	switch (r->op) {
+	case OP_METRICS:
+		return query_metrics(f, c, out, err);
+	case OP_SITES:
+		return sites(f, c, r, out, err);
+	case OP_SNAPSHOTS:
+		return snapshots(f, c, r, out, err);
+	case OP_GENERATIONS:
+		return generations(f, c, r, out, err);
+	case OP_JOBS:
+		return jobs(f, c, r, out, err);
+	case OP_JOB_LOG:
+		return job_log(f, c, r, out, err);
+	case OP_POOLS:
+		return pools(f, c, out);
+	case OP_EVENTS:
+		return events(f, c, r, 0, out, err);
+	default:
+		return add_object(f, c, r, out, err);
+	}
+}
+
+int query_answer(struct fsd *f, struct catalog *c, const struct request *r, struct buf *out,
+	struct err *err)
+{
+	int ret = answer(f, c, r, out, err);
+
+	if (ret == 0)
+		ret = buf_error(out);
+	if (ret < 0 && !err->num)
+		err_sys(err, -ret, op_specs[r->op].name, NULL);
+	return ret;
 }

@@ -7,12 +7,16 @@
 
 #include "fsd/worker/state.h"
 
-/* 0 and *out (new reference), or -errno. OP_METRICS answers a JSON string: the text. */
-int query_answer(struct fsd *f, struct catalog *c, const struct request *r, json_t **out,
+struct buf;
+
+/* The answer's body in `out`, which is empty before: JSON, for OP_METRICS text. Lists write each
+ * item as it is read, so a long one costs no more memory than its text. 0, or -errno and what is
+ * in `out` means nothing. */
+int query_answer(struct fsd *f, struct catalog *c, const struct request *r, struct buf *out,
 	struct err *err);
 
-/* Parts of it, in files of their own. */
+/* Parts of it, in files of their own. *out: a new reference. */
 int query_status(struct fsd *f, struct catalog *c, json_t **out, struct err *err);
-int query_metrics(struct fsd *f, struct catalog *c, json_t **out, struct err *err);
+int query_metrics(struct fsd *f, struct catalog *c, struct buf *out, struct err *err);
 
 #endif

@@ -42,31 +42,33 @@ struct serve {
 
 /* ---- answers ---- */
 
-static void send_text(struct fsd *f, uint64_t id, int status, char *text)
+/* Takes what is in `body`. */
+static void send_body(struct fsd *f, uint64_t id, int status, struct buf *body)
 {
-	struct msg m = {.type = MSG_REPLY, .id = id, .status = (uint16_t)status};
+	struct msg m = {.type = MSG_REPLY, .id = id, .status = (uint16_t)status, .body = *body};
 	int r;
 
-	if (text)
-		buf_adds(&m.body, text);
-	else
+	*body = BUF_INIT;
+	if (buf_error(&m.body)) {
+		buf_release(&m.body);
 		m.status = 500;
+	}
 	pthread_mutex_lock(&f->send_lock);
 	r = msg_send(f->msg_fd, &m);
 	pthread_mutex_unlock(&f->send_lock);
 	if (r < 0 && r != -EPIPE)
 		log_msg(LOG_ERR, "cannot answer the api", "reason", strerror(-r), NULL);
 	msg_release(&m);
-	free(text);
 }
 
 /* Takes `body`. */
 static void send_json(struct fsd *f, uint64_t id, int status, json_t *body)
 {
-	send_text(f, id, status,
-		json_is_string(body) ? strdup(json_string_value(body))
-				     : json_dumps(body, JSON_COMPACT));
+	struct buf text = BUF_INIT;
+
+	json_add(&text, body);
 	json_decref(body);
+	send_body(f, id, status, &text);
 }
 
 static void send_problem(struct fsd *f, uint64_t id, const struct err *err)
@@ -141,8 +143,8 @@ static void answer_expired(struct fsd *f, struct catalog *c, struct work *w)
 
 static void answer_query(struct fsd *f, struct catalog *c, struct work *w)
 {
+	_cleanup_buf_ struct buf out = BUF_INIT;
 	struct err err = ERR_INIT;
-	json_t *out = NULL;
 	int64_t job;
 
 	if (w->expired) {
@@ -156,7 +158,7 @@ static void answer_query(struct fsd *f, struct catalog *c, struct work *w)
 	if (query_answer(f, c, &w->request, &out, &err) < 0)
 		send_problem(f, w->id, &err);
 	else
-		send_json(f, w->id, 200, out);
+		send_body(f, w->id, 200, &out);
 }
 
 static void answer_cancel(struct fsd *f, struct catalog *c, struct work *w)

@@ -33,6 +33,25 @@ static void test_utf8__knows_the_edges(void **state)
 		assert_false(utf8_valid(bad[i]));
 }
 
+static void test_json_add__appends_any_value_and_keeps_the_want_of_memory(void **state)
+{
+	_cleanup_buf_ struct buf out = BUF_INIT;
+	json_t *v = json_pack("{s:[i,n,s]}", "a", 1, "\xc3\xbc\n");
+	json_t *text = json_string("b");
+
+	(void)state;
+	buf_adds(&out, "[");
+	json_add(&out, v);
+	buf_adds(&out, ",");
+	json_add(&out, text);
+	assert_string_equal(buf_str(&out), "[{\"a\":[1,null,\"\xc3\xbc\\n\"]},\"b\"");
+	assert_int_equal(buf_error(&out), 0);
+	json_add(&out, NULL); /* what a maker without memory returns */
+	assert_int_equal(buf_error(&out), -ENOMEM);
+	json_decref(v);
+	json_decref(text);
+}
+
 static void test_json_text__carries_any_bytes_and_back(void **state)
 {
 	static const struct {
@@ -189,6 +208,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_utf8__knows_the_edges),
+		cmocka_unit_test(test_json_add__appends_any_value_and_keeps_the_want_of_memory),
 		cmocka_unit_test(test_json_text__carries_any_bytes_and_back),
 		cmocka_unit_test(test_json_text__carries_every_byte_after_every_byte),
 		cmocka_unit_test(test_json_text__refuses_broken_escapes),
