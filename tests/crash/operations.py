@@ -245,15 +245,14 @@ def site_undelete(s, site='alpha'):
 
 
 def delete_in_queue(s, site='alpha'):
-    """With jobs behind it that find their site gone. Not among the operations that are crashed at
-    every step: which of those behind it run first is not certain, and the model expects one order."""
+    """Beside jobs that do theirs before it, or find their site gone."""
     ask = site_delete(s, site)
     victim = ask.request['site']
     s.run(generation_create(s, victim))
-    behind = [publish(s, victim, 2), snapshot(s, victim), generation_create(s, victim)]
-    for other in behind:
+    others = [publish(s, victim, 2), snapshot(s, victim), generation_create(s, victim)]
+    for other in others:
         other.may_fail = True
-    return [ask, *behind]
+    return [ask, *others]
 
 
 def site_measure(s, site='alpha'):
@@ -263,12 +262,14 @@ def site_measure(s, site='alpha'):
 # ---- snapshots ----
 
 def snapshot(s, site='alpha', dirty=()):
-    name, tree, number = s.new('snap'), s.live_tree(site), s.site(site)['live']
+    name = s.new('snap')
     key = f'{s.site(site)["id"]}/{name}'
-    labels = s.site(site)['labels']
 
     def change(st, job):
-        st['pools']['main']['snapshots'][key] = {**new_snapshot(tree, number), 'labels': labels}
+        of = st['pools']['main']['sites'][site]
+        st['pools']['main']['snapshots'][key] = {
+            **new_snapshot(of['generations'][of['live']]['tree'], of['live']),
+            'labels': of['labels']}
     return Ask({'kind': 'snapshot', 'site': site, 'name': name}, change, dirty)
 
 
@@ -471,7 +472,7 @@ def pool_check(s, site='alpha'):
 OPERATIONS = {f.__name__.replace('_', '-'): f for f in (
     site_create, site_create_from, clone_live, clone_dirty, clone_snapshot, clone_generation,
     clone_other_pool, clone_live_other_pool, site_set, site_rename, site_delete, site_undelete,
-    site_measure, snapshot, snapshot_first, snapshot_dirty, snapshot_delete, snapshot_hold,
+    delete_in_queue, site_measure, snapshot, snapshot_first, snapshot_dirty, snapshot_delete, snapshot_hold,
     snapshot_release, snapshot_set, generation_create, generation_dirty, generation_delete,
     generation_retire, publish, publish_mend, rollback, restore, undo_restore, undo_publish,
     undo_rename, undo_delete, undo_set, pool_scan, pool_check)}
