@@ -288,6 +288,14 @@ void op_count_copy(struct job *job, struct pool_made *made)
 	snap_copy_result_release(&made->copy);
 }
 
+void op_count_walked(struct job *job, struct snap_copy_result *copied)
+{
+	struct pool_made made = {.copy = *copied,
+		.method = copied->bytes_cloned ? POOL_METHOD_REFLINK : POOL_METHOD_COPY};
+
+	op_count_copy(job, &made);
+}
+
 /* Work of changes in place that the source carried along (.fsd-JOB at the root of its tree). */
 static int drop_work(int wrapper, struct job *job, struct err *err)
 {

@@ -81,6 +81,8 @@ int op_snapshot_committed(struct job *job);
 
 /* Add what a copy cost to the job's statistics, and warn about what it could not carry. */
 void op_count_copy(struct job *job, struct pool_made *made);
+/* The same of a copy that no driver made. Releases it. */
+void op_count_walked(struct job *job, struct snap_copy_result *copied);
 
 /* ---- recording: write_lock is held ---- */
 

@@ -13,14 +13,13 @@
 
 #include "fsd/core/json.h"
 #include "fsd/op/change.h"
-#include "fsd/op/path_list.h"
+#include "fsd/op/wanted.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/step.h"
 #include "fsd/worker/work.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 #include "snap/remove.h"
-#include "snap/walk.h"
 
 #define STEPS_SHOWN 1000
 
@@ -108,72 +107,7 @@ static int find_target(int tree, const char *path, struct target *t, struct err 
 	return S_ISDIR(leaf.st_mode) && other_mount(at, path + from, &st) ? nested(err, path) : 0;
 }
 
-/* Does the source have it, without a symlink on the way? */
-static int check_source(int source, const char *text, const char *path, struct err *err)
-{
-	_cleanup_fd_ int fd = fd_open_beneath(source, path, O_PATH | O_NOFOLLOW);
-
-	if (fd >= 0)
-		return 0;
-	if (fd == -ELOOP)
-		return err_set(err, EINVAL, "bad_path", path,
-			"the path leads through a symbolic link");
-	if (fd != -ENOENT && fd != -ENOTDIR)
-		return err_sys(err, -fd, "open", path);
-	err_set(err, ENOENT, "not_found", path, "%s has no such path", text);
-	err_hint(err, "fsctl diff %s shows what it has", text);
-	return -ENOENT;
-}
-
 /* ---- plan ---- */
-
-static int check_word(const char *path, struct err *err)
-{
-	for (const char *s = path; s; s = strchr(s, '/') ? strchr(s, '/') + 1 : NULL) {
-		char name[NAME_MAX + 1];
-		size_t len = strcspn(s, "/");
-
-		if (len > NAME_MAX)
-			return err_set(err, EINVAL, "bad_path", path, "a name in it is too long");
-		memcpy(name, s, len);
-		name[len] = '\0';
-		if (!len || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-			return err_set(err, EINVAL, "bad_path", path,
-				"this is not a plain relative path");
-		if (walk_skip_default(name))
-			return err_set(err, EINVAL, "bad_path", path,
-				"names that begin so are fsd's own or NFS's");
-	}
-	return strlen(path) < PATH_MAX ? 0
-				       : err_set(err, EINVAL, "bad_path", path, "the path is too long");
-}
-
-static int requested(struct job *job, struct path_list *paths, struct err *err)
-{
-	size_t n, size = 0;
-	char *const *items = request_list(&job->request, F_PATHS, &n);
-	int r = n ? 0 : err_set(err, EINVAL, "bad_request", "paths", "the list is empty");
-
-	for (size_t i = 0; i < n && r == 0; i++) {
-		size += strlen(items[i]) + 150; /* with all that a plan says of it */
-		r = check_word(items[i], err);
-		if (r == 0 && path_list_add(paths, items[i]) < 0)
-			r = err_sys(err, ENOMEM, "plan", NULL);
-	}
-	if (r == 0 && size > 1 << 20)
-		r = err_set(err, E2BIG, "too_large", "paths",
-			"these are too many paths for one restore");
-	path_list_reduce(paths);
-	return r;
-}
-
-static int open_source_tree(const struct resolved *source, struct err *err)
-{
-	_cleanup_fd_ int dir = resolve_open(source);
-	int fd = dir < 0 ? dir : layout_open_tree(dir, source->generation);
-
-	return fd < 0 ? err_sys(err, -fd, "open", source->text) : fd;
-}
 
 static int open_live(struct job *job, int site, int64_t *number, struct err *err)
 {
@@ -183,25 +117,19 @@ static int open_live(struct job *job, int site, int64_t *number, struct err *err
 	return fd < 0 ? err_sys(err, -fd, "open the live tree", job->site_name) : fd;
 }
 
-static int plan_paths(struct job *job, int tree, int source, const char *text,
-	const struct path_list *paths, struct err *err)
+static int plan_paths(struct job *job, int tree, const struct path_list *paths, struct err *err)
 {
-	json_t *list = json_array();
 	int r = 0;
 
 	for (size_t i = 0; i < paths->n && r == 0; i++) {
 		struct target t;
 
-		r = check_source(source, text, paths->items[i], err);
-		if (r == 0)
-			r = find_target(tree, paths->items[i], &t, err);
+		r = find_target(tree, paths->items[i], &t, err);
 		if (r == 0 && i < STEPS_SHOWN)
 			job_step(job, "%s %s", t.exists ? "replace" : "add", paths->items[i]);
-		json_array_append_new(list, json_text(paths->items[i]));
 	}
 	if (paths->n > STEPS_SHOWN)
 		job_step(job, "and %zu more", paths->n - STEPS_SHOWN);
-	job_intend(job, "paths", list);
 	return r;
 }
 
@@ -209,7 +137,7 @@ static int plan_restore(struct job *job, const struct resolved *source, struct e
 {
 	_cleanup_fd_ int site = layout_open_site(job->pool, job->site_name);
 	_cleanup_path_list_ struct path_list paths = {0};
-	_cleanup_fd_ int tree = -1, from = -1;
+	_cleanup_fd_ int tree = -1;
 	int64_t live;
 	int r;
 
@@ -222,11 +150,8 @@ static int plan_restore(struct job *job, const struct resolved *source, struct e
 		strcmp(source->site.id, job->site_id) == 0)
 		return err_set(err, EINVAL, "bad_source", source->text,
 			"this is the live generation itself");
-	r = requested(job, &paths, err);
-	if (r < 0)
-		return r;
-	from = open_source_tree(source, err);
-	return from < 0 ? from : plan_paths(job, tree, from, source->text, &paths, err);
+	r = wanted_plan(job, source, &paths, err);
+	return r == 0 ? plan_paths(job, tree, &paths, err) : r;
 }
 
 /* ---- stage ---- */
@@ -234,28 +159,10 @@ static int plan_restore(struct job *job, const struct resolved *source, struct e
 struct staging {
 	struct job *job;
 	int tree, source, work;
-	struct path_list paths; /* all; those of the item are [first, end) */
-	size_t first, end;
-	const char *folder; /* of the item in the source: "" or "a/b" */
+	struct path_list paths; /* all that was asked for */
+	struct wanted item;	/* those of the item at hand */
 	json_t *items;
 };
-
-/* Leave out what is neither wanted, nor in what is wanted, nor on the way to it. */
-static bool unwanted(const char *path, void *arg)
-{
-	const struct staging *s = arg;
-	char whole[2 * PATH_MAX];
-
-	if (walk_skip_default(path))
-		return true;
-	snprintf(whole, sizeof(whole), "%s%s%s", s->folder, *s->folder ? "/" : "", path);
-	for (size_t i = s->first; i < s->end; i++) {
-		if (path_is_below(whole, s->paths.items[i]) ||
-			path_is_below(s->paths.items[i], whole))
-			return false;
-	}
-	return true;
-}
 
 static int copy_item(struct staging *s, const char *target, const char *name, struct err *err)
 {
@@ -263,52 +170,47 @@ static int copy_item(struct staging *s, const char *target, const char *name, st
 	const struct snap_copy_opts opts = {
 		.reflink = job->pool->driver->caps(job->pool->handle) & POOL_SHARES,
 		.source_is_live = !*job_str(job, "source_snapshot"),
-		.skip = unwanted,
-		.skip_arg = s,
+		.skip = wanted_skips,
+		.skip_arg = &s->item,
 	};
 	const char *leaf;
 	_cleanup_fd_ int parent = work_open_parent(s->source, target, &leaf);
-	struct pool_made made = {.method = POOL_METHOD_COPY};
+	struct snap_copy_result copied;
 	int r;
 
 	if (parent < 0)
 		return err_sys(err, -parent, "open", target);
-	r = snap_copy_entry(parent, leaf, s->work, name, &opts, &job->ctx, &made.copy, err);
-	if (r < 0)
-		return r;
-	if (made.copy.bytes_cloned)
-		made.method = POOL_METHOD_REFLINK;
-	op_count_copy(job, &made);
-	return 0;
+	r = snap_copy_entry(parent, leaf, s->work, name, &opts, &job->ctx, &copied, err);
+	if (r == 0)
+		op_count_walked(job, &copied);
+	return r;
 }
 
-/* Was everything that was asked for there? A live source may have lost it since the plan. */
+/* Was everything that was asked for there? */
 static int check_staged(const struct staging *s, const char *target, const char *name,
 	struct err *err)
 {
-	for (size_t i = s->first; i < s->end; i++) {
+	int r = 0;
+
+	for (size_t i = s->item.first; i < s->item.end && r == 0; i++) {
 		const char *path = s->paths.items[i];
 		char staged[2 * PATH_MAX];
-		int fd;
 
 		snprintf(staged, sizeof(staged), "%s%s", name, path + strlen(target));
-		fd = fd_open_beneath(s->work, staged, O_PATH | O_NOFOLLOW);
-		if (fd < 0)
-			return err_set(err, ENOENT, "not_found", path, "%s has it no more",
-				job_str(s->job, "source"));
-		close(fd);
+		r = wanted_check(s->job, s->work, staged, path, err);
 	}
-	return 0;
+	return r;
 }
 
 static json_t *wanted_of(const struct staging *s, const char *target)
 {
+	const struct wanted *w = &s->item;
 	json_t *list;
 
-	if (s->end == s->first + 1 && strcmp(s->paths.items[s->first], target) == 0)
+	if (w->end == w->first + 1 && strcmp(s->paths.items[w->first], target) == 0)
 		return NULL;
 	list = json_array();
-	for (size_t i = s->first; i < s->end; i++)
+	for (size_t i = w->first; i < w->end; i++)
 		json_array_append_new(list, json_text(s->paths.items[i]));
 	return list;
 }
@@ -316,21 +218,22 @@ static json_t *wanted_of(const struct staging *s, const char *target)
 /* Paths that are missing with the same directory are restored with it, in one item. */
 static int stage_item(struct staging *s, struct err *err)
 {
+	struct wanted *w = &s->item;
 	struct target t;
 	char name[16], folder[PATH_MAX];
 	char *slash;
-	int r = find_target(s->tree, s->paths.items[s->first], &t, err);
+	int r = find_target(s->tree, s->paths.items[w->first], &t, err);
 
 	if (r < 0)
 		return r;
-	for (s->end = s->first + 1; s->end < s->paths.n &&
-		path_is_below(s->paths.items[s->end], t.path); s->end++)
+	for (w->end = w->first + 1;
+		w->end < s->paths.n && path_is_below(s->paths.items[w->end], t.path); w->end++)
 		;
 	snprintf(name, sizeof(name), "%zu", json_array_size(s->items));
 	strcpy(folder, t.path);
 	slash = strrchr(folder, '/');
 	*(slash ? slash : folder) = '\0';
-	s->folder = folder;
+	w->folder = folder;
 	r = copy_item(s, t.path, name, err);
 	if (r == 0)
 		r = check_staged(s, t.path, name, err);
@@ -344,19 +247,11 @@ static int stage_item(struct staging *s, struct err *err)
 static int stage_all(struct staging *s, struct err *err)
 {
 	struct job *job = s->job;
-	json_t *path;
-	size_t i;
-	int r = 0;
+	struct wanted *w = &s->item;
+	int r = wanted_load(job, &s->paths, err);
 
-	json_array_foreach(json_object_get(job->intent, "paths"), i, path) {
-		char *bytes = NULL;
-
-		if (json_text_decode(json_string_value(path), &bytes) < 0 ||
-			path_list_add(&s->paths, bytes) < 0)
-			r = err_sys(err, ENOMEM, "plan", NULL);
-		free(bytes);
-	}
-	for (s->first = 0; s->first < s->paths.n && r == 0; s->first = s->end)
+	w->paths = &s->paths;
+	for (w->first = 0; w->first < s->paths.n && r == 0; w->first = w->end)
 		r = stage_item(s, err);
 	if (r == 0)
 		r = job->pool->driver->sync_dir(job->pool->handle, s->work, &job->ctx, err);

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fsd/op/wanted.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fsd/core/json.h"
+#include "snap/base/err.h"
+#include "snap/base/fd.h"
+#include "snap/walk.h"
+
+/* ---- plan ---- */
+
+static int check_word(const char *path, struct err *err)
+{
+	for (const char *s = path; s; s = strchr(s, '/') ? strchr(s, '/') + 1 : NULL) {
+		char name[NAME_MAX + 1];
+		size_t len = strcspn(s, "/");
+
+		if (len > NAME_MAX)
+			return err_set(err, EINVAL, "bad_path", path, "a name in it is too long");
+		memcpy(name, s, len);
+		name[len] = '\0';
+		if (!len || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+			return err_set(err, EINVAL, "bad_path", path,
+				"this is not a plain relative path");
+		if (walk_skip_default(name))
+			return err_set(err, EINVAL, "bad_path", path,
+				"names that begin so are fsd's own or NFS's");
+	}
+	return strlen(path) < PATH_MAX ? 0
+				       : err_set(err, EINVAL, "bad_path", path, "the path is too long");
+}
+
+static int requested(struct job *job, struct path_list *paths, struct err *err)
+{
+	size_t n, size = 0;
+	char *const *items = request_list(&job->request, F_PATHS, &n);
+	int r = n ? 0 : err_set(err, EINVAL, "bad_request", "paths", "the list is empty");
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		size += strlen(items[i]) + 150; /* with all that a plan says of it */
+		r = check_word(items[i], err);
+		if (r == 0 && path_list_add(paths, items[i]) < 0)
+			r = err_sys(err, ENOMEM, "plan", NULL);
+	}
+	if (r == 0 && size > 1 << 20)
+		r = err_set(err, E2BIG, "too_large", "paths",
+			"these are too many paths for one restore");
+	path_list_reduce(paths);
+	return r;
+}
+
+static int open_source(const struct resolved *source, struct err *err)
+{
+	_cleanup_fd_ int dir = resolve_open(source);
+	int fd = dir < 0 ? dir : layout_open_tree(dir, source->generation);
+
+	return fd < 0 ? err_sys(err, -fd, "open", source->text) : fd;
+}
+
+static int check_source(int source, const char *text, const char *path, struct err *err)
+{
+	_cleanup_fd_ int fd = fd_open_beneath(source, path, O_PATH | O_NOFOLLOW);
+
+	if (fd >= 0)
+		return 0;
+	if (fd == -ELOOP)
+		return err_set(err, EINVAL, "bad_path", path,
+			"the path leads through a symbolic link");
+	if (fd != -ENOENT && fd != -ENOTDIR)
+		return err_sys(err, -fd, "open", path);
+	err_set(err, ENOENT, "not_found", path, "%s has no such path", text);
+	err_hint(err, "ls \"$(fsctl path %s)\" shows what it has", text);
+	return -ENOENT;
+}
+
+int wanted_plan(struct job *job, const struct resolved *source, struct path_list *paths,
+	struct err *err)
+{
+	_cleanup_fd_ int from = -1;
+	json_t *list;
+	int r = requested(job, paths, err);
+
+	if (r < 0)
+		return r;
+	from = open_source(source, err);
+	if (from < 0)
+		return from;
+	list = json_array();
+	for (size_t i = 0; i < paths->n && r == 0; i++) {
+		r = check_source(from, source->text, paths->items[i], err);
+		json_array_append_new(list, json_text(paths->items[i]));
+	}
+	job_intend(job, "paths", list);
+	return r;
+}
+
+/* ---- run ---- */
+
+int wanted_load(const struct job *job, struct path_list *paths, struct err *err)
+{
+	json_t *path;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach(json_object_get(job->intent, "paths"), i, path) {
+		char *bytes = NULL;
+
+		if (json_text_decode(json_string_value(path), &bytes) < 0 ||
+			path_list_add(paths, bytes) < 0)
+			r = err_sys(err, ENOMEM, "plan", NULL);
+		free(bytes);
+	}
+	return r;
+}
+
+bool wanted_skips(const char *path, void *arg)
+{
+	const struct wanted *w = arg;
+	char whole[2 * PATH_MAX];
+
+	if (walk_skip_default(path))
+		return true;
+	snprintf(whole, sizeof(whole), "%s%s%s", w->folder, *w->folder ? "/" : "", path);
+	for (size_t i = w->first; i < w->end; i++) {
+		if (path_is_below(whole, w->paths->items[i]) ||
+			path_is_below(w->paths->items[i], whole))
+			return false;
+	}
+	return true;
+}
+
+int wanted_check(const struct job *job, int dir, const char *at, const char *path, struct err *err)
+{
+	int fd = fd_open_beneath(dir, at, O_PATH | O_NOFOLLOW);
+
+	if (fd < 0)
+		return err_set(err, ENOENT, "not_found", path, "%s has it no more",
+			job_str(job, "source"));
+	close(fd);
+	return 0;
+}
