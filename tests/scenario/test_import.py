@@ -18,6 +18,13 @@ pytestmark = needs_root
 CLOCK_REALTIME_COARSE = 5  # <linux/time.h>; Python has no name for it
 
 
+def wait_until_older(path):
+    """Until the clock that ctimes come from has passed the file's: what is newer than the start of
+    an import counts as written during it."""
+    while time.clock_gettime_ns(CLOCK_REALTIME_COARSE) <= path.stat().st_ctime_ns:
+        time.sleep(0.001)
+
+
 @pytest.fixture(params=['btrfs', 'ext4'])
 def host(request, make_daemon, mount):
     """A daemon and, on the file system of its pool, a folder to import from."""
@@ -47,6 +54,7 @@ class Host:
         os.chmod(path / 'a', 0o750)
         os.setxattr(path / 'a/x', 'user.note', b'kept')
         os.chown(path, 1000, 1000)
+        wait_until_older(path)
         return path
 
     def subvolume(self, name='shop'):
@@ -362,16 +370,8 @@ def elsewhere(host, scratch):
     return host.make('shop', host.outside if host.kind == 'btrfs' else scratch)
 
 
-def wait_until_older(path):
-    """Until the clock that ctimes come from has passed the file's: what is newer than the start of
-    an import counts as written during it."""
-    while time.clock_gettime_ns(CLOCK_REALTIME_COARSE) <= path.stat().st_ctime_ns:
-        time.sleep(0.001)
-
-
 def test_import_move__deletes_nothing_when_the_copy_is_bad(host, scratch):
     path = elsewhere(host, scratch)
-    wait_until_older(path / 'a/deep/z')
     before = content(path)
     host.steps.until('tree.made', {'kind': 'site-import', 'name': 'shop',
                                    'dir': str(path), 'mode': 'move'})
