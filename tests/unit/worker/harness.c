@@ -342,7 +342,8 @@ void harness_wait_problem(struct harness *h, const char *code)
 void harness_let_run(struct harness *h, unsigned n)
 {
 	pthread_mutex_lock(&h->fsd.jobs.lock);
-	h->config_pool.jobs = n;
+	h->config_pool.jobs = n; /* for the next start as well */
+	atomic_store(&h->fsd.pools.items[0].jobs, n);
 	pthread_cond_broadcast(&h->fsd.jobs.wake);
 	pthread_mutex_unlock(&h->fsd.jobs.lock);
 }
