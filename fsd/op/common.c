@@ -178,7 +178,8 @@ bool op_snapshot_name_free(struct fsd *f, const struct pool_root *pool, const ch
 	struct cat_snapshot s;
 
 	snprintf(key, sizeof(key), "%.36s@%s", site_id, name);
-	return (folder < 0 || fd_exists(folder, name) != 1) && catalog_snapshot_get(f->catalog, site_id, name, &s, NULL) == -ENOENT &&
+	return (folder < 0 || fd_exists(folder, name) != 1) &&
+	       catalog_snapshot_get(f->catalog, site_id, name, &s, NULL) == -ENOENT &&
 	       !jobs_holds(f, "name", key, true, holder);
 }
 

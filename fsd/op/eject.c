@@ -328,8 +328,10 @@ static int copy_out(struct eject *e, int tree, struct err *err)
 	r = fill(e, tree, side, err);
 	if (r == 0)
 		r = late_verify(&l, err);
-	if (r == 0 && (fd_sync(side) < 0 || fstat(side, &st) < 0))
-		r = err_sys(err, errno, "fsync", e->side);
+	if (r == 0 && (r = fd_sync(side)) < 0)
+		return err_sys(err, -r, "fsync", e->side);
+	if (r == 0 && fstat(side, &st) < 0)
+		return err_sys(err, errno, "stat", e->side);
 	if (r == 0)
 		r = store_note(e, st.st_ino, false, since, late_now(), err);
 	return r == 0 ? put_in_place(e, err) : r;

@@ -458,13 +458,15 @@ static int merge(struct after *a, int from, struct late *l, struct err *err)
 static int put_aside(struct after *a, struct err *err)
 {
 	struct outside *o = &a->o;
+	int r;
 
 	if (o->dir < 0 || !is_source(a, &o->st))
 		return 0;
 	if (renameat2(o->parent, o->name, o->parent, a->side, RENAME_NOREPLACE) < 0)
 		return err_sys(err, errno, "rename", o->path);
 	step("import.aside");
-	return fd_sync(o->parent) < 0 ? err_sys(err, errno, "fsync", o->path) : 0;
+	r = fd_sync(o->parent);
+	return r < 0 ? err_sys(err, -r, "fsync", o->path) : 0;
 }
 
 static int finish_move(struct after *a, struct err *err)
@@ -527,7 +529,8 @@ static int exchange(struct after *a, const char *target, struct err *err)
 		return err_set(err, EBUSY, "source_changed", o->path,
 			"another directory stands in its place by now");
 	}
-	return fd_sync(o->parent) < 0 ? err_sys(err, errno, "fsync", o->path) : 0;
+	r = fd_sync(o->parent);
+	return r < 0 ? err_sys(err, -r, "fsync", o->path) : 0;
 }
 
 static int link_in(struct after *a, struct err *err)

@@ -225,13 +225,15 @@ int layout_stage_sync(int stage, int64_t number)
 
 int layout_move(int from_dir, const char *from, int to_dir, const char *to)
 {
+	int r;
+
 	if (renameat2(from_dir, from, to_dir, to, RENAME_NOREPLACE) < 0)
 		return -errno;
 	step("renamed");
-	if (fd_sync(to_dir) < 0)
-		return -errno;
-	step("rename.synced");
-	return 0;
+	r = fd_sync(to_dir);
+	if (r == 0)
+		step("rename.synced");
+	return r;
 }
 
 int layout_commit(const struct pool_root *r, int64_t job, int to_dir, const char *to)
@@ -291,10 +293,10 @@ int layout_publish(int site, int64_t number, int64_t job)
 	if (renameat(site, next, site, "live") < 0)
 		return -errno;
 	step("publish.renamed");
-	if (fd_sync(site) < 0)
-		return -errno;
-	step("publish.synced");
-	return 0;
+	r = fd_sync(site);
+	if (r == 0)
+		step("publish.synced");
+	return r;
 }
 
 int layout_sweep_links(int site, bool all)

@@ -56,8 +56,8 @@ int meta_change(int dirfd, const char *name, const char *object, const char *key
 	else
 		json_object_del(doc, key);
 	r = meta_store(dirfd, name, doc, err);
-	if (r == 0 && fd_sync(dirfd) < 0)
-		r = err_sys(err, errno, "fsync", object);
+	if (r == 0 && (r = fd_sync(dirfd)) < 0)
+		err_sys(err, -r, "fsync", object);
 	step("meta.synced");
 	json_decref(doc);
 	return r;

@@ -279,9 +279,10 @@ static int open_folders(struct pool_root *r, struct err *err)
 		{&r->staging, r->control, "staging"},
 		{&r->trash, r->control, "trash"},
 	};
+	int ret;
 
 	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
-		int ret = fd_mkdir(folders[i].parent, folders[i].name,
+		ret = fd_mkdir(folders[i].parent, folders[i].name,
 			folders[i].parent == r->fd ? 0755 : 0700);
 
 		if (ret == 0)
@@ -289,7 +290,8 @@ static int open_folders(struct pool_root *r, struct err *err)
 		if (ret < 0)
 			return err_sys(err, -ret, folders[i].name, r->config->path);
 	}
-	return fd_sync(r->control) < 0 ? err_sys(err, errno, "fsync .fsd", r->config->path) : 0;
+	ret = fd_sync(r->control);
+	return ret < 0 ? err_sys(err, -ret, "fsync .fsd", r->config->path) : 0;
 }
 
 static int choose_driver(struct pool_root *r, const struct cat_pool *known, char **report,
