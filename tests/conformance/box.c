@@ -68,9 +68,17 @@ static bool has_image(const struct box *box)
 	return strcmp(box->fs, "tmpfs") != 0 && strcmp(box->fs, "here") != 0;
 }
 
-bool box_can_cut(const struct box *box)
+unsigned box_can(const struct box *box)
 {
-	return has_image(box) && !box->user;
+	unsigned can = 0;
+
+	if (strcmp(box->fs, "here") != 0)
+		can |= box->user ? BOX_MOUNTED : BOX_MOUNTED | BOX_MOUNTS;
+	if (has_image(box) && !box->user)
+		can |= BOX_CUTS;
+	if (strcmp(box->fs, "btrfs") == 0)
+		can |= BOX_SUBVOLUMES;
+	return can;
 }
 
 static int mount_pool(const struct box *box, const char *mode)

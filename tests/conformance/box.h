@@ -27,8 +27,14 @@ struct box {
  */
 int box_run(const char *fs, const char *mode, int (*body)(const struct box *box));
 
-/* Can box_cut() work here? It needs root and an image. */
-bool box_can_cut(const struct box *box);
+enum box_can {
+	BOX_MOUNTED = 1 << 0,	 /* a file system of its own, another one at `other` */
+	BOX_MOUNTS = 1 << 1,	 /* the same, and more can be mounted */
+	BOX_CUTS = 1 << 2,	 /* box_cut(): an image, and root */
+	BOX_SUBVOLUMES = 1 << 3, /* btrfs */
+};
+/* Bits of enum box_can. */
+unsigned box_can(const struct box *box);
 /* Freeze the disk as it is now and mount the copy, writable, at box->cut. Fails the test. */
 void box_cut(const struct box *box);
 void box_cut_end(const struct box *box);

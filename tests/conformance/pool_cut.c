@@ -43,7 +43,6 @@ static void test_cut__a_created_tree_is_there(void **state)
 	int fd;
 
 	(void)state;
-	skip_if(!box_can_cut(env.box), "a power cut needs root and an image");
 	assert_done(env.driver->tree_create(env.pool, at(env.one), &env.err));
 	sync_names(env.one);
 	fd = open_after_cut("one");
@@ -71,14 +70,12 @@ static void cut_copy(unsigned flags)
 static void test_cut__a_copy_is_whole(void **state)
 {
 	(void)state;
-	skip_if(!box_can_cut(env.box), "a power cut needs root and an image");
 	cut_copy(0);
 }
 
 static void test_cut__a_read_only_copy_of_a_live_tree_is_whole(void **state)
 {
 	(void)state;
-	skip_if(!box_can_cut(env.box), "a power cut needs root and an image");
 	cut_copy(POOL_COPY_READ_ONLY | POOL_COPY_LIVE);
 }
 
@@ -101,7 +98,6 @@ static void test_cut__a_filled_tree_is_whole(void **state)
 	_cleanup_fd_ int other = -1, far = -1, near = -1;
 
 	(void)state;
-	skip_if(!box_can_cut(env.box), "a power cut needs root and an image");
 	other = open(env.box->other, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	far = make_foreign(other, "site");
 	cut_fill(far);
@@ -119,7 +115,6 @@ static void test_cut__an_adopted_tree_is_whole(void **state)
 	struct print before;
 
 	(void)state;
-	skip_if(!box_can_cut(env.box), "a power cut needs root and an image");
 	assert_done(env.driver->tree_create(env.pool, site, &env.err));
 	src = fd_open_dir(env.root, "site");
 	make_sample(src);
@@ -136,7 +131,6 @@ static void test_cut__synced_changes_in_place_are_there(void **state)
 	struct print before;
 
 	(void)state;
-	skip_if(!box_can_cut(env.box), "a power cut needs root and an image");
 	assert_done(env.driver->tree_create(env.pool, at(env.one), &env.err));
 	a = tree_of(env.one);
 	assert_int_equal(mkdirat(a, "uploads", 0755), 0);
@@ -156,7 +150,6 @@ static void test_cut__a_removed_tree_stays_removed(void **state)
 	char path[160];
 
 	(void)state;
-	skip_if(!box_can_cut(env.box), "a power cut needs root and an image");
 	make_tree(env.one);
 	copy_tree(env.one, env.two, POOL_COPY_READ_ONLY);
 	assert_done(env.driver->tree_remove(env.pool, at(env.two), &env.ctx, &env.err));
@@ -167,13 +160,13 @@ static void test_cut__a_removed_tree_stays_removed(void **state)
 	box_cut_end(env.box);
 }
 
-const struct CMUnitTest pool_cut_tests[] = {
-	POOL_TEST(test_cut__a_created_tree_is_there),
-	POOL_TEST(test_cut__a_copy_is_whole),
-	POOL_TEST(test_cut__a_read_only_copy_of_a_live_tree_is_whole),
-	POOL_TEST(test_cut__a_filled_tree_is_whole),
-	POOL_TEST(test_cut__an_adopted_tree_is_whole),
-	POOL_TEST(test_cut__synced_changes_in_place_are_there),
-	POOL_TEST(test_cut__a_removed_tree_stays_removed),
+const struct pool_test pool_cut_tests[] = {
+	POOL_TEST_IF(test_cut__a_created_tree_is_there, .box = BOX_CUTS),
+	POOL_TEST_IF(test_cut__a_copy_is_whole, .box = BOX_CUTS),
+	POOL_TEST_IF(test_cut__a_read_only_copy_of_a_live_tree_is_whole, .box = BOX_CUTS),
+	POOL_TEST_IF(test_cut__a_filled_tree_is_whole, .box = BOX_CUTS),
+	POOL_TEST_IF(test_cut__an_adopted_tree_is_whole, .box = BOX_CUTS),
+	POOL_TEST_IF(test_cut__synced_changes_in_place_are_there, .box = BOX_CUTS),
+	POOL_TEST_IF(test_cut__a_removed_tree_stays_removed, .box = BOX_CUTS),
 };
 const size_t n_pool_cut_tests = sizeof(pool_cut_tests) / sizeof(pool_cut_tests[0]);

@@ -41,7 +41,17 @@ extern struct env env;
 int env_setup(void **state);
 int env_teardown(void **state);
 
-#define POOL_TEST(f) cmocka_unit_test_setup_teardown(f, env_setup, env_teardown)
+#define POOL_UNIT_TEST(f) cmocka_unit_test_setup_teardown(f, env_setup, env_teardown)
+
+/* A test, and what it is about: it does not exist for a driver or in a box without that. */
+struct pool_test {
+	struct CMUnitTest test;
+	unsigned caps; /* enum pool_cap */
+	unsigned box;  /* enum box_can */
+};
+
+#define POOL_TEST(f) {.test = POOL_UNIT_TEST(f)}
+#define POOL_TEST_IF(f, ...) {.test = POOL_UNIT_TEST(f), __VA_ARGS__}
 
 static inline bool has(enum pool_cap cap)
 {
@@ -69,13 +79,6 @@ static inline struct tree_at at(int wrapper)
 	assert_int_equal(env.err.num, number);					\
 } while (0)
 
-#define skip_if(condition, why) do {						\
-	if (condition) {							\
-		print_message("SKIP: %s\n", why);				\
-		skip();								\
-	}									\
-} while (0)
-
 void assert_empty(int wrapper);
 /* Open one's or two's tree; the caller closes it. */
 int tree_of(int wrapper);
@@ -87,7 +90,7 @@ void assert_text(int dir, const char *path, const char *text);
 /* Make a plain directory with a sample beneath `parent`; its descriptor, the caller's. */
 int make_foreign(int parent, const char *name);
 
-extern const struct CMUnitTest pool_make_tests[], pool_keep_tests[], pool_diff_tests[],
+extern const struct pool_test pool_make_tests[], pool_keep_tests[], pool_diff_tests[],
 	pool_cut_tests[];
 extern const size_t n_pool_make_tests, n_pool_keep_tests, n_pool_diff_tests, n_pool_cut_tests;
 

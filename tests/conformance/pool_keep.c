@@ -37,7 +37,6 @@ static void test_adopt__refuses_another_file_system(void **state)
 	_cleanup_fd_ int other = -1;
 
 	(void)state;
-	skip_if(strcmp(env.box->fs, "here") == 0, "it needs a file system of its own");
 	other = open(env.box->other, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(mkdirat(other, "site", 0755), 0);
 	err_clear(&env.err);
@@ -52,7 +51,6 @@ static void test_adopt__refuses_another_file_system(void **state)
 static void test_adopt__refuses_what_is_not_of_its_kind(void **state)
 {
 	(void)state;
-	skip_if(!has(POOL_CONSTANT_COST), "every directory is of its kind");
 	assert_int_equal(mkdirat(env.root, "plain", 0755), 0);
 	assert_refused(env.driver->tree_adopt(env.pool, (struct tree_at){env.root, "plain"},
 		at(env.one), &env.err), EOPNOTSUPP, "cannot_move");
@@ -62,7 +60,6 @@ static void test_adopt__refuses_what_is_not_of_its_kind(void **state)
 static void test_adopt__refuses_a_read_only_subvolume(void **state)
 {
 	(void)state;
-	skip_if(!has(POOL_READ_ONLY), "the driver enforces no read-only trees");
 	make_tree(env.two);
 	box_shell("btrfs -q subvolume snapshot -r %s/two/tree %s/frozen", env.box->pool,
 		env.box->pool);
@@ -77,7 +74,6 @@ static void test_adopt__refuses_a_nested_subvolume(void **state)
 	int fd;
 
 	(void)state;
-	skip_if(strcmp(env.box->fs, "btrfs") != 0, "subvolumes are btrfs only");
 	fd = make_adoptable("site");
 	close(fd);
 	box_shell("btrfs -q subvolume create %s/site/inner", env.box->pool);
@@ -143,7 +139,6 @@ static void test_seal__a_tree_in_use_becomes_a_snapshot(void **state)
 	bool ro = false;
 
 	(void)state;
-	skip_if(!has(POOL_READ_ONLY), "the driver enforces no read-only trees");
 	make_tree(env.one);
 	copy_tree(env.one, env.two, POOL_COPY_READ_ONLY);
 	a = tree_of(env.one);
@@ -170,7 +165,6 @@ static void test_seal__a_tree_in_use_becomes_a_snapshot(void **state)
 static void test_seal__refuses_what_is_no_tree(void **state)
 {
 	(void)state;
-	skip_if(!has(POOL_READ_ONLY), "the driver enforces no read-only trees");
 	assert_int_equal(mkdirat(env.one, "tree", 0755), 0);
 	assert_refused(env.driver->tree_seal(env.pool, at(env.one), &env.err), EINVAL,
 		"not_a_tree");
@@ -290,8 +284,6 @@ static void test_usage__of_a_fresh_clone_is_shared(void **state)
 	_cleanup_fd_ int b = -1;
 
 	(void)state;
-	skip_if(!has(POOL_CONSTANT_COST) || !has(POOL_FREES_LATER),
-		"it takes a search of the file system's trees");
 	make_tree(env.one);
 	copy_tree(env.one, env.two, 0);
 	assert_done(env.driver->tree_usage(env.pool, at(env.two), &env.ctx, &usage, &env.err));
@@ -360,7 +352,6 @@ static void test_pending__returns_to_zero_when_the_space_is_back(void **state)
 	uint64_t trees = 99, bytes = 0;
 
 	(void)state;
-	skip_if(!has(POOL_FREES_LATER), "space is back at once, or the user may not ask");
 	make_tree(env.one);
 	box_shell("sync -f %s", env.box->pool);
 	assert_done(env.driver->tree_remove(env.pool, at(env.one), &env.ctx, &env.err));
@@ -379,7 +370,6 @@ static void test_choose__probes_every_driver_and_reports(void **state)
 	bool btrfs = strcmp(env.box->fs, "btrfs") == 0;
 
 	(void)state;
-	skip_if(strcmp(env.box->fs, "here") == 0, "it needs a file system of its own");
 	assert_done(pool_driver_choose(env.root, "auto", &chosen, &report, &env.err));
 	assert_string_equal(chosen->name, btrfs ? "btrfs" : "copy");
 	assert_non_null(strstr(report, btrfs ? "btrfs: yes, " : "btrfs: no, not btrfs"));
@@ -408,8 +398,6 @@ static void test_read_only__pool_serves_and_refuses_changes(void **state)
 	_cleanup_fd_ int a = -1;
 
 	(void)state;
-	skip_if(geteuid() != 0 || strcmp(env.box->fs, "here") == 0,
-		"it needs root and a file system of its own");
 	make_tree(env.one);
 	remount(MS_RDONLY);
 	assert_done(pool_driver_choose(env.root, "auto", &chosen, NULL, &env.err));
@@ -427,16 +415,16 @@ static void test_read_only__pool_serves_and_refuses_changes(void **state)
 	assert_empty(env.two);
 }
 
-const struct CMUnitTest pool_keep_tests[] = {
+const struct pool_test pool_keep_tests[] = {
 	POOL_TEST(test_adopt__takes_the_directory_itself),
-	POOL_TEST(test_adopt__refuses_another_file_system),
-	POOL_TEST(test_adopt__refuses_what_is_not_of_its_kind),
-	POOL_TEST(test_adopt__refuses_a_read_only_subvolume),
-	POOL_TEST(test_adopt__refuses_a_nested_subvolume),
+	POOL_TEST_IF(test_adopt__refuses_another_file_system, .box = BOX_MOUNTED),
+	POOL_TEST_IF(test_adopt__refuses_what_is_not_of_its_kind, .caps = POOL_CONSTANT_COST),
+	POOL_TEST_IF(test_adopt__refuses_a_read_only_subvolume, .caps = POOL_READ_ONLY),
+	POOL_TEST_IF(test_adopt__refuses_a_nested_subvolume, .box = BOX_SUBVOLUMES),
 	POOL_TEST(test_adopt__refuses_a_name_that_is_taken_and_what_is_missing),
 	POOL_TEST(test_release__gives_a_plain_directory_or_says_that_it_cannot),
-	POOL_TEST(test_seal__a_tree_in_use_becomes_a_snapshot),
-	POOL_TEST(test_seal__refuses_what_is_no_tree),
+	POOL_TEST_IF(test_seal__a_tree_in_use_becomes_a_snapshot, .caps = POOL_READ_ONLY),
+	POOL_TEST_IF(test_seal__refuses_what_is_no_tree, .caps = POOL_READ_ONLY),
 	POOL_TEST(test_remove__of_a_missing_tree_is_success),
 	POOL_TEST(test_remove__takes_read_only_copies_and_leftovers),
 	POOL_TEST(test_remove__of_a_tree_in_use_works),
@@ -445,11 +433,13 @@ const struct CMUnitTest pool_keep_tests[] = {
 	POOL_TEST(test_open__refuses_a_link_in_place_of_a_tree),
 	POOL_TEST(test_usage__counts_entries_and_bytes),
 	POOL_TEST(test_usage__tells_shared_from_exclusive),
-	POOL_TEST(test_usage__of_a_fresh_clone_is_shared),
+	POOL_TEST_IF(test_usage__of_a_fresh_clone_is_shared,
+		.caps = POOL_CONSTANT_COST | POOL_FREES_LATER),
 	POOL_TEST(test_sync__leaves_nothing_behind),
 	POOL_TEST(test_sync__goes_through_deep_trees),
-	POOL_TEST(test_pending__returns_to_zero_when_the_space_is_back),
-	POOL_TEST(test_read_only__pool_serves_and_refuses_changes),
-	POOL_TEST(test_choose__probes_every_driver_and_reports),
+	POOL_TEST_IF(test_pending__returns_to_zero_when_the_space_is_back,
+		.caps = POOL_FREES_LATER),
+	POOL_TEST_IF(test_read_only__pool_serves_and_refuses_changes, .box = BOX_MOUNTS),
+	POOL_TEST_IF(test_choose__probes_every_driver_and_reports, .box = BOX_MOUNTED),
 };
 const size_t n_pool_keep_tests = sizeof(pool_keep_tests) / sizeof(pool_keep_tests[0]);

@@ -520,8 +520,8 @@ static void test_diff__of_branches_means_what_both_trees_show(void **state)
 static int body(const struct box *box)
 {
 	const struct CMUnitTest tests[] = {
-		POOL_TEST(test_diff__by_send_stream_means_what_both_trees_show),
-		POOL_TEST(test_diff__of_branches_means_what_both_trees_show),
+		POOL_UNIT_TEST(test_diff__by_send_stream_means_what_both_trees_show),
+		POOL_UNIT_TEST(test_diff__of_branches_means_what_both_trees_show),
 	};
 
 	env.box = box;
