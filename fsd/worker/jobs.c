@@ -584,7 +584,12 @@ void jobs_stop(struct fsd *f)
 	for (unsigned i = 0; i < j->threads; i++)
 		pthread_join(j->thread_ids[i], NULL);
 	free(j->thread_ids);
+	j->thread_ids = NULL;
 	j->threads = 0;
+}
+
+void jobs_release(struct jobs *j)
+{
 	while (j->head) {
 		struct job *job = j->head;
 

@@ -174,8 +174,10 @@ int jobs_cancel(struct fsd *f, int64_t id, struct err *err);
  * -errno, and then nothing has changed.
  */
 int jobs_start(struct fsd *f, unsigned most);
-/* Stop: running jobs are asked to stop and go back to the queue. */
+/* Stop: running jobs are asked to stop and go back to the queue, which stays open to others. */
 void jobs_stop(struct fsd *f);
+/* Forget the queue. Nobody may submit any more; what waits is in the catalog. */
+void jobs_release(struct jobs *j);
 /* A limit or a pool has changed: look again for what may run. */
 void jobs_look(struct fsd *f);
 

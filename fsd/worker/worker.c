@@ -91,7 +91,8 @@ static int say_ready(struct worker *w)
 	return r < 0 ? err_set(w->err, -r, "api_died", NULL, "the api process is gone") : 0;
 }
 
-/* Jobs come after MSG_READY: their ends wake the api, and nothing may reach it before. */
+/* MSG_READY comes before what makes events and jobs: nothing may reach the api before it. Jobs come
+ * after housekeeping, which they wake. */
 static int start(struct worker *w)
 {
 	struct fsd *f = &w->fsd;
@@ -107,9 +108,9 @@ static int start(struct worker *w)
 	if (r == 0)
 		r = say_ready(w);
 	if (r == 0)
-		r = jobs_start(f, c->max_jobs);
-	if (r == 0)
 		r = housekeeping_start(f, w->err);
+	if (r == 0)
+		r = jobs_start(f, c->max_jobs);
 	if (r < 0 && !w->err->num)
 		err_sys(w->err, -r, "start", NULL);
 	return r;
@@ -258,6 +259,7 @@ static void stop(struct worker *w)
 	serve_stop(&w->serve);
 	jobs_stop(f); /* its threads wake housekeeping, so they go first */
 	housekeeping_stop(f);
+	jobs_release(&f->jobs);
 	pools_release(&f->pools);
 	catalog_close(&f->catalog);
 	waiters_release(&f->waiters);

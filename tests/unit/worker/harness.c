@@ -143,8 +143,8 @@ void harness_start(struct harness *h)
 	assert_int_equal(pools_init(&f->pools, &h->config), 0);
 	if (housekeeping_bring_online(f, &f->pools.items[0], &err) < 0)
 		fail_msg("pool: %s: %s", err.object, err.reason);
-	assert_int_equal(jobs_start(f, h->config.max_jobs), 0);
 	assert_int_equal(housekeeping_start(f, &err), 0);
+	assert_int_equal(jobs_start(f, h->config.max_jobs), 0);
 }
 
 void harness_stop(struct harness *h)
@@ -152,8 +152,9 @@ void harness_stop(struct harness *h)
 	struct fsd *f = &h->fsd;
 
 	atomic_store(&f->stopping, true);
-	housekeeping_stop(f);
 	jobs_stop(f);
+	housekeeping_stop(f);
+	jobs_release(&f->jobs);
 	pools_release(&f->pools);
 	catalog_close(&f->catalog);
 	waiters_release(&f->waiters);
