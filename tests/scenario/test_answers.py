@@ -52,7 +52,7 @@ class Api:
         request = {'kind': kind, **args}
         schema = DOC.at(MAPPING[kind])
         assert DOC.check(schema, request, 'request') == []
-        status, value = self.daemon.http('POST', '/v1/jobs?wait=60', request)
+        status, value = self.daemon.ask(request)
         if status == 501:
             self.unknown.add(kind)
             return None

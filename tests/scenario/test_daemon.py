@@ -39,7 +39,7 @@ def test_daemon__serves_and_stops_cleanly(daemon):
     assert (status, health) == (200, {'status': 'ok'})
     assert daemon.stop() == 0
     assert not daemon.socket.exists()
-    assert daemon.start().http('GET', '/healthz')[0] == 200
+    assert daemon.start().http('GET', '/v1/status')[0] == 200
     assert daemon.stop(signal.SIGINT) == 0
 
 
@@ -81,7 +81,7 @@ def test_daemon__ends_when_its_api_dies(daemon):
     assert daemon.process.wait(TIMEOUT) == 1
     assert 'signal 9' in daemon.log()
     daemon.start()
-    assert daemon.http('GET', '/healthz')[0] == 200
+    assert daemon.http('GET', '/v1/status')[0] == 200
 
 
 def test_daemon__api_ends_when_the_worker_dies(daemon):
@@ -90,7 +90,7 @@ def test_daemon__api_ends_when_the_worker_dies(daemon):
     daemon.process.wait()
     gone(api)
     daemon.start()  # over the socket and the locks that were left
-    assert daemon.http('GET', '/healthz')[0] == 200
+    assert daemon.http('GET', '/v1/status')[0] == 200
 
 
 def test_daemon__second_one_on_the_same_catalog_is_told_who_is_first(daemon, make_daemon):
@@ -101,7 +101,7 @@ def test_daemon__second_one_on_the_same_catalog_is_told_who_is_first(daemon, mak
     assert r.returncode == 1
     assert f'pid {first} ' in r.stderr and 'code=locked' in r.stderr
     assert str(daemon.catalog) in r.stderr
-    assert daemon.http('GET', '/healthz')[0] == 200
+    assert daemon.http('GET', '/v1/status')[0] == 200
 
 
 def test_daemon__second_one_on_the_same_pool_is_told_who_is_first(daemon):
@@ -146,7 +146,7 @@ def test_daemon__reload_follows_what_it_can_and_names_what_it_cannot(daemon):
     daemon.conf.write_text('nonsense\n')
     daemon.process.send_signal(signal.SIGHUP)
     daemon.wait_log('fsd.conf:1')
-    assert daemon.http('GET', '/healthz')[0] == 200
+    assert daemon.http('GET', '/v1/status')[0] == 200
 
 
 def wait_running(daemon, count, of):
@@ -189,7 +189,7 @@ def test_daemon__goes_to_the_background_and_tells_the_truth(make_daemon):
     try:
         r = run('--config', daemon.conf, env=env)  # waits for the end of its output, too
         assert r.returncode == 0, r.stderr
-        assert daemon.http('GET', '/healthz')[0] == 200  # it serves when the command returns
+        assert daemon.http('GET', '/v1/status')[0] == 200  # it serves when the command returns
         again = run('--config', daemon.conf, env=env)
         assert again.returncode == 1 and 'code=locked' in again.stderr
     finally:

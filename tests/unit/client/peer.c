@@ -254,7 +254,7 @@ const char *peer_request(struct peer *p, size_t n)
 	struct timespec until;
 
 	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += 10;
+	until.tv_sec += 60;
 	pthread_mutex_lock(&p->lock);
 	while (p->n_requests <= n && pthread_cond_timedwait(&p->came, &p->lock, &until) == 0)
 		;

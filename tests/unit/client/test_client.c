@@ -265,6 +265,7 @@ static void test_get__silence_is_a_timeout(void **state)
 	peer_say(w->peer, "HTTP/1.1 200 OK\r\nContent-Le", PEER_HANG);
 	assert_int_equal(get(w, &v), -ETIMEDOUT);
 	assert_int_equal(w->err.exit, FSC_EXIT_UNREACHABLE);
+	fsc_set_timeout(w->fsc, 60000);
 	/* The late answer to this request must not be taken for the next one's. */
 	peer_answer(w->peer, 200, "{\"n\":2}");
 	assert_int_equal(get(w, &v), 0);
