@@ -61,7 +61,8 @@ void job_free(struct job **jobp)
 	free(job);
 }
 
-static void add_text(json_t **list, const char *fmt, va_list ap)
+static __attribute__((format(printf, 2, 0))) void add_text(json_t **list, const char *fmt,
+	va_list ap)
 {
 	char text[1024];
 

@@ -25,7 +25,7 @@
 
 static volatile sig_atomic_t child;
 
-static int vshell(const char *fmt, va_list ap)
+static __attribute__((format(printf, 1, 0))) int vshell(const char *fmt, va_list ap)
 {
 	char command[2048];
 

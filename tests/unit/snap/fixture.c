@@ -38,7 +38,7 @@ static int skip_all(const char *why)
 	return 77;
 }
 
-static int shell(const char *fmt, ...)
+static __attribute__((format(printf, 1, 2))) int shell(const char *fmt, ...)
 {
 	char line[512];
 	va_list ap;

@@ -27,7 +27,7 @@
 
 static struct harness *current;
 
-static int run_command(const char *fmt, ...)
+static __attribute__((format(printf, 1, 2))) int run_command(const char *fmt, ...)
 {
 	char text[1024];
 	va_list ap;
