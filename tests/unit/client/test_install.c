@@ -88,8 +88,9 @@ static void test_install__the_header_stands_alone(void **state)
 {
 	struct world *w = *state;
 
-	if (shell(w, "printf '#include <fsclient.h>\\nint main(void){return fsc_version()[0]!=0x30;}' "
-		     ">h.c && $cc -std=c99 -pedantic -Wall -Wextra -Werror h.c -o h "
+	if (shell(w, "printf '%s\\n' '#include <fsclient.h>' "
+		     "'int main(void) { return fsc_version()[0] != 0x30; }' >h.c\n"
+		     "$cc -std=c99 -pedantic -Wall -Wextra -Werror h.c -o h "
 		     "$(pkg-config --cflags --libs fsclient) && ./h") != 0)
 		fail_msg("%s%s", w->ran.out, w->ran.err);
 }
