@@ -148,7 +148,7 @@ int box_run(const char *fs, const char *mode, int (*body)(const struct box *box)
 	int r;
 
 	if (strcmp(fs, "here") != 0 && geteuid() != 0)
-		return skip_all("needs root for loop mounts");
+		return skip_all("needs root to mount");
 	snprintf(box.dir, sizeof(box.dir), "%.32s/fsd-box.XXXXXX", base ? base : "/tmp");
 	if (!mkdtemp(box.dir))
 		return skip_all("no scratch folder");

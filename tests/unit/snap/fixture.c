@@ -34,7 +34,7 @@ bool is_root(void)
 
 static int skip_all(const char *why)
 {
-	printf("SKIP: %s on %s\n", why, fixture_kind);
+	printf("SKIP: %s\n", why);
 	return 77;
 }
 
@@ -74,7 +74,7 @@ int fixture_start(const char *kind, const char *size)
 	fixture_kind = kind;
 	strcpy(mount_point, "/tmp/test_snap.XXXXXX");
 	if (strcmp(kind, "plain") != 0 && !is_root())
-		return skip_all("mounting needs root: nothing tested");
+		return skip_all("needs root to mount");
 	if (!mkdtemp(mount_point))
 		return skip_all("no scratch directory");
 	if (is_root() && (unshare(CLONE_NEWNS) < 0 ||

@@ -271,7 +271,7 @@ static void test_copy__reports_flags_it_does_not_carry(void **state)
 	make_file(a, "fixed", "x");
 	fd = openat(a, "fixed", O_RDONLY | O_CLOEXEC);
 	if (!is_root() || ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0) {
-		print_message("skipped: no file flags here\n");
+		print_message("skipped: needs root and file flags\n");
 		close(fd);
 		close(a);
 		close(b);

@@ -46,7 +46,7 @@ def summary(tmp_path, *tests):
 def test_summary__counts_the_tests_inside_a_cmocka_program(tmp_path):
     t = summary(tmp_path, {'name': 'fsd:unit / a', 'result': 'FAIL', 'stdout': CMOCKA})
     assert (t.passed, t.failures) == (1, ['plain: a: test_c'])
-    assert t.skips == {('a', 'needs root'): {'plain': 1}}
+    assert t.skips == {'needs root': ({'plain': 1}, ['a'])}
 
 
 def test_summary__counts_each_teardown_that_failed(tmp_path):
@@ -58,7 +58,7 @@ def test_summary__counts_each_teardown_that_failed(tmp_path):
 def test_summary__counts_the_tests_inside_pytest(tmp_path):
     t = summary(tmp_path, {'name': 's', 'result': 'FAIL', 'stdout': PYTEST})
     assert (t.passed, t.failures) == (3, ['plain: s: tests/x.py::test_y'])
-    assert t.skips == {('s', 'needs root'): {'plain': 2}}
+    assert t.skips == {'needs root': ({'plain': 2}, ['s'])}
 
 
 def test_summary__counts_the_crashes_that_were_survived(tmp_path):
@@ -85,13 +85,14 @@ def test_summary__a_leak_found_at_exit_is_a_failure(tmp_path):
 def test_summary__programs_count_as_one_and_a_missing_log_is_a_failure(tmp_path, capsys):
     t = summary(tmp_path, {'name': 'a', 'result': 'OK', 'stdout': ''},
                 {'name': 'b', 'result': 'SKIP', 'stdout': 'no btrfs here\n'},
+                {'name': 'd', 'result': 'SKIP', 'stdout': 'SKIP: no btrfs here\n'},
                 {'name': 'c', 'result': 'TIMEOUT', 'stdout': ''})
     tool.add_log(t, 'thread', '/no/such/log')
     assert tool.report(t) == 1
     out = capsys.readouterr().out.splitlines()
-    assert out[1] == '  b: no btrfs here (plain 1)'
+    assert out[1] == '  no btrfs here (plain 2): b, d'
     assert out[3] == '  plain: c: TIMEOUT'
-    assert out[-1] == '1 passed, 2 failed, 1 skipped'
+    assert out[-1] == '1 passed, 2 failed, 2 skipped'
 
 
 def test_summary__all_good_is_exit_status_0(tmp_path, capsys):

@@ -43,7 +43,7 @@ static bool make_pool_root(struct harness *h)
 	if (strcmp(h->file_system, "btrfs") != 0)
 		return mkdir(h->pool, 0755) == 0;
 	if (geteuid() != 0) {
-		print_message("skipped: a btrfs image needs root\n");
+		print_message("skipped: needs root to mount\n");
 		return false;
 	}
 	if (mkdir(h->pool, 0755) < 0 ||
