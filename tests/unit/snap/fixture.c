@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,10 +16,13 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include "snap/base/buf.h"
+
+#define SIZE "512M"
 
 const char *fixture_kind;
 int fixture_root = -1;
@@ -49,15 +53,15 @@ static __attribute__((format(printf, 1, 2))) int shell(const char *fmt, ...)
 	return system(line);
 }
 
-static int mount_image(const char *kind, const char *size)
+static int mount_image(const char *kind)
 {
 	const char *options = strcmp(kind, "ext4") == 0 ? "-q -F" :
 		strcmp(kind, "xfs") == 0		? "-q -f" :
 							  "-q";
 	int r;
 
-	if (shell("truncate -s %s %s.img && mkfs.%s %s %s.img >/dev/null", size, mount_point, kind, options,
-		    mount_point) != 0)
+	if (shell("truncate -s " SIZE " %s.img && mkfs.%s %s %s.img >/dev/null", mount_point, kind,
+		    options, mount_point) != 0)
 		r = skip_all("mkfs failed");
 	else if (shell("mount -o loop %s.img %s", mount_point, mount_point) != 0)
 		r = skip_all("no loop mounts");
@@ -67,7 +71,7 @@ static int mount_image(const char *kind, const char *size)
 	return r;
 }
 
-int fixture_start(const char *kind, const char *size)
+static int start(const char *kind)
 {
 	int r = 0;
 
@@ -81,11 +85,11 @@ int fixture_start(const char *kind, const char *size)
 				 mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0))
 		r = skip_all("no mount namespace");
 	else if (strcmp(kind, "tmpfs") == 0)
-		r = shell("mount -t tmpfs -o size=%s none %s", size, mount_point) ?
-			skip_all("no tmpfs") :
-			0;
+		r = shell("mount -t tmpfs -o size=" SIZE " none %s", mount_point)
+			? skip_all("no tmpfs")
+			: 0;
 	else if (strcmp(kind, "plain") != 0)
-		r = mount_image(kind, size);
+		r = mount_image(kind);
 	if (r == 0)
 		fixture_root = open(mount_point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	else
@@ -93,12 +97,45 @@ int fixture_start(const char *kind, const char *size)
 	return r;
 }
 
-void fixture_stop(void)
+static void stop(void)
 {
 	close(fixture_root);
 	if (strcmp(fixture_kind, "plain") != 0)
 		umount2(mount_point, MNT_DETACH);
 	rmdir(mount_point);
+}
+
+bool on_btrfs(void)
+{
+	return strcmp(fixture_kind, "btrfs") == 0;
+}
+
+bool on_disk(void)
+{
+	struct statfs fs;
+
+	return fstatfs(fixture_root, &fs) < 0 || fs.f_type != TMPFS_MAGIC;
+}
+
+int fixture_run(const char *kind, const struct CMUnitTest *all, size_t n)
+{
+	struct CMUnitTest tests[64];
+	size_t n_tests = 0;
+	int r = start(kind);
+
+	if (r)
+		return r;
+	for (size_t i = 0; i < n && n_tests < sizeof(tests) / sizeof(tests[0]); i++) {
+		bool (*condition)(void) = all[i].initial_state;
+
+		if (condition && !condition())
+			continue;
+		tests[n_tests] = all[i];
+		tests[n_tests++].initial_state = NULL;
+	}
+	r = _cmocka_run_group_tests(kind, tests, n_tests, NULL, NULL);
+	stop();
+	return r;
 }
 
 int count_fds(void)

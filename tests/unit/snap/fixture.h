@@ -14,14 +14,22 @@
 
 #include <cmocka.h>
 
-/* A scratch file system of this kind: "ext4", "xfs", "btrfs", "tmpfs", or "plain" (whatever /tmp
- * is). 0, or 77 after printing why it cannot be had (meson's code for skipped). */
-int fixture_start(const char *kind, const char *size);
-void fixture_stop(void);
+/* A test with a fresh directory of its own, `scratch`; open descriptors are counted around it. */
+#define on_scratch(f) on_scratch_if(f, NULL)
+/* The same, where `condition` (bool (void)) says that the file system has what it is about. */
+#define on_scratch_if(f, condition) {#f, f, fixture_test_setup, fixture_test_teardown, condition}
+
+/* The whole of main(): a scratch file system of the kind that argv[1] names ("ext4", "xfs", "btrfs",
+ * "tmpfs", or "plain": whatever /tmp is), and the tests on it. 77, meson's code for skipped, after
+ * printing why it cannot be had. */
+#define fixture_main(argc, argv, tests)                                                            \
+	fixture_run((argc) > 1 ? (argv)[1] : "plain", tests, sizeof(tests) / sizeof((tests)[0]))
+int fixture_run(const char *kind, const struct CMUnitTest *tests, size_t n);
+bool on_btrfs(void);
+bool on_disk(void);
 extern const char *fixture_kind;
 extern int fixture_root; /* the mounted directory */
 
-/* A fresh directory of its own for each test; open descriptors are counted around it. */
 int fixture_test_setup(void **state);
 int fixture_test_teardown(void **state);
 extern int scratch;

@@ -288,6 +288,8 @@ static void test_remove__is_not_led_outside(void **state)
 		r = snap_remove(scratch, "src", &ctx, &e);
 		attack_stop(&at);
 		close(src);
+		if (r == -EBUSY) /* it gave up, as it may while names keep changing */
+			r = snap_remove(scratch, "src", &ctx, &e);
 		if (r < 0)
 			print_error("%s: %s\n", e.object, e.reason);
 		assert_int_equal(r, 0);
@@ -404,8 +406,6 @@ static void test_remove_held__takes_the_name_along(void **state)
 	close(src);
 }
 
-#define on_scratch(f) cmocka_unit_test_setup_teardown(f, fixture_test_setup, fixture_test_teardown)
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -420,11 +420,6 @@ int main(int argc, char **argv)
 		on_scratch(test_remove_held__takes_the_name_along),
 		on_scratch(test_engine__does_not_follow_a_directory_that_is_moved_away),
 	};
-	int r = fixture_start(argc > 1 ? argv[1] : "plain", "512M");
 
-	if (r)
-		return r;
-	r = cmocka_run_group_tests_name(fixture_kind, tests, NULL, NULL);
-	fixture_stop();
-	return r;
+	return fixture_main(argc, argv, tests);
 }

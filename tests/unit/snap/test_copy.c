@@ -161,8 +161,6 @@ static void test_usage__counts_each_inode_once(void **state)
 	close(src);
 }
 
-#define on_scratch(f) cmocka_unit_test_setup_teardown(f, fixture_test_setup, fixture_test_teardown)
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -175,11 +173,6 @@ int main(int argc, char **argv)
 		on_scratch(test_survey__counts_what_a_copy_copies),
 		on_scratch(test_usage__counts_each_inode_once),
 	};
-	int r = fixture_start(argc > 1 ? argv[1] : "plain", "512M");
 
-	if (r)
-		return r;
-	r = cmocka_run_group_tests_name(fixture_kind, tests, NULL, NULL);
-	fixture_stop();
-	return r;
+	return fixture_main(argc, argv, tests);
 }

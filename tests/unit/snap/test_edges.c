@@ -574,8 +574,6 @@ static void test_engine__works_for_an_ordinary_user(void **state)
 	assert_int_equal(status, 0);
 }
 
-#define on_scratch(f) cmocka_unit_test_setup_teardown(f, fixture_test_setup, fixture_test_teardown)
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -593,17 +591,8 @@ int main(int argc, char **argv)
 		on_scratch(test_copy_entry__copies_any_type_under_another_name),
 		on_scratch(test_copy__inherits_no_acl_from_where_it_is_put),
 		on_scratch(test_engine__works_for_an_ordinary_user),
+		on_scratch_if(test_engine__stays_out_of_nested_subvolumes_and_their_stubs, on_btrfs),
 	};
-	const struct CMUnitTest btrfs_tests[] = {
-		on_scratch(test_engine__stays_out_of_nested_subvolumes_and_their_stubs),
-	};
-	int r = fixture_start(argc > 1 ? argv[1] : "plain", "512M");
 
-	if (r)
-		return r;
-	r = cmocka_run_group_tests_name(fixture_kind, tests, NULL, NULL);
-	if (strcmp(fixture_kind, "btrfs") == 0)
-		r += cmocka_run_group_tests_name("subvolumes", btrfs_tests, NULL, NULL);
-	fixture_stop();
-	return r;
+	return fixture_main(argc, argv, tests);
 }

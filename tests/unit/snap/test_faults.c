@@ -375,8 +375,6 @@ static void test_fault__diff(void **state)
 	every_fault(&op, EIO);
 }
 
-#define on_scratch(f) cmocka_unit_test_setup_teardown(f, fixture_test_setup, fixture_test_teardown)
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -389,12 +387,7 @@ int main(int argc, char **argv)
 		on_scratch(test_fault__survey),
 		on_scratch(test_fault__diff),
 	};
-	int r = fixture_start(argc > 1 ? argv[1] : "plain", "512M");
 
-	if (r)
-		return r;
 	large_size = 70000;
-	r = cmocka_run_group_tests_name(fixture_kind, tests, NULL, NULL);
-	fixture_stop();
-	return r;
+	return fixture_main(argc, argv, tests);
 }

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -13,7 +12,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -303,13 +301,6 @@ static void change_mapped(struct writer *w)
 	w->map[3] = 'Z';
 }
 
-static bool on_tmpfs(void)
-{
-	struct statfs fs;
-
-	return fstatfs(fixture_root, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
-}
-
 /* The page is dirty before the copy begins, so the kernel has no reason of its own to notice. */
 static void test_settle__sees_stores_through_a_mapping(void **state)
 {
@@ -538,8 +529,6 @@ static void test_settle__takes_no_stat_within_two_ticks_of_its_ctime(void **stat
 	settle_release(&s);
 }
 
-#define on_scratch(f) cmocka_unit_test_setup_teardown(f, fixture_test_setup, fixture_test_teardown)
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -557,17 +546,8 @@ int main(int argc, char **argv)
 		on_scratch(test_settle__is_the_source_at_one_instant),
 		on_scratch(test_settle__can_be_canceled),
 		cmocka_unit_test(test_settle__takes_no_stat_within_two_ticks_of_its_ctime),
+		on_scratch_if(test_settle__sees_stores_through_a_mapping, on_disk),
 	};
-	const struct CMUnitTest disk_tests[] = { /* tmpfs has no write-back that would tell */
-		on_scratch(test_settle__sees_stores_through_a_mapping),
-	};
-	int r = fixture_start(argc > 1 ? argv[1] : "plain", "512M");
 
-	if (r)
-		return r;
-	r = cmocka_run_group_tests_name(fixture_kind, tests, NULL, NULL);
-	if (!on_tmpfs())
-		r += cmocka_run_group_tests_name("on a disk", disk_tests, NULL, NULL);
-	fixture_stop();
-	return r;
+	return fixture_main(argc, argv, tests);
 }

@@ -374,7 +374,7 @@ static int copy_counted(int a, int b, bool durable)
 static void test_copy__syncs_each_file_and_directory_or_on_btrfs_the_whole(void **state)
 {
 	int a = make_dir(scratch, "a"), b = make_dir(scratch, "b"), c = make_dir(scratch, "c");
-	bool btrfs = strcmp(fixture_kind, "btrfs") == 0;
+	bool btrfs = on_btrfs();
 	int dir = make_dir(a, "dir");
 
 	(void)state;
@@ -397,8 +397,6 @@ static void test_copy__syncs_each_file_and_directory_or_on_btrfs_the_whole(void 
 	close(c);
 }
 
-#define on_scratch(f) cmocka_unit_test_setup_teardown(f, fixture_test_setup, fixture_test_teardown)
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -416,11 +414,6 @@ int main(int argc, char **argv)
 		on_scratch(test_usage__tells_shared_from_exclusive),
 		on_scratch(test_copy__syncs_each_file_and_directory_or_on_btrfs_the_whole),
 	};
-	int r = fixture_start(argc > 1 ? argv[1] : "plain", "512M");
 
-	if (r)
-		return r;
-	r = cmocka_run_group_tests_name(fixture_kind, tests, NULL, NULL);
-	fixture_stop();
-	return r;
+	return fixture_main(argc, argv, tests);
 }
