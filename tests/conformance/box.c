@@ -106,16 +106,18 @@ static int drop_privileges(const struct box *box)
 static int in_box(const struct box *box, const char *mode, int (*body)(const struct box *box))
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* In memory, where nobody else's writes are waited for. */
+	if (strcmp(box->fs, "here") != 0 &&
+		(unshare(CLONE_NEWNS) < 0 ||
+			mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+			mount("box", box->dir, "tmpfs", 0, "size=4g,mode=755") < 0))
+		return skip_all("no mount namespace of its own");
 	if (shell("cd %s && mkdir mnt other cut", box->dir) != 0)
 		return skip_all("cannot make folders");
-	if (strcmp(box->fs, "here") != 0) {
-		if (unshare(CLONE_NEWNS) < 0 ||
-			mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-			return skip_all("no mount namespace of its own");
-		if (mount("other", box->other, "tmpfs", 0, "size=512m") < 0 ||
-			mount_pool(box, mode) != 0)
-			return skip_all("the file system cannot be made or mounted");
-	}
+	if (strcmp(box->fs, "here") != 0 &&
+		(mount("other", box->other, "tmpfs", 0, "size=512m") < 0 ||
+			mount_pool(box, mode) != 0))
+		return skip_all("the file system cannot be made or mounted");
 	if (mkdir(box->pool, 0755) < 0)
 		return skip_all("cannot make the pool's folder");
 	if (box->user && drop_privileges(box) < 0)
