@@ -453,20 +453,25 @@ static int merge(struct after *a, int from, struct late *l, struct err *err)
 	return r;
 }
 
+static int sync_parent(const struct outside *o, struct err *err)
+{
+	int r = fd_sync(o->parent);
+
+	return r < 0 ? err_sys(err, -r, "fsync", o->path) : 0;
+}
+
 /* ---- move: the old directory goes ---- */
 
 static int put_aside(struct after *a, struct err *err)
 {
 	struct outside *o = &a->o;
-	int r;
 
 	if (o->dir < 0 || !is_source(a, &o->st))
 		return 0;
 	if (renameat2(o->parent, o->name, o->parent, a->side, RENAME_NOREPLACE) < 0)
 		return err_sys(err, errno, "rename", o->path);
 	step("import.aside");
-	r = fd_sync(o->parent);
-	return r < 0 ? err_sys(err, -r, "fsync", o->path) : 0;
+	return sync_parent(o, err);
 }
 
 static int finish_move(struct after *a, struct err *err)
@@ -479,15 +484,17 @@ static int finish_move(struct after *a, struct err *err)
 	if (r < 0)
 		return r;
 	aside = open_side(a);
+	if (aside == -ENOENT) /* gone, in a try that may not have come to the flush */
+		return sync_parent(&a->o, err);
 	if (aside < 0)
-		return aside == -ENOENT ? 0 : err_sys(err, -aside, "open", a->side);
+		return err_sys(err, -aside, "open", a->side);
 	r = merge(a, aside, &l, err);
 	if (r < 0)
 		return r;
 	if (!keep && !l.left) {
 		r = snap_remove_held(a->o.parent, a->side, aside, &a->ctx, err);
 		step("import.removed");
-		return r;
+		return r < 0 ? r : sync_parent(&a->o, err); /* before what tells of it is forgotten */
 	}
 	return err_set(err, ENOTEMPTY, "not_deleted", a->side,
 		"not everything in it is in the site; it is kept as %s", a->side);
@@ -529,8 +536,7 @@ static int exchange(struct after *a, const char *target, struct err *err)
 		return err_set(err, EBUSY, "source_changed", o->path,
 			"another directory stands in its place by now");
 	}
-	r = fd_sync(o->parent);
-	return r < 0 ? err_sys(err, -r, "fsync", o->path) : 0;
+	return sync_parent(o, err);
 }
 
 static int link_in(struct after *a, struct err *err)

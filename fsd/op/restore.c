@@ -128,6 +128,7 @@ static int survey_trees(struct fsd *f, struct job *job, int scratch, struct coun
 
 static int survey(struct fsd *f, struct job *job, struct err *err)
 {
+	struct snap_ctx own = {0}; /* what is swept is swept when the look was canceled, too */
 	struct count count = {0};
 	char name[48] = "survey-";
 	_cleanup_fd_ int scratch = -1;
@@ -144,7 +145,7 @@ static int survey(struct fsd *f, struct job *job, struct err *err)
 	if (r == 0 && count.changed + count.added)
 		job_warn(job, "%" PRIu64 " changed and %" PRIu64
 			" new files and directories go back", count.changed, count.added);
-	layout_remove(job->pool, job->pool->staging, name, &job->ctx, NULL);
+	layout_remove(job->pool, job->pool->staging, name, &own, NULL);
 	return r;
 }
 

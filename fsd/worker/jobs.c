@@ -182,24 +182,34 @@ static bool conflict(const struct job *a, const struct job *b)
 /* Nothing that runs, and nothing that was asked for earlier, stands in its way. */
 static bool may_run(const struct jobs *j, const struct job *job)
 {
-	unsigned in_pool = 0;
+	const struct pool_root *p = job->pool;
 	bool earlier = true;
 
 	if (snap_canceled(&job->ctx)) /* it will do nothing, so nothing stands in its way */
 		return true;
-	if (job->pool && !atomic_load(&job->pool->online))
+	if (p && (!atomic_load(&p->online) || p->busy >= atomic_load(&p->jobs)))
 		return false;
 	for (const struct job *o = j->head; o; o = o->next) {
 		if (o == job) {
 			earlier = false;
 			continue;
 		}
-		if (o->state == JOB_RUNNING && o->pool == job->pool)
-			in_pool++;
 		if ((earlier || o->state == JOB_RUNNING) && conflict(o, job))
 			return false;
 	}
-	return !job->pool || in_pool < atomic_load(&job->pool->jobs);
+	return true;
+}
+
+static void count_busy(const struct jobs *j)
+{
+	for (const struct job *job = j->head; job; job = job->next) {
+		if (job->pool)
+			job->pool->busy = 0;
+	}
+	for (const struct job *job = j->head; job; job = job->next) {
+		if (job->pool && job->state == JOB_RUNNING)
+			job->pool->busy++;
+	}
 }
 
 static struct job *pick(struct jobs *j)
@@ -209,6 +219,7 @@ static struct job *pick(struct jobs *j)
 
 	if (!room && !j->unsettled)
 		return NULL;
+	count_busy(j);
 	for (struct job *job = j->head; job; job = job->next) {
 		if (job->look_again && job->look_again <= clock_mono())
 			return job;
@@ -247,6 +258,19 @@ bool jobs_unfinished(struct fsd *f, int64_t id)
 	found = find(&f->jobs, id);
 	pthread_mutex_unlock(&f->jobs.lock);
 	return found;
+}
+
+unsigned jobs_queued(struct fsd *f, const char *actor)
+{
+	unsigned n = 0;
+
+	pthread_mutex_lock(&f->jobs.lock);
+	if (!actor)
+		n = f->jobs.queued;
+	for (const struct job *job = actor ? f->jobs.head : NULL; job; job = job->next)
+		n += job->state == JOB_QUEUED && strcmp(job->actor, actor) == 0;
+	pthread_mutex_unlock(&f->jobs.lock);
+	return n;
 }
 
 void jobs_count(struct fsd *f, unsigned *queued, unsigned *running)

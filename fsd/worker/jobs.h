@@ -52,8 +52,9 @@ struct op_kind {
 	 */
 	int (*plan)(struct fsd *f, struct job *job, struct err *err);
 
-	/* For the question and for dry_run: look into the trees and complete plan, warnings and
-	 * confirm. No lock is held and the job is dropped afterwards. NULL: nothing to look for. */
+	/* For the question and for dry_run: look into the trees and complete plan, warnings and the
+	 * question (never take it back). No lock is held, it may take long and ends when job->ctx is
+	 * canceled; the job is dropped afterwards. NULL: nothing to look for. */
 	int (*survey)(struct fsd *f, struct job *job, struct err *err);
 
 	/* Work up to and including the commit point, on a job thread without locks. On failure before
@@ -159,8 +160,17 @@ int jobs_init(struct jobs *j, const struct op_kind *const *kinds);
  * Plan a request and queue it. *out is the new job's id; `view` receives {"job": ...} (new
  * reference). An idempotency key seen before answers that job. With dry_run nothing is queued:
  * *out is 0 and *view is {"plan": ...}. Takes what it needs out of `r`. Blocks for the commit.
+ *
+ * JOBS_SURVEY: a plan or a question is the answer, and trees have to be looked into for it. That
+ * may take long: *survey is the caller's, for jobs_survey() where nobody waits behind it.
  */
-int jobs_submit(struct fsd *f, struct request *r, int64_t *out, json_t **view, struct err *err);
+enum { JOBS_SURVEY = 1 };
+int jobs_submit(struct fsd *f, struct request *r, int64_t *out, json_t **view,
+	struct job **survey, struct err *err);
+
+/* Look and answer: 0 with {"plan": ...}, or the question as -EINVAL "confirmation_needed". Another
+ * thread may cancel the job's ctx: -ECANCELED. The job stays the caller's, to be freed. */
+int jobs_survey(struct fsd *f, struct job *job, json_t **view, struct err *err);
 
 /* Plan and queue a job of fsd's own (actor "fsd"). */
 int jobs_submit_internal(struct fsd *f, struct request *r, struct err *err);
@@ -200,6 +210,8 @@ const struct op_kind *jobs_kind(struct fsd *f, const struct cat_job *row);
 /* Is this job queued or running? */
 bool jobs_unfinished(struct fsd *f, int64_t id);
 void jobs_count(struct fsd *f, unsigned *queued, unsigned *running);
+/* How many wait; of one actor ("uid:1000(anna)"), or of all (NULL). */
+unsigned jobs_queued(struct fsd *f, const char *actor);
 
 /* ---- between the files of the queue ---- */
 

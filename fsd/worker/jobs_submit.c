@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* From a request to a queued job: plan, confirm, make durable. */
+#include <assert.h>
 #include <errno.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -14,7 +15,8 @@
 #include "fsd/worker/step.h"
 #include "snap/base/clock.h"
 
-#define QUEUE_MAX 10000
+#define QUEUE_MAX 10000	/* jobs that may wait */
+#define QUEUE_EACH 5000 /* of one user who is no admin */
 
 /* "uid:1000(anna)"; -1 is fsd itself. */
 static void name_actor(uid_t uid, char out[CAT_ACTOR_SIZE])
@@ -140,22 +142,23 @@ static bool ends_here(const struct job *job)
 	       (*job->confirm && !request_bool(&job->request, F_CONFIRM));
 }
 
-static int decide(struct fsd *f, struct job *job, struct err *err)
+/* What an answer that makes no job says. */
+static int answer(const struct job *job, json_t **view, struct err *err)
 {
-	int r = job->kind->plan(f, job, err);
-
-	if (r == 0)
-		r = check_names(f, job, err);
-	if (r == 0 && ends_here(job) && job->kind->survey) {
-		pthread_mutex_unlock(&f->write_lock);
-		r = job->kind->survey(f, job, err);
-		pthread_mutex_lock(&f->write_lock);
+	if (request_bool(&job->request, F_DRY_RUN)) {
+		*view = plan_view(job);
+		return *view ? 0 : err_sys(err, ENOMEM, "plan", NULL);
 	}
-	if (r < 0 || !ends_here(job) || request_bool(&job->request, F_DRY_RUN))
-		return r;
 	err_set(err, EINVAL, "confirmation_needed", job->site_name, "%s", job->confirm);
 	err_hint(err, "say --yes, or look first with --dry-run");
 	return -EINVAL;
+}
+
+int jobs_survey(struct fsd *f, struct job *job, json_t **view, struct err *err)
+{
+	int r = job->kind->survey(f, job, err);
+
+	return r == 0 ? answer(job, view, err) : r;
 }
 
 /* ---- intent ---- */
@@ -215,36 +218,54 @@ static int find_by_key(struct fsd *f, struct request *r, const char *actor, int6
 	return ret;
 }
 
-static int admit(struct fsd *f, struct err *err)
+/* One user's jobs must not keep everybody else's out. */
+static int admit(struct fsd *f, const struct job *job, struct err *err)
 {
-	unsigned queued, running;
+	const struct actor *a = &job->request.actor;
+	bool limited = a->uid != (uid_t)-1 && auth_role(fsd_config(f), a) != ROLE_ADMIN;
+	unsigned own = limited ? jobs_queued(f, job->actor) : 0, all = jobs_queued(f, NULL);
 
-	jobs_count(f, &queued, &running);
-	return queued < QUEUE_MAX
-		? 0
-		: err_set(err, EAGAIN, "too_many", NULL, "%u jobs are queued already", queued);
+	if (own < QUEUE_EACH && all < QUEUE_MAX)
+		return 0;
+	if (own < QUEUE_EACH)
+		err_set(err, EAGAIN, "too_many", NULL, "%u jobs are queued already", all);
+	else
+		err_set(err, EAGAIN, "too_many", job->actor, "this user has %u jobs queued already",
+			own);
+	err_hint(err, "fsctl job list --state queued; wait until some have ended, or cancel them");
+	return -EAGAIN;
+}
+
+static int put(struct fsd *f, struct job *job, struct err *err)
+{
+	int r = admit(f, job, err);
+
+	if (r < 0)
+		return r;
+	job->created = clock_real();
+	job->id = job_id_next(f->jobs.last_id);
+	job_id_format(job->id, job->text);
+	return put_intent(f, job, err);
 }
 
 /* write_lock is held. Takes `job`. */
-static int accept_job(struct fsd *f, struct job *job, int64_t *out, json_t **view, struct err *err)
+static int accept_job(struct fsd *f, struct job *job, int64_t *out, json_t **view,
+	struct job **survey, struct err *err)
 {
-	int r = decide(f, job, err);
+	int r = job->kind->plan(f, job, err);
+	bool end;
 
-	if (r == 0 && request_bool(&job->request, F_DRY_RUN)) {
-		*out = 0;
-		*view = plan_view(job);
-		job_free(&job);
-		return *view ? 0 : err_sys(err, ENOMEM, "plan", NULL);
+	*out = 0;
+	if (r == 0)
+		r = check_names(f, job, err);
+	end = r < 0 || ends_here(job);
+	if (r == 0 && end && job->kind->survey) {
+		*survey = job;
+		return JOBS_SURVEY;
 	}
 	if (r == 0)
-		r = admit(f, err);
-	if (r == 0) {
-		job->created = clock_real();
-		job->id = job_id_next(f->jobs.last_id);
-		job_id_format(job->id, job->text);
-		r = put_intent(f, job, err);
-	}
-	if (r < 0) {
+		r = end ? answer(job, view, err) : put(f, job, err);
+	if (r < 0 || end) {
 		job_free(&job);
 		return r;
 	}
@@ -255,9 +276,9 @@ static int accept_job(struct fsd *f, struct job *job, int64_t *out, json_t **vie
 	return 0;
 }
 
-static int submit(struct fsd *f, struct request *r, int64_t *out, json_t **view, struct err *err)
+static int submit(struct fsd *f, struct request *r, const char *actor, int64_t *out, json_t **view,
+	struct job **survey, struct err *err)
 {
-	char actor[CAT_ACTOR_SIZE];
 	bool discard = request_bool(r, F_DISCARD);
 	enum op shown = r->op;
 	char *asked = NULL;
@@ -265,7 +286,6 @@ static int submit(struct fsd *f, struct request *r, int64_t *out, json_t **view,
 	struct job *job;
 	int ret;
 
-	name_actor(r->actor.uid, actor);
 	ret = find_by_key(f, r, actor, out, view, err);
 	if (ret != -ENOENT)
 		return ret;
@@ -293,27 +313,32 @@ static int submit(struct fsd *f, struct request *r, int64_t *out, json_t **view,
 	if (discard)
 		job_intend(job, "discard_since", json_true());
 	strcpy(job->actor, actor);
-	return accept_job(f, job, out, view, err);
+	return accept_job(f, job, out, view, survey, err);
 }
 
-int jobs_submit(struct fsd *f, struct request *r, int64_t *out, json_t **view, struct err *err)
+int jobs_submit(struct fsd *f, struct request *r, int64_t *out, json_t **view,
+	struct job **survey, struct err *err)
 {
+	char actor[CAT_ACTOR_SIZE];
 	int ret;
 
+	name_actor(r->actor.uid, actor); /* may ask a directory service: before the lock */
 	pthread_mutex_lock(&f->write_lock);
-	ret = submit(f, r, out, view, err);
+	ret = submit(f, r, actor, out, view, survey, err);
 	pthread_mutex_unlock(&f->write_lock);
 	return ret;
 }
 
 int jobs_submit_internal(struct fsd *f, struct request *r, struct err *err)
 {
+	struct job *survey = NULL;
 	json_t *view = NULL;
 	int64_t id;
 	int ret;
 
 	r->actor.uid = (uid_t)-1;
-	ret = jobs_submit(f, r, &id, &view, err);
+	ret = jobs_submit(f, r, &id, &view, &survey, err);
+	assert(ret <= 0); /* fsd asks itself no questions */
 	json_decref(view);
 	return ret;
 }

@@ -11,11 +11,13 @@
 #include "fsd/core/log.h"
 #include "fsd/worker/auth.h"
 #include "fsd/worker/query.h"
+#include "fsd/worker/reply.h"
+#include "fsd/worker/surveys.h"
 #include "snap/base/clock.h"
 #include "snap/base/fd.h"
 
 #define WAIT_MAX 60 /* seconds */
-#define SUBMITTERS 2 /* one may be looking into trees for a question */
+#define SUBMITTERS 2
 
 struct work {
 	uint64_t id;
@@ -38,45 +40,8 @@ struct serve {
 	unsigned n_readers;
 	unsigned n_submitters;
 	pthread_t *readers, submitters[SUBMITTERS];
+	struct surveys *surveys;
 };
-
-/* ---- answers ---- */
-
-/* Takes what is in `body`. */
-static void send_body(struct fsd *f, uint64_t id, int status, struct buf *body)
-{
-	struct msg m = {.type = MSG_REPLY, .id = id, .status = (uint16_t)status, .body = *body};
-	int r;
-
-	*body = BUF_INIT;
-	if (buf_error(&m.body)) {
-		buf_release(&m.body);
-		m.status = 500;
-	}
-	pthread_mutex_lock(&f->send_lock);
-	r = msg_send(f->msg_fd, &m);
-	pthread_mutex_unlock(&f->send_lock);
-	if (r < 0 && r != -EPIPE)
-		log_msg(LOG_ERR, "cannot answer the api", "reason", strerror(-r), NULL);
-	msg_release(&m);
-}
-
-/* Takes `body`. */
-static void send_json(struct fsd *f, uint64_t id, int status, json_t *body)
-{
-	struct buf text = BUF_INIT;
-
-	json_add(&text, body);
-	json_decref(body);
-	send_body(f, id, status, &text);
-}
-
-static void send_problem(struct fsd *f, uint64_t id, const struct err *err)
-{
-	int status = json_problem_status(err);
-
-	send_json(f, id, status, json_problem(err, status));
-}
 
 static void send_event(struct fsd *f)
 {
@@ -92,7 +57,7 @@ void serve_job_end(struct fsd *f, int64_t id, json_t *view)
 	struct waiter w;
 
 	while (waiters_take_job(&f->waiters, id, &w))
-		send_json(f, w.request, 200,
+		reply_json(f, w.request, 200,
 			w.submitted ? json_pack("{s:O}", "job", view) : json_incref(view));
 	send_event(f);
 }
@@ -132,11 +97,11 @@ static void answer_expired(struct fsd *f, struct catalog *c, struct work *w)
 	json_t *view;
 
 	if (catalog_job_get(c, w->expired, &row, &err) < 0) {
-		send_problem(f, w->id, &err);
+		reply_problem(f, w->id, &err);
 		return;
 	}
 	view = jobs_view(f, &row);
-	send_json(f, w->id, w->submitted && !row.finished ? 202 : 200,
+	reply_json(f, w->id, w->submitted && !row.finished ? 202 : 200,
 		w->submitted ? json_pack("{s:o}", "job", view) : view);
 	cat_job_release(&row);
 }
@@ -156,9 +121,9 @@ static void answer_query(struct fsd *f, struct catalog *c, struct work *w)
 		wait_for(f, w->id, job, wait_ns(&w->request), false))
 		return;
 	if (query_answer(f, c, &w->request, &out, &err) < 0)
-		send_problem(f, w->id, &err);
+		reply_problem(f, w->id, &err);
 	else
-		send_body(f, w->id, 200, &out);
+		reply_body(f, w->id, 200, &out);
 }
 
 static void answer_cancel(struct fsd *f, struct catalog *c, struct work *w)
@@ -179,22 +144,29 @@ static void answer_cancel(struct fsd *f, struct catalog *c, struct work *w)
 		if (r == 0)
 			r = catalog_job_get(c, id, &row, &err);
 		if (r == 0)
-			send_json(f, w->id, 202, json_pack("{s:o}", "job", jobs_view(f, &row)));
+			reply_json(f, w->id, 202, json_pack("{s:o}", "job", jobs_view(f, &row)));
 		if (r == 0)
 			cat_job_release(&row);
 	}
 	if (r < 0)
-		send_problem(f, w->id, &err);
+		reply_problem(f, w->id, &err);
 }
 
-static void answer_submit(struct fsd *f, struct work *w)
+static void answer_submit(struct serve *s, struct work *w)
 {
 	int64_t ns = wait_ns(&w->request), job = 0;
+	struct job *survey = NULL;
 	struct err err = ERR_INIT;
+	struct fsd *f = s->f;
 	json_t *view = NULL;
+	int r = jobs_submit(f, &w->request, &job, &view, &survey, &err);
 
-	if (jobs_submit(f, &w->request, &job, &view, &err) < 0) {
-		send_problem(f, w->id, &err);
+	if (r < 0) {
+		reply_problem(f, w->id, &err);
+		return;
+	}
+	if (r == JOBS_SURVEY) {
+		surveys_start(s->surveys, w->id, survey);
 		return;
 	}
 	if (job)
@@ -210,7 +182,7 @@ static void answer_submit(struct fsd *f, struct work *w)
 		pthread_mutex_unlock(&f->write_lock);
 		return;
 	}
-	send_json(f, w->id, job ? 202 : 200, view);
+	reply_json(f, w->id, job ? 202 : 200, view);
 }
 
 /* ---- queues ---- */
@@ -258,7 +230,7 @@ static void *reader(void *arg)
 
 	while ((w = pop(s, &s->queries))) {
 		if (!c && catalog_open(fsd_config(s->f)->catalog, CATALOG_READ_ONLY, &c, &err) < 0)
-			send_problem(s->f, w->id, &err);
+			reply_problem(s->f, w->id, &err);
 		else if (w->request.op == OP_JOB_CANCEL)
 			answer_cancel(s->f, c, w);
 		else
@@ -275,7 +247,7 @@ static void *submitter(void *arg)
 	struct work *w;
 
 	while ((w = pop(s, &s->submits))) {
-		answer_submit(s->f, w);
+		answer_submit(s, w);
 		work_free(w);
 	}
 	return NULL;
@@ -288,17 +260,24 @@ static void pass_on(struct serve *s, struct msg *m)
 
 	if (!w) {
 		err_sys(&err, ENOMEM, "request", NULL);
-		send_problem(s->f, m->id, &err);
+		reply_problem(s->f, m->id, &err);
 		return;
 	}
 	w->id = m->id;
 	if (request_decode(m->body.data, m->body.len, &w->request, &err) < 0 ||
 		auth_check(fsd_config(s->f), &w->request, &err) < 0) {
-		send_problem(s->f, m->id, &err);
+		reply_problem(s->f, m->id, &err);
 		work_free(w);
 		return;
 	}
 	push(s, op_is_job(w->request.op) ? &s->submits : &s->queries, w);
+}
+
+/* What was asked for is done all the same; only the answer goes nowhere. */
+static void abandon(struct serve *s, uint64_t id)
+{
+	waiters_take_request(&s->f->waiters, id);
+	surveys_abandon(s->surveys, id);
 }
 
 void serve_message(struct serve *s, struct msg *m)
@@ -306,7 +285,7 @@ void serve_message(struct serve *s, struct msg *m)
 	if (m->type == MSG_REQUEST)
 		pass_on(s, m);
 	else if (m->type == MSG_ABANDON)
-		waiters_take_request(&s->f->waiters, m->id);
+		abandon(s, m->id);
 	else
 		log_msg(LOG_ERR, "the api sent a message of no known type", NULL);
 }
@@ -357,7 +336,7 @@ int serve_start(struct fsd *f, unsigned readers, struct serve **out, struct err 
 	queue_init(&s->queries);
 	queue_init(&s->submits);
 	s->readers = calloc(readers, sizeof(*s->readers));
-	if (!s->readers)
+	if (!s->readers || surveys_new(f, &s->surveys) < 0)
 		r = ENOMEM;
 	for (; r == 0 && s->n_readers < readers; s->n_readers++) {
 		r = pthread_create(&s->readers[s->n_readers], NULL, reader, s);
@@ -393,6 +372,7 @@ void serve_stop(struct serve **sp)
 		pthread_join(s->readers[i], NULL);
 	for (unsigned i = 0; i < s->n_submitters; i++)
 		pthread_join(s->submitters[i], NULL);
+	surveys_free(&s->surveys);
 	queue_release(&s->queries);
 	queue_release(&s->submits);
 	pthread_mutex_destroy(&s->lock);

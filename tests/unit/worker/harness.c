@@ -64,6 +64,7 @@ struct harness *harness_new(const char *file_system)
 	assert_non_null(mkdtemp(h->dir));
 	snprintf(h->pool, sizeof(h->pool), "%s/pool", h->dir);
 	strcpy(h->file_system, file_system);
+	h->uid = geteuid();
 	if (!make_pool_root(h)) {
 		run_command("rm -rf %s", h->dir);
 		free(h);
@@ -205,16 +206,22 @@ void harness_wait_event(struct harness *h)
 /* The id of the new job; 0 where there is none, and *view is the answer. */
 static int64_t submit(struct harness *h, const char *kind, va_list ap, json_t **view)
 {
+	struct job *survey = NULL;
 	struct err err = ERR_INIT;
 	struct request r;
 	const char *name;
 	int64_t id = 0;
+	int ret;
 
 	request_init(&r, op_by_kind(kind));
-	r.actor.uid = geteuid();
+	r.actor.uid = h->uid;
 	while ((name = va_arg(ap, const char *)))
 		set_field(&r, name, va_arg(ap, const char *));
-	if (jobs_submit(&h->fsd, &r, &id, view, &err) < 0)
+	ret = jobs_submit(&h->fsd, &r, &id, view, &survey, &err);
+	if (ret == JOBS_SURVEY)
+		ret = jobs_survey(&h->fsd, survey, view, &err);
+	job_free(&survey);
+	if (ret < 0)
 		*view = json_pack("{s:s,s:s,s:s}", "code", err.code, "reason", err.reason, "hint",
 			err.hint);
 	request_release(&r);

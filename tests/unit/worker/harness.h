@@ -19,6 +19,7 @@ struct harness {
 	pthread_cond_t ended;
 	json_t *views; /* object: job id -> how it ended */
 	unsigned seen; /* of its entries, those that were waited for */
+	uid_t uid;     /* who asks: an admin, unless it is changed */
 };
 
 /* `file_system`: "btrfs" (a loop image, root only), "plain" (a directory of /tmp) or "fault" (the
