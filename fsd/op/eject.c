@@ -462,6 +462,8 @@ static int revert(struct fsd *f, struct job *job, struct err *err)
 	if (r < 0)
 		return err_sys(err, -r, "read " NOTE, job->site_name);
 	r = remove_side(&e, note, err);
+	if (r == 0) /* or it may come back when nobody remembers it */
+		r = sync_parent(&e, err);
 	json_decref(note);
 	return r;
 }

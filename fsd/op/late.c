@@ -271,6 +271,8 @@ static int merge_all(struct late *l, const struct changes *changes, struct err *
 	r = snap_remove_held(l->to, name, m.work, l->ctx, err);
 	fd_close(&m.work);
 	step("late.swept");
+	if (r == 0 && (r = fd_sync(l->to)) < 0) /* before what tells of it is forgotten */
+		err_sys(err, -r, "fsync", name);
 	return r;
 }
 

@@ -494,7 +494,10 @@ int restore_paths_revert(struct job *job, int site, struct err *err)
 	r = work < 0 ? work : change_committed(job, work);
 	if (r)
 		return r < 0 ? err_sys(err, -r, "open", job->site_name) : 0;
-	return snap_remove_held(tree, change_name(job->text, name), work, &ctx, err);
+	r = snap_remove_held(tree, change_name(job->text, name), work, &ctx, err);
+	if (r == 0 && (r = fd_sync(tree)) < 0) /* or it may come back when nobody remembers it */
+		err_sys(err, -r, "fsync", job->site_name);
+	return r;
 }
 
 int restore_paths_finish(struct job *job, int site, struct err *err)

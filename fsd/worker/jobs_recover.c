@@ -134,6 +134,8 @@ static int recover(struct fsd *f, struct pool_root *pool, const struct cat_job *
 	staged = job->pool && fd_exists(job->pool->staging, job->text) != 0;
 	interrupted(job);
 	r = job_settle(f, job, err);
+	if (r == 0 && pool)
+		layout_sweep_documents(pool, job->site_name, job->site_id);
 	if (r < 0) {
 		job_unsettled(f, job, err);
 		job->look_again = 1;

@@ -144,6 +144,26 @@ int layout_generations(int site, int64_t **numbers, unsigned *n)
 	return 0;
 }
 
+int layout_each_name(int dirfd, layout_name_fn *fn, void *arg)
+{
+	int fd = fd_reopen_dir(dirfd), r = 0;
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	if (!d) {
+		fd_close(&fd);
+		return fd < 0 ? fd : -ENOMEM;
+	}
+	while (r == 0 && (errno = 0, e = readdir(d))) {
+		if (e->d_name[0] != '.')
+			r = fn(e->d_name, arg);
+	}
+	if (r == 0)
+		r = -errno;
+	closedir(d);
+	return r;
+}
+
 /* ---- staging ---- */
 
 int layout_stage(const struct pool_root *r, int64_t job)
@@ -325,6 +345,46 @@ int layout_sweep_links(int site, bool all)
 	}
 	closedir(d);
 	return 0;
+}
+
+static int sweep_wrapper(const char *name, void *arg)
+{
+	_cleanup_fd_ int wrapper = fd_open_dir(*(const int *)arg, name);
+
+	if (wrapper >= 0)
+		fd_sweep_file(wrapper, META_WRAPPER);
+	return 0;
+}
+
+/* A site or a snapshot. */
+static void sweep_shape(int dir)
+{
+	_cleanup_fd_ int gen = fd_open_dir(dir, "gen");
+
+	fd_sweep_file(dir, META_SITE);
+	fd_sweep_file(dir, META_WRAPPER);
+	if (gen >= 0)
+		layout_each_name(gen, sweep_wrapper, &gen);
+}
+
+static int sweep_snapshot(const char *name, void *arg)
+{
+	_cleanup_fd_ int dir = fd_open_dir(*(const int *)arg, name);
+
+	if (dir >= 0)
+		sweep_shape(dir);
+	return 0;
+}
+
+void layout_sweep_documents(const struct pool_root *r, const char *site, const char *site_id)
+{
+	_cleanup_fd_ int dir = layout_open_site(r, site);
+	_cleanup_fd_ int snapshots = fd_open_dir(r->snapshots, site_id);
+
+	if (dir >= 0)
+		sweep_shape(dir);
+	if (snapshots >= 0)
+		layout_each_name(snapshots, sweep_snapshot, &snapshots);
 }
 
 /* ---- removal ---- */

@@ -32,6 +32,10 @@ int layout_live(int site, int64_t *number);
 /* Numbers of the generations on disk, ascending, malloc'd. 0 or -errno. */
 int layout_generations(int site, int64_t **numbers, unsigned *n);
 
+/* Every name in a directory but dot names; `fn` answers 0 to go on. 0, its answer or -errno. */
+typedef int layout_name_fn(const char *name, void *arg);
+int layout_each_name(int dirfd, layout_name_fn *fn, void *arg);
+
 /* ---- staging: .fsd/staging/JOB ---- */
 
 /* Make it (empty, 0755). The fd or -errno; EEXIST is a bug of the caller. */
@@ -62,6 +66,10 @@ int layout_move(int from_dir, const char *from, int to_dir, const char *to);
 int layout_publish(int site, int64_t number, int64_t job);
 /* Remove live.JOB and live.old.* of publishes older than a second, at start all of them. */
 int layout_sweep_links(int site, bool all);
+
+/* What a power cut left of documents that were just being replaced, in all that is this site's, its
+ * snapshots too. Only while nobody else works on it. */
+void layout_sweep_documents(const struct pool_root *r, const char *site, const char *site_id);
 
 /*
  * Remove a wrapper, site or snapshot directory dirfd/name with the trees inside, each by the

@@ -10,38 +10,14 @@
 #include <sys/stat.h>
 
 #include "fsd/core/json.h"
+#include "fsd/worker/layout.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/reflect.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 
-/* ---- names in the pool ---- */
-
-typedef int name_fn(const char *name, void *arg);
-
-/* Every name in a directory but dot names. */
-static int each_name(int dirfd, name_fn *fn, void *arg)
-{
-	int fd = fd_reopen_dir(dirfd), r = 0;
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
-
-	if (!d) {
-		fd_close(&fd);
-		return fd < 0 ? fd : -ENOMEM;
-	}
-	while (r == 0 && (errno = 0, e = readdir(d))) {
-		if (e->d_name[0] != '.')
-			r = fn(e->d_name, arg);
-	}
-	if (r == 0)
-		r = -errno;
-	closedir(d);
-	return r;
-}
-
-/* ---- the same, oldest first ---- */
+/* ---- names in the pool, oldest first ---- */
 
 struct aged {
 	char *name;
@@ -83,10 +59,10 @@ static int by_age(const void *a, const void *b)
 }
 
 /* Where two have one id and no catalog says which is the site, the copy is the younger one. */
-static int oldest_first(int dirfd, name_fn *fn, void *arg)
+static int oldest_first(int dirfd, layout_name_fn *fn, void *arg)
 {
 	struct ages a = {.dirfd = dirfd};
-	int r = each_name(dirfd, note_age, &a);
+	int r = layout_each_name(dirfd, note_age, &a);
 
 	if (a.n)
 		qsort(a.items, a.n, sizeof(a.items[0]), by_age);
@@ -101,7 +77,7 @@ static int oldest_first(int dirfd, name_fn *fn, void *arg)
 
 struct each_snapshot {
 	struct pool_root *r;
-	name_fn *fn; /* given SITE-ID/SNAP */
+	layout_name_fn *fn; /* given SITE-ID/SNAP */
 	void *arg;
 	const char *site;
 };
@@ -123,14 +99,14 @@ static int snapshots_of_site(const char *site, void *arg)
 	if (dir < 0)
 		return 0;
 	e->site = site;
-	return each_name(dir, one_snapshot, e);
+	return layout_each_name(dir, one_snapshot, e);
 }
 
-static int each_pool_snapshot(struct pool_root *r, name_fn *fn, void *arg)
+static int each_pool_snapshot(struct pool_root *r, layout_name_fn *fn, void *arg)
 {
 	struct each_snapshot e = {r, fn, arg, NULL};
 
-	return each_name(r->snapshots, snapshots_of_site, &e);
+	return layout_each_name(r->snapshots, snapshots_of_site, &e);
 }
 
 /* ---- differences ---- */
@@ -241,7 +217,7 @@ int scan_differences(struct fsd *f, struct catalog *c, struct pool_root *r, scan
 	struct cat_snapshot_filter all = {0};
 	int ret = catalog_sites(c, &sites, note_site, &cmp, err);
 
-	if (ret == 0 && (ret = each_name(r->sites, in_pool, &cmp)) < 0)
+	if (ret == 0 && (ret = layout_each_name(r->sites, in_pool, &cmp)) < 0)
 		ret = err_sys(err, -ret, "list sites", r->config->path);
 	if (ret == 0) {
 		rest(&cmp);
@@ -249,7 +225,7 @@ int scan_differences(struct fsd *f, struct catalog *c, struct pool_root *r, scan
 		sites.deleted = true;
 		ret = catalog_sites(c, &sites, note_deleted, &cmp, err);
 	}
-	if (ret == 0 && (ret = each_name(r->deleted, in_pool, &cmp)) < 0)
+	if (ret == 0 && (ret = layout_each_name(r->deleted, in_pool, &cmp)) < 0)
 		ret = err_sys(err, -ret, "list deleted sites", r->config->path);
 	if (ret == 0) {
 		rest(&cmp);
@@ -406,7 +382,7 @@ int scan_apply(struct fsd *f, struct pool_root *r, struct snap_ctx *ctx, json_t 
 	if (ret == 0)
 		ret = apply_gone(&a);
 	if (ret == 0)
-		ret = each_name(r->deleted, apply_deleted, &a);
+		ret = layout_each_name(r->deleted, apply_deleted, &a);
 	if (ret == 0)
 		ret = oldest_first(r->sites, apply_site, &a);
 	if (ret == 0)

@@ -144,15 +144,29 @@ static int write_new(int dirfd, const char *name, const void *data, size_t len, 
 	return r;
 }
 
+/* 0 or -ENAMETOOLONG. */
+static int temp_name(const char *name, char out[NAME_MAX + 8])
+{
+	return snprintf(out, NAME_MAX + 8, ".%s.new", name) > NAME_MAX ? -ENAMETOOLONG : 0;
+}
+
+int fd_sweep_file(int dirfd, const char *name)
+{
+	char temp[NAME_MAX + 8];
+	int r = temp_name(name, temp);
+
+	if (r < 0)
+		return r;
+	return unlinkat(dirfd, temp, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
 int fd_write_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode)
 {
 	char temp[NAME_MAX + 8];
-	int r;
+	int r = fd_sweep_file(dirfd, name);
 
-	if (snprintf(temp, sizeof(temp), ".%s.new", name) > NAME_MAX)
-		return -ENAMETOOLONG;
-	if (unlinkat(dirfd, temp, 0) < 0 && errno != ENOENT)
-		return -errno;
+	if (r < 0 || (r = temp_name(name, temp)) < 0)
+		return r;
 	r = write_new(dirfd, temp, data, len, mode);
 	if (r == 0 && renameat(dirfd, temp, dirfd, name) < 0)
 		r = -errno;

@@ -50,6 +50,10 @@ int fd_read_file(int dirfd, const char *name, size_t max, char **data, size_t *l
  */
 int fd_write_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode);
 
+/* Remove the temporary file of `name` that a power cut may bring back, also beside the new file:
+ * btrfs can replay a rename as a second name. Missing is success. 0 or -errno. */
+int fd_sweep_file(int dirfd, const char *name);
+
 /* fsync(2) of a directory or file, counted in fd_sync_count(). 0 or -errno. */
 int fd_sync(int fd);
 /* How many fd_sync() calls this process has made; tests hold operations to their budget. */
