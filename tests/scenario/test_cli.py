@@ -358,15 +358,15 @@ def threads_of(daemon):
 
 
 def test_cli__a_wait_survives_a_restart_of_the_daemon(shop):
-    with clone_of(shop) as p:
-        with shop.steps.held('stage.made') as reached:
-            reached()
-            threads = threads_of(shop)
-            shop.process.send_signal(signal.SIGTERM)
-            deadline = time.monotonic() + TIMEOUT
-            while threads_of(shop) == threads:  # its stop has not come to the jobs
-                assert time.monotonic() < deadline
-                time.sleep(0.001)
+    with shop.steps.held('stage.made') as reached, clone_of(shop) as p:
+        reached()
+        threads = threads_of(shop)
+        shop.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + TIMEOUT
+        while threads_of(shop) == threads:  # its stop has not come to the jobs
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        shop.steps.set_hold('')
         assert shop.stop() == 0
         shop.start()
         out, err = p.communicate(timeout=TIMEOUT)
