@@ -31,15 +31,23 @@ static int call_sync_file_range(int fd, off_t off, off_t len, unsigned flags)
 	return sync_file_range(fd, off, len, flags);
 }
 
-/* Counted in fd_sync_count(). */
-static int call_fsync(int fd)
+static int by_errno(int r)
 {
-	int r = fd_sync(fd);
-
 	if (r == 0)
 		return 0;
 	errno = -r;
 	return -1;
+}
+
+/* Counted in fd_sync_count(). */
+static int call_fsync(int fd)
+{
+	return by_errno(fd_sync(fd));
+}
+
+static int call_syncfs(int fd)
+{
+	return by_errno(fd_sync_fs(fd));
 }
 
 const struct sys_calls sys_kernel = {
@@ -75,7 +83,7 @@ const struct sys_calls sys_kernel = {
 	.copy_file_range = copy_file_range,
 	.sync_file_range = call_sync_file_range,
 	.fsync = call_fsync,
-	.syncfs = syncfs,
+	.syncfs = call_syncfs,
 };
 
 const struct sys_calls *sys = &sys_kernel;

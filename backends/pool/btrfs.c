@@ -389,8 +389,11 @@ int btrfs_flush(struct pool *pool, int fd, struct snap_ctx *ctx, struct err *err
 	_cleanup_fd_ int trash = -1;
 
 	/* Removing the snapshot again would cost an ordinary user a walk over all of it. */
-	if (!pool->privileged)
-		return syncfs(fd) < 0 ? err_sys(err, errno, "syncfs", NULL) : 0;
+	if (!pool->privileged) {
+		int r = fd_sync_fs(fd);
+
+		return r < 0 ? err_sys(err, -r, "syncfs", NULL) : 0;
+	}
 	trash = open_trash(pool);
 	if (trash < 0)
 		return err_sys(err, -trash, "open .fsd/trash", NULL);

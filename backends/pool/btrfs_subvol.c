@@ -36,6 +36,7 @@ int subvol_create(int dirfd, const char *name)
 int subvol_snapshot(int fd, int dirfd, const char *name, bool read_only)
 {
 	errno = 0;
+	fd_sync_add(); /* it commits the transaction */
 	return result(btrfs_util_create_snapshot_fd2(fd, dirfd, name,
 		read_only ? BTRFS_UTIL_CREATE_SNAPSHOT_READ_ONLY : 0, NULL, NULL));
 }

@@ -196,6 +196,6 @@ int sync_tree(int dir, struct snap_ctx *ctx, struct err *err)
 	/* An fsync on btrfs takes a millisecond each. */
 	r = fs.f_type == BTRFS_SUPER_MAGIC ? -EMFILE : run(&s, dir);
 	if (needs_syncfs(r))
-		r = syncfs(dir) < 0 ? -errno : 0;
+		r = fd_sync_fs(dir);
 	return r < 0 ? err_sys(err, -r, "fsync of the tree", NULL) : 0;
 }

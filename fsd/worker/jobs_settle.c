@@ -7,13 +7,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "fsd/core/log.h"
 #include "fsd/worker/jobs.h"
 #include "fsd/worker/state.h"
 #include "fsd/worker/step.h"
 #include "snap/base/err.h"
+#include "snap/base/fd.h"
 
 /* Deleted by a job before this one, or taken away by other hands: it never had a site to change. */
 static bool site_gone(const struct err *e)
@@ -36,9 +36,9 @@ static int told(struct err *err, struct err *e, int r, struct job *job)
  * failed, or never came to it. One flush of the whole file system, which is rare enough here. */
 static int make_durable(struct job *job, struct err *err)
 {
-	if (!job->pool || syncfs(job->pool->fd) == 0)
-		return 1;
-	return err_sys(err, errno, "syncfs", job->pool->config->path);
+	int r = job->pool ? fd_sync_fs(job->pool->fd) : 0;
+
+	return r < 0 ? err_sys(err, -r, "syncfs", job->pool->config->path) : 1;
 }
 
 static int committed(struct fsd *f, struct job *job, struct err *err)

@@ -175,10 +175,21 @@ int fd_write_file(int dirfd, const char *name, const void *data, size_t len, mod
 	return r;
 }
 
-int fd_sync(int fd)
+void fd_sync_add(void)
 {
 	atomic_fetch_add(&syncs, 1);
+}
+
+int fd_sync(int fd)
+{
+	fd_sync_add();
 	return fsync(fd) < 0 ? -errno : 0;
+}
+
+int fd_sync_fs(int fd)
+{
+	fd_sync_add();
+	return syncfs(fd) < 0 ? -errno : 0;
 }
 
 unsigned long fd_sync_count(void)

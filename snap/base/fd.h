@@ -54,9 +54,12 @@ int fd_write_file(int dirfd, const char *name, const void *data, size_t len, mod
  * btrfs can replay a rename as a second name. Missing is success. 0 or -errno. */
 int fd_sweep_file(int dirfd, const char *name);
 
-/* fsync(2) of a directory or file, counted in fd_sync_count(). 0 or -errno. */
+/* fsync(2) and syncfs(2), counted in fd_sync_count(). 0 or -errno. */
 int fd_sync(int fd);
-/* How many fd_sync() calls this process has made; tests hold operations to their budget. */
+int fd_sync_fs(int fd);
+/* Count a flush that another call makes, such as an ioctl that commits a transaction. */
+void fd_sync_add(void);
+/* How many flushes this process has made; tests hold operations to their budget. */
 unsigned long fd_sync_count(void);
 
 /* mkdirat; an existing directory is success. 0 or -errno. */
