@@ -98,6 +98,8 @@ struct cat_site_filter {
 	const char *label;	   /* "K=V" or "K"; NULL: any */
 	const char *after;	   /* names greater than this (byte order); NULL: from the start */
 	bool deleted;		   /* list deleted sites (ordered by id, `after` is an id) instead */
+	int64_t expired_by;	   /* those whose time is over then (in any order, without `after`);
+				      0: any */
 	unsigned limit;
 };
 int catalog_site_put(struct catalog *c, const struct cat_site *s, struct err *err);
@@ -127,9 +129,12 @@ int catalog_generation_put(struct catalog *c, const struct cat_generation *g, st
 int catalog_generation_get(struct catalog *c, const char *site, int64_t number,
 	struct cat_generation *out, struct err *err);
 int catalog_generation_delete(struct catalog *c, const char *site, int64_t number, struct err *err);
-/* Ascending by number. `site` NULL: all of all sites. */
+/* Ascending by number. */
 int catalog_generations(struct catalog *c, const char *site,
 	int (*fn)(const struct cat_generation *, void *), void *arg, struct err *err);
+/* The retired ones of all sites, ascending by site and number. */
+int catalog_retired(struct catalog *c, int (*fn)(const struct cat_generation *, void *), void *arg,
+	struct err *err);
 
 /* ---- snapshots ---- */
 struct cat_snapshot {
@@ -155,6 +160,8 @@ struct cat_snapshot_filter {
 	const char *after; /* a cursor: the id of the last one seen; NULL: from the start */
 	int64_t after_time; /* its `created`; 0: looked up, -ESTALE "cursor_gone" if deleted since */
 	int64_t not_after; /* created <= this; 0: any */
+	int64_t expired_by; /* those whose time is over then (in any order, without `after`);
+			       0: any */
 	bool newest_first; /* order by (created, id); otherwise oldest first */
 	unsigned limit;
 };

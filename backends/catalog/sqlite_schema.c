@@ -47,6 +47,7 @@ static const char schema_1[] =
 	"CREATE UNIQUE INDEX sites_in_use ON sites(name) WHERE deleted = 0;\n"
 	"CREATE INDEX sites_in_pool ON sites(pool, name) WHERE deleted = 0;\n"
 	"CREATE INDEX sites_deleted ON sites(id) WHERE deleted <> 0;\n"
+	"CREATE INDEX sites_expires ON sites(expires) WHERE expires <> 0;\n"
 
 	"CREATE TABLE generations(\n"
 	"	site TEXT NOT NULL REFERENCES sites(id) ON DELETE CASCADE,\n"
@@ -60,6 +61,7 @@ static const char schema_1[] =
 	"	job INTEGER NOT NULL,\n"
 	"	PRIMARY KEY(site, number)\n"
 	") STRICT, WITHOUT ROWID;\n"
+	"CREATE INDEX generations_retired ON generations(site, number) WHERE retired <> 0;\n"
 
 	"CREATE TABLE snapshots(\n"
 	"	id TEXT NOT NULL PRIMARY KEY,\n"
@@ -85,6 +87,7 @@ static const char schema_1[] =
 	"CREATE INDEX snapshots_of_site ON snapshots(site, created, id);\n"
 	"CREATE INDEX snapshots_of_name ON snapshots(site_name, created, id);\n"
 	"CREATE INDEX snapshots_time ON snapshots(created, id);\n"
+	"CREATE INDEX snapshots_expires ON snapshots(expires) WHERE expires <> 0;\n"
 
 	"CREATE TABLE labels(\n"
 	"	object TEXT NOT NULL,\n"

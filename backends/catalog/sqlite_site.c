@@ -125,7 +125,9 @@ int catalog_sites(struct catalog *c, const struct cat_site_filter *f,
 		query_where_label(&q, f->label);
 	if (f->after)
 		query_where_text(&q, f->deleted ? "id > ?" : "name > ?", f->after);
-	query_order(&q, f->deleted ? "id" : "name", f->limit);
+	if (f->expired_by)
+		query_where_int(&q, "expires <> 0 AND expires <= ?", f->expired_by);
+	query_order(&q, f->expired_by ? "expires" : f->deleted ? "id" : "name", f->limit);
 	while ((r = query_next(c, &q, &site, err)) > 0) {
 		r = fn(&site, arg);
 		if (r)
@@ -197,21 +199,37 @@ int catalog_generation_delete(struct catalog *c, const char *site, int64_t numbe
 	return sql_write(c, s, site, err);
 }
 
-int catalog_generations(struct catalog *c, const char *site,
+static int list_generations(struct catalog *c, struct query *q,
 	int (*fn)(const struct cat_generation *, void *), void *arg, struct err *err)
 {
-	_cleanup_query_ struct query q;
 	struct cat_generation generation;
 	int r;
 
-	query_init(&q, &generation_record);
-	if (site)
-		query_where_text(&q, "site = ?", site);
-	query_order(&q, "site, number", 0);
-	while ((r = query_next(c, &q, &generation, err)) > 0) {
+	query_order(q, "site, number", 0);
+	while ((r = query_next(c, q, &generation, err)) > 0) {
 		r = fn(&generation, arg);
 		if (r)
 			break;
 	}
 	return r;
+}
+
+int catalog_generations(struct catalog *c, const char *site,
+	int (*fn)(const struct cat_generation *, void *), void *arg, struct err *err)
+{
+	_cleanup_query_ struct query q;
+
+	query_init(&q, &generation_record);
+	query_where_text(&q, "site = ?", site);
+	return list_generations(c, &q, fn, arg, err);
+}
+
+int catalog_retired(struct catalog *c, int (*fn)(const struct cat_generation *, void *), void *arg,
+	struct err *err)
+{
+	_cleanup_query_ struct query q;
+
+	query_init(&q, &generation_record);
+	query_where(&q, "retired <> 0");
+	return list_generations(c, &q, fn, arg, err);
 }

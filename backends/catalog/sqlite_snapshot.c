@@ -120,7 +120,13 @@ int catalog_snapshots(struct catalog *c, const struct cat_snapshot_filter *f,
 		r = where_after(c, &q, f, err);
 	if (r < 0)
 		return r;
-	query_order(&q, f->newest_first ? "created DESC, id DESC" : "created, id", f->limit);
+	if (f->expired_by)
+		query_where_int(&q, "expires <> 0 AND expires <= ?", f->expired_by);
+	query_order(&q,
+		f->expired_by	  ? "expires"
+		: f->newest_first ? "created DESC, id DESC"
+				  : "created, id",
+		f->limit);
 	while ((r = query_next(c, &q, &snapshot, err)) > 0) {
 		r = fn(&snapshot, arg);
 		if (r)

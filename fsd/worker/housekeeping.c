@@ -265,7 +265,7 @@ static int site_due(const struct cat_site *s, void *arg)
 {
 	struct due *d = arg;
 
-	if (s->expires && s->expires <= d->now && !s->protect)
+	if (!s->protect)
 		add_due(d, OP_SITE_DELETE, s->id, 0);
 	return 0;
 }
@@ -275,8 +275,6 @@ static int snapshot_due(const struct cat_snapshot *s, void *arg)
 	struct due *d = arg;
 	char source[2 * NAME_SIZE];
 
-	if (!s->expires || s->expires > d->now)
-		return 0;
 	snprintf(source, sizeof(source), "%s@%s", s->site, s->name);
 	add_due(d, OP_SNAPSHOT_DELETE, source, 0);
 	return 0;
@@ -324,7 +322,7 @@ static int generation_seen(const struct cat_generation *row, void *arg)
 		flush_generations(g);
 		strcpy(g->site, row->site);
 	}
-	if (row->retired && g->n < sizeof(g->items) / sizeof(g->items[0]))
+	if (g->n < sizeof(g->items) / sizeof(g->items[0]))
 		g->items[g->n++] = (struct retired){row->number, row->retired, row->retired_by};
 	return 0;
 }
@@ -426,13 +424,13 @@ static void expire(struct fsd *f, struct housekeeping *h)
 {
 	struct due due = {f, clock_real(), json_array()};
 	struct generation_due generations = {.due = &due};
-	struct cat_site_filter sites = {0};
-	struct cat_snapshot_filter snapshots = {0};
+	struct cat_site_filter sites = {.expired_by = due.now};
+	struct cat_snapshot_filter snapshots = {.expired_by = due.now};
 	struct err err = ERR_INIT;
 
 	catalog_sites(h->catalog, &sites, site_due, &due, &err);
 	catalog_snapshots(h->catalog, &snapshots, snapshot_due, &due, &err);
-	catalog_generations(h->catalog, NULL, generation_seen, &generations, &err);
+	catalog_retired(h->catalog, generation_seen, &generations, &err);
 	flush_generations(&generations);
 	submit_due(f, h, due.requests);
 	json_decref(due.requests);

@@ -228,7 +228,35 @@ static void test_generations__ascend(void **state)
 	assert_ok(catalog_generation_put(c, &g, &err), err);
 	assert_list(catalog_generations(c, sample_id('s', 2, id), see_generation, &seen, &err_),
 		"9 10");
-	assert_list(catalog_generations(c, NULL, see_generation, &seen, &err_), "11 9 10");
+	assert_list(catalog_retired(c, see_generation, &seen, &err_), "");
+	g.retired = 1;
+	assert_ok(catalog_generation_put(c, &g, &err), err);
+	sample_id('s', 2, g.site);
+	g.number = 9;
+	assert_ok(catalog_generation_put(c, &g, &err), err);
+	assert_list(catalog_retired(c, see_generation, &seen, &err_), "11 9");
+}
+
+static void test_lists__of_what_has_expired(void **state)
+{
+	struct catalog *c = ((struct scratch *)*state)->c;
+	const int64_t times[] = {0, 7, 9};
+	struct err err = ERR_INIT;
+
+	for (unsigned i = 0; i < 3; i++) {
+		struct cat_site site = sample_site(i);
+		struct cat_snapshot snapshot = sample_snapshot(i);
+
+		site.expires = snapshot.expires = times[i];
+		assert_ok(catalog_site_put(c, &site, &err), err);
+		assert_ok(catalog_snapshot_put(c, &snapshot, &err), err);
+	}
+	assert_sites("", .expired_by = 6);
+	assert_sites("site-000001", .expired_by = 7);
+	assert_sites("site-000001 site-000002", .expired_by = 9);
+	assert_snapshots("", .expired_by = 6);
+	assert_snapshots("snap-000001", .expired_by = 7);
+	assert_snapshots("snap-000001 snap-000002", .expired_by = 9);
 }
 
 static void put_snapshot(struct catalog *c, unsigned i, const char *name, int64_t created)
@@ -387,10 +415,16 @@ static void test_plans__walk_an_index_in_the_lists_order(void **state)
 	assert_plan(c, "sites_in_pool (pool=? AND name>?)");
 	assert_sites("", .deleted = true, .after = "a", .limit = 1);
 	assert_plan(c, "sites_deleted (id>?)");
+	assert_sites("", .expired_by = 3);
+	assert_plan(c, "sites_expires (expires<?)");
+	assert_list(catalog_retired(c, see_generation, &seen, &err_), "");
+	assert_plan(c, "generations_retired");
 	catalog_site_get(c, "x", &site, &err);
 	assert_plan(c, "sites_in_use (name=?)");
 	assert_snapshots("", .limit = 1);
 	assert_plan(c, "snapshots_time");
+	assert_snapshots("", .expired_by = 3);
+	assert_plan(c, "snapshots_expires (expires<?)");
 	assert_snapshots("", .after = "a", .after_time = 1, .limit = 1);
 	assert_plan(c, "snapshots_time ((created,id)>(?,?))");
 	assert_snapshots("", .site = "a", .limit = 1);
@@ -425,6 +459,7 @@ int main(void)
 		TEST(test_statements__make_room_when_there_are_many),
 		TEST(test_statements__all_busy_is_an_error),
 		TEST(test_generations__ascend),
+		TEST(test_lists__of_what_has_expired),
 		TEST(test_snapshots__are_filtered_ordered_and_paged),
 		TEST(test_snapshots__page_goes_on_behind_a_deleted_one),
 		TEST(test_jobs__are_filtered_ordered_and_paged),
