@@ -140,6 +140,19 @@ static int highest(const struct cat_generation *g, void *arg)
 	return 0;
 }
 
+int op_plan_parts(struct job *job, struct err *err)
+{
+	size_t n;
+	char *const *only = request_list(&job->request, F_ONLY, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(only[i], "code") != 0)
+			return err_set(err, EINVAL, "no_such_part", only[i],
+				"the site has no such part; its only part is code");
+	}
+	return 0;
+}
+
 int op_next_generation(struct fsd *f, const struct pool_root *pool, const struct cat_site *site,
 	int64_t *number, struct err *err)
 {
@@ -381,6 +394,40 @@ int op_make_generation(struct fsd *f, struct job *job, int stage, int wrapper,
 		r = op_copy_tree(job, from_pool, from, wrapper, live ? POOL_COPY_LIVE : 0, err);
 	if (r == 0 && (method != job->method || consistency != job->consistency))
 		r = store_generation(job, wrapper, g, err);
+	return r;
+}
+
+static int store_intent(struct fsd *f, struct job *job, struct err *err)
+{
+	struct cat_job row;
+	int r = job_row(job, JOB_RUNNING, &row);
+
+	if (r < 0)
+		return err_sys(err, -r, "note", job->text);
+	r = catalog_begin(f->catalog, err);
+	if (r == 0) {
+		r = catalog_job_put(f->catalog, &row, err);
+		if (r == 0)
+			r = catalog_commit(f->catalog, err);
+		if (r < 0)
+			catalog_rollback(f->catalog);
+	}
+	cat_job_release(&row);
+	return r;
+}
+
+int op_note(struct fsd *f, struct job *job, const char *key, int64_t value, struct err *err)
+{
+	int r;
+
+	pthread_mutex_lock(&f->jobs.lock); /* jobs may be listed meanwhile */
+	job_intend_int(job, key, value);
+	pthread_mutex_unlock(&f->jobs.lock);
+	pthread_mutex_lock(&f->write_lock);
+	r = store_intent(f, job, err);
+	pthread_mutex_unlock(&f->write_lock);
+	job->commits++;
+	step("intent.noted");
 	return r;
 }
 

@@ -32,6 +32,9 @@ int op_plan_space(struct fsd *f, struct job *job, struct err *err);
 /* "expires": a duration from now, or "never" or absent (0), into *when. */
 int op_plan_expires(const char *text, int64_t *when, struct err *err);
 
+/* "only": are these parts that a site has? "no_such_part". */
+int op_plan_parts(struct job *job, struct err *err);
+
 /* The next number for a generation: none is ever given twice. */
 int op_next_generation(struct fsd *f, const struct pool_root *pool, const struct cat_site *site,
 	int64_t *number, struct err *err);
@@ -69,6 +72,9 @@ int op_make_generation(struct fsd *f, struct job *job, int stage, int wrapper,
 /* Copy a tree within the pool into wrapper/tree, with this meta.json, known or mended after. */
 int op_copy_tree(struct job *job, struct pool_root *from_pool, int from_wrapper, int wrapper,
 	unsigned flags, struct err *err);
+
+/* Add a number to the intent, durably: a third commit, for what no pool can tell recovery. */
+int op_note(struct fsd *f, struct job *job, const char *key, int64_t value, struct err *err);
 
 /* Write the staged snapshot's meta.json: the intent's id ("snapshot"), name and expiry, the job's
  * method and consistency; `labels` is borrowed. */

@@ -17,10 +17,9 @@
 #include <unistd.h>
 
 #include "fsd/core/json.h"
-#include "fsd/op/common.h"
+#include "fsd/op/copy_out.h"
 #include "fsd/op/late.h"
 #include "fsd/op/ops.h"
-#include "fsd/op/outside.h"
 #include "fsd/worker/housekeeping.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/present.h"
@@ -48,9 +47,7 @@ static bool is_own_link(const struct job *job, const struct cat_site *site, cons
 
 static int check_free(const struct outside *o, bool own_link, struct err *err)
 {
-	if (o->st.st_nlink == 0 || own_link)
-		return 0;
-	return err_set(err, EEXIST, "exists", o->path, "there is something of this name already");
+	return own_link ? 0 : outside_require_free(o, err);
 }
 
 static int count_snapshot(const struct cat_snapshot *s, void *arg)
@@ -118,8 +115,7 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 
 struct eject {
 	struct job *job;
-	struct outside o;
-	char side[NAME_MAX + 1];
+	struct copy_out out;
 	char name[NAME_SIZE]; /* the site's, now */
 	bool own_link;
 	int64_t live;
@@ -128,14 +124,14 @@ struct eject {
 
 static void eject_release(struct eject *e)
 {
-	outside_release(&e->o);
+	copy_out_release(&e->out);
 	fd_close(&e->site);
 	fd_close(&e->wrapper);
 	fd_close(&e->stage);
 }
 #define _cleanup_eject_ __attribute__((cleanup(eject_release)))
 #define EJECT_INIT(j) \
-	((struct eject){.job = (j), .o = OUTSIDE_INIT, .site = -1, .wrapper = -1, .stage = -1})
+	((struct eject){.job = (j), .out = COPY_OUT_INIT(j), .site = -1, .wrapper = -1, .stage = -1})
 
 /* The site in sites/ or, once it is parked, in deleted/. 0 also when it is nowhere. */
 static int open_site(struct fsd *f, struct eject *e, struct err *err)
@@ -167,9 +163,7 @@ static int open_all(struct fsd *f, struct eject *e, struct err *err)
 	int r = open_site(f, e, err);
 
 	if (r == 0)
-		r = outside_open(job, &e->o, err);
-	if (r == 0 && (r = outside_side_name(&e->o, job->text, e->side)) < 0)
-		r = err_sys(err, -r, "rename", e->o.path);
+		r = copy_out_open(&e->out, err);
 	e->own_link = json_is_true(json_object_get(job->intent, "own_link"));
 	e->stage = layout_open_stage(job->pool, job->id);
 	return r;
@@ -201,46 +195,22 @@ static int store_note(struct eject *e, uint64_t ino, bool released, int64_t sinc
 	return r;
 }
 
-/* Does the name beneath the parent stand for the directory with this inode? 1, 0, -errno. */
-static int names_dir(const struct eject *e, const char *name, uint64_t ino)
-{
-	struct stat st;
-
-	if (!ino)
-		return 0;
-	if (fstatat(e->o.parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : -errno;
-	return S_ISDIR(st.st_mode) && st.st_ino == ino;
-}
-
 static bool is_dir(const struct eject *e, const char *name, uint64_t ino)
 {
-	return names_dir(e, name, ino) == 1;
+	return copy_out_names(&e->out, name, ino) == 1;
 }
 
 static bool is_link(const struct eject *e, const char *name)
 {
 	struct stat st;
 
-	return fstatat(e->o.parent, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode);
-}
-
-static int sync_parent(struct eject *e, struct err *err)
-{
-	int r = fd_sync(e->o.parent);
-
-	return r < 0 ? err_sys(err, -r, "fsync", e->o.path) : 0;
+	return fstatat(e->out.o.parent, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode);
 }
 
 /* The commit point of a copy, and the last step of a released tree where DIR is the site's link. */
 static int put_in_place(struct eject *e, struct err *err)
 {
-	unsigned flags = e->own_link ? RENAME_EXCHANGE : RENAME_NOREPLACE;
-
-	if (renameat2(e->o.parent, e->side, e->o.parent, e->o.name, flags) < 0)
-		return err_sys(err, errno, "rename", e->o.path);
-	step("eject.placed");
-	return sync_parent(e, err);
+	return copy_out_place(&e->out, e->own_link ? RENAME_EXCHANGE : RENAME_NOREPLACE, err);
 }
 
 /* ---- by rename ---- */
@@ -250,11 +220,11 @@ static int release_tree(struct eject *e, int tree, struct err *err)
 {
 	struct pool_root *p = e->job->pool;
 	struct tree_at from = {e->wrapper, LAYOUT_TREE};
-	struct tree_at to = {e->o.parent, e->own_link ? e->side : e->o.name};
+	struct tree_at to = {e->out.o.parent, e->own_link ? e->out.side : e->out.o.name};
 	struct stat st;
 	int r;
 
-	if (!outside_same_mount(e->o.parent, e->wrapper))
+	if (!outside_same_mount(e->out.o.parent, e->wrapper))
 		return 0;
 	if (fstat(tree, &st) < 0)
 		return err_sys(err, errno, "stat", e->name);
@@ -270,70 +240,41 @@ static int release_tree(struct eject *e, int tree, struct err *err)
 	if (r < 0)
 		return r;
 	/* The site's users see nothing between the two renames. */
-	r = e->own_link ? put_in_place(e, err) : sync_parent(e, err);
+	r = e->own_link ? put_in_place(e, err) : copy_out_sync(&e->out, err);
 	return r < 0 ? r : 1;
 }
 
 /* ---- by copy ---- */
 
-static int make_side(struct eject *e, struct err *err)
+/* The directory beside DIR, noted. */
+static int make_side(struct eject *e, uint64_t *ino, struct err *err)
 {
-	struct stat st;
-	int fd, r;
+	int fd = copy_out_make(&e->out, ino, err), r;
 
-	if (mkdirat(e->o.parent, e->side, 0700) < 0)
-		return err_sys(err, errno, "mkdir", e->side);
-	step("eject.made");
-	fd = fd_open_dir(e->o.parent, e->side);
 	if (fd < 0)
-		return err_sys(err, -fd, "open", e->side);
-	r = fstat(fd, &st) < 0 ? err_sys(err, errno, "stat", e->side)
-			       : store_note(e, st.st_ino, false, 0, 0, err);
+		return fd;
+	r = store_note(e, *ino, false, 0, 0, err);
 	if (r < 0)
 		fd_close(&fd);
 	return r < 0 ? r : fd;
 }
 
-static int fill(struct eject *e, int tree, int side, struct err *err)
-{
-	struct job *job = e->job;
-	const struct snap_copy_opts opts = {
-		.reflink = job->pool->driver->caps(job->pool->handle) & POOL_SHARES,
-		.durable = true,
-		.source_is_live = true,
-	};
-	struct pool_made made = {.method = POOL_METHOD_COPY};
-	int r = snap_copy(tree, side, &opts, &job->ctx, &made.copy, err);
-
-	step("eject.filled");
-	if (r < 0)
-		return r;
-	if (made.copy.bytes_cloned)
-		made.method = POOL_METHOD_REFLINK;
-	op_count_copy(job, &made);
-	return 0;
-}
-
-static int copy_out(struct eject *e, int tree, struct err *err)
+static int give_copy(struct eject *e, int tree, struct err *err)
 {
 	int64_t since = settle_now();
-	_cleanup_fd_ int side = make_side(e, err);
+	uint64_t ino;
+	_cleanup_fd_ int side = make_side(e, &ino, err);
 	struct late l = {.job = e->job, .ctx = &e->job->ctx, .from = tree, .to = side,
 		.since = since};
-	struct stat st;
 	int r;
 
 	if (side < 0)
 		return side;
-	r = fill(e, tree, side, err);
+	r = copy_out_fill(&e->out, tree, side, (struct snap_copy_opts){.source_is_live = true}, err);
 	if (r == 0)
 		r = late_verify(&l, err);
-	if (r == 0 && (r = fd_sync(side)) < 0)
-		return err_sys(err, -r, "fsync", e->side);
-	if (r == 0 && fstat(side, &st) < 0)
-		return err_sys(err, errno, "stat", e->side);
 	if (r == 0)
-		r = store_note(e, st.st_ino, false, since, late_now(), err);
+		r = store_note(e, ino, false, since, late_now(), err);
 	return r == 0 ? put_in_place(e, err) : r;
 }
 
@@ -348,14 +289,14 @@ static int run(struct fsd *f, struct job *job, struct err *err)
 	tree = e.wrapper < 0 ? e.wrapper : fd_open_dir(e.wrapper, LAYOUT_TREE);
 	if (tree < 0)
 		return err_sys(err, -tree, "open the live tree", job->site_name);
-	r = check_free(&e.o, e.own_link && S_ISLNK(e.o.st.st_mode), err);
+	r = check_free(&e.out.o, e.own_link && S_ISLNK(e.out.o.st.st_mode), err);
 	if (r < 0)
 		return r;
 	e.stage = layout_stage(job->pool, job->id);
 	if (e.stage < 0)
 		return err_sys(err, -e.stage, "stage", job->site_name);
 	r = release_tree(&e, tree, err);
-	return r == 0 ? copy_out(&e, tree, err) : r < 0 ? r : 0;
+	return r == 0 ? give_copy(&e, tree, err) : r < 0 ? r : 0;
 }
 
 /* ---- recovery ---- */
@@ -375,24 +316,6 @@ static bool was_released(const json_t *note)
 	return json_is_true(json_object_get(note, "released"));
 }
 
-/* The place that was named, looked at again: 1; 0: it is not there any more, and so is nothing of
- * ours in it; -errno. */
-static int open_place(struct eject *e, struct err *err)
-{
-	int r = outside_open(e->job, &e->o, err);
-
-	switch (r) {
-	case -ENOENT:
-	case -ENOTDIR:
-	case -ELOOP:
-	case -EXDEV:
-	case -EINVAL:
-	case -EBUSY:
-		return 0;
-	}
-	return r < 0 ? r : 1;
-}
-
 static int was_given(struct eject *e, const json_t *note, struct err *err)
 {
 	int r;
@@ -401,8 +324,8 @@ static int was_given(struct eject *e, const json_t *note, struct err *err)
 		r = has_tree(e, note);
 		return r < 0 ? r : !r;
 	}
-	r = open_place(e, err);
-	return r == 1 ? names_dir(e, e->o.name, (uint64_t)noted(note, "ino")) : r;
+	r = copy_out_find(&e->out, err);
+	return r == 1 ? copy_out_names(&e->out, e->out.o.name, (uint64_t)noted(note, "ino")) : r;
 }
 
 static int committed(struct fsd *f, struct job *job, struct err *err)
@@ -417,8 +340,8 @@ static int committed(struct fsd *f, struct job *job, struct err *err)
 	if (r)
 		return r;
 	if (e.site < 0) { /* given away and gone; what else it can be is damage */
-		r = open_place(&e, err);
-		return r == 1 ? e.o.dir >= 0 : r;
+		r = copy_out_find(&e.out, err);
+		return r == 1 ? e.out.o.dir >= 0 : r;
 	}
 	e.stage = layout_open_stage(job->pool, job->id);
 	r = load_note(&e, &note);
@@ -429,41 +352,21 @@ static int committed(struct fsd *f, struct job *job, struct err *err)
 	return r;
 }
 
-/* What was copied beside DIR goes. Through what is open, since the name is others' to give. */
-static int remove_side(struct eject *e, const json_t *note, struct err *err)
-{
-	_cleanup_fd_ int side = fd_open_dir(e->o.parent, e->side);
-	struct snap_ctx ctx = {0};
-	struct stat st;
-
-	if (side < 0)
-		return side == -ENOENT || side == -ENOTDIR || side == -ELOOP
-			? 0
-			: err_sys(err, -side, "open", e->side);
-	if (fstat(side, &st) < 0)
-		return err_sys(err, errno, "stat", e->side);
-	if (note && !was_released(note) && st.st_ino == (uint64_t)noted(note, "ino"))
-		return snap_remove_held(e->o.parent, e->side, side, &ctx, err);
-	unlinkat(e->o.parent, e->side, AT_REMOVEDIR); /* made, and not noted yet: it is empty */
-	return 0;
-}
-
 static int revert(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_eject_ struct eject e = EJECT_INIT(job);
 	json_t *note = NULL;
-	int r = open_place(&e, err);
+	int r = copy_out_find(&e.out, err);
 
 	(void)f;
 	e.stage = layout_open_stage(job->pool, job->id);
-	if (r != 1 || e.stage == -ENOENT || outside_side_name(&e.o, job->text, e.side) < 0)
+	if (r != 1 || e.stage == -ENOENT)
 		return r < 0 ? r : 0;
 	r = e.stage < 0 ? e.stage : load_note(&e, &note);
 	if (r < 0)
 		return err_sys(err, -r, "read " NOTE, job->site_name);
-	r = remove_side(&e, note, err);
-	if (r == 0) /* or it may come back when nobody remembers it */
-		r = sync_parent(&e, err);
+	r = copy_out_revert(&e.out,
+		note && !was_released(note) ? (uint64_t)noted(note, "ino") : 0, err);
 	json_decref(note);
 	return r;
 }
@@ -574,10 +477,10 @@ static int finish_link(struct eject *e, const json_t *note, struct err *err)
 
 	if (!e->own_link)
 		return 0;
-	if (is_link(e, e->o.name) && is_dir(e, e->side, (uint64_t)noted(note, "ino")))
+	if (is_link(e, e->out.o.name) && is_dir(e, e->out.side, (uint64_t)noted(note, "ino")))
 		r = put_in_place(e, err);
-	if (r == 0 && is_link(e, e->side) && unlinkat(e->o.parent, e->side, 0) < 0)
-		r = err_sys(err, errno, "remove", e->side);
+	if (r == 0 && is_link(e, e->out.side) && unlinkat(e->out.o.parent, e->out.side, 0) < 0)
+		r = err_sys(err, errno, "remove", e->out.side);
 	return r;
 }
 
@@ -631,11 +534,11 @@ static int finish_dir(struct eject *e, const json_t *note, struct err *err)
 {
 	_cleanup_fd_ int dir = -1;
 
-	if (!is_dir(e, e->o.name, (uint64_t)noted(note, "ino")))
+	if (!is_dir(e, e->out.o.name, (uint64_t)noted(note, "ino")))
 		return 0;
-	dir = fd_open_dir(e->o.parent, e->o.name);
+	dir = fd_open_dir(e->out.o.parent, e->out.o.name);
 	if (dir < 0)
-		return err_sys(err, -dir, "open", e->o.path);
+		return err_sys(err, -dir, "open", e->out.o.path);
 	return was_released(note) ? drop_work(dir, err) : merge(e, note, dir, err);
 }
 
@@ -662,9 +565,8 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 	if (was_released(note))
 		job->method = METHOD_MOVE;
 	e.own_link = json_is_true(json_object_get(job->intent, "own_link"));
-	placed = outside_open(job, &e.o, &part) == 0 &&
-		outside_side_name(&e.o, job->text, e.side) == 0 && finish_link(&e, note, &part) == 0 &&
-		sync_parent(&e, &part) == 0; /* it may lie on another file system than the pool */
+	placed = copy_out_open(&e.out, &part) == 0 && finish_link(&e, note, &part) == 0 &&
+		copy_out_sync(&e.out, &part) == 0; /* it may lie on another file system than the pool */
 	r = retire(&e, note, err);
 	if (r == 0 && placed)
 		placed = finish_dir(&e, note, &part) == 0;

@@ -16,6 +16,7 @@ const struct op_kind *const ops[OP_COUNT] = {
 	[OP_SNAPSHOT_HOLD] = &op_snapshot_hold,
 	[OP_CLONE] = &op_clone,
 	[OP_RESTORE] = &op_restore,
+	[OP_RESTORE_TO] = &op_restore_to,
 	[OP_PUBLISH] = &op_publish,
 	[OP_ROLLBACK] = &op_rollback,
 	[OP_GENERATION_CREATE] = &op_generation_create,

@@ -21,6 +21,7 @@ extern const struct op_kind op_snapshot_hold;	  /* set.c */
 extern const struct op_kind op_publish;		  /* publish.c */
 extern const struct op_kind op_rollback;	  /* publish.c */
 extern const struct op_kind op_restore;		  /* restore.c */
+extern const struct op_kind op_restore_to;	  /* restore_to.c */
 extern const struct op_kind op_generation_create; /* generation.c */
 extern const struct op_kind op_generation_delete; /* generation.c */
 extern const struct op_kind op_generation_retire; /* retire.c */

@@ -102,9 +102,11 @@ static int open_base(const struct outside *o, struct err *err)
 
 static int open_failed(int num, const char *path, struct err *err)
 {
-	if (num == ELOOP || num == EXDEV)
-		return err_set(err, EINVAL, "is_symlink", path,
-			"the path leads through a symbolic link");
+	if (num == ELOOP || num == EXDEV) {
+		err_set(err, EINVAL, "is_symlink", path, "the path leads through a symbolic link");
+		err_hint(err, "name it as realpath(1) prints it");
+		return -EINVAL;
+	}
 	if (num == ENOTDIR)
 		return err_set(err, EINVAL, "not_a_directory", path,
 			"a part of the path is not a directory");
@@ -231,6 +233,13 @@ int outside_open(const struct job *job, struct outside *o, struct err *err)
 		return err_set(err, EBUSY, "source_changed", o->path,
 			"another directory stands in the place of its parent by now");
 	return 0;
+}
+
+int outside_require_free(const struct outside *o, struct err *err)
+{
+	return o->st.st_nlink == 0 ? 0
+				   : err_set(err, EEXIST, "exists", o->path,
+					     "there is something of this name already");
 }
 
 int outside_require_dir(const struct outside *o, struct err *err)

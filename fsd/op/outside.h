@@ -44,6 +44,9 @@ int outside_look(struct outside *o);
 /* Is it a symbolic link with this text? */
 bool outside_points_to(const struct outside *o, const char *target);
 
+/* Is nothing of this name there? "exists". */
+int outside_require_free(const struct outside *o, struct err *err);
+
 /* Is it a directory? "not_found", "is_symlink", "not_a_directory". */
 int outside_require_dir(const struct outside *o, struct err *err);
 

@@ -17,20 +17,6 @@
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 
-static int refuse_options(struct job *job, struct err *err)
-{
-	size_t n;
-
-	request_list(&job->request, F_ONLY, &n);
-	for (size_t i = 0; i < n; i++) {
-		if (strcmp(request_list(&job->request, F_ONLY, &n)[i], "code") != 0)
-			return err_set(err, EINVAL, "no_such_part",
-				request_list(&job->request, F_ONLY, &n)[i],
-				"the site has no such part; its only part is code");
-	}
-	return 0;
-}
-
 static int plan_whole(struct fsd *f, struct job *job, const struct cat_site *site,
 	const struct resolved *source, struct err *err)
 {
@@ -61,7 +47,7 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 	const char *text = request_str(&job->request, F_SOURCE);
 	struct resolved source;
 	struct cat_site site;
-	int r = refuse_options(job, err);
+	int r = op_plan_parts(job, err);
 
 	if (r == 0)
 		r = resolve_source(f, f->catalog, text, &source, err);

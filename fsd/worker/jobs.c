@@ -310,6 +310,8 @@ static int run(struct fsd *f, struct job *job)
 	step("job.ran");
 	if (r == 0 && job->kind->finish)
 		r = job->kind->finish(f, job, err);
+	if (r < 0 && !err->num) /* a look that was canceled on its way, most of all */
+		err_sys(err, -r, op_specs[job->shown].name, job->site_name);
 	return r;
 }
 

@@ -397,6 +397,16 @@ def restore(s, site='alpha'):
     return Ask({'kind': 'restore', 'source': f'{site}@base', 'site': site}, change)
 
 
+def restore_to(s, site='alpha'):
+    """A copy beside the pools, which nothing in them tells of."""
+    name, tree = s.new('out'), s.snapshot(site, 'base')['tree']
+
+    def change(st, job):
+        st['outside'][name] = tree
+    return Ask({'kind': 'restore-to', 'source': f'{site}@base',
+                'dir': str(s.world.root / 'outside' / name)}, change)
+
+
 # ---- undo ----
 
 def undo(s, ask, change):
@@ -474,7 +484,7 @@ OPERATIONS = {f.__name__.replace('_', '-'): f for f in (
     clone_other_pool, clone_live_other_pool, site_set, site_rename, site_delete, site_undelete,
     delete_in_queue, site_measure, snapshot, snapshot_first, snapshot_dirty, snapshot_delete, snapshot_hold,
     snapshot_release, snapshot_set, generation_create, generation_dirty, generation_delete,
-    generation_retire, publish, publish_mend, rollback, restore, undo_restore, undo_publish,
+    generation_retire, publish, publish_mend, rollback, restore, restore_to, undo_restore, undo_publish,
     undo_rename, undo_delete, undo_set, pool_scan, pool_check)}
 
 from in_place import OPERATIONS as IN_PLACE  # it stands on what is above

@@ -567,7 +567,7 @@ def test_eject__to_another_file_system_is_a_copy_and_can_be_undone(host, scratch
 def test_eject__leaves_the_site_when_the_copy_is_bad(host, scratch):
     host.imported(host.make())
     before = content(host.live())
-    host.steps.until('eject.filled', {'kind': 'site-eject', 'site': 'shop',
+    host.steps.until('copy_out.filled', {'kind': 'site-eject', 'site': 'shop',
                                       'dir': str(scratch / 'out')})
     copied = next(scratch.glob('out.fsd-*')) / 'a/deep/z'
     st = copied.stat()
@@ -582,7 +582,7 @@ def test_eject__leaves_the_site_when_the_copy_is_bad(host, scratch):
 
 def test_eject__takes_late_writes_along(host, scratch):
     host.imported(host.make())
-    host.steps.until('eject.placed', {'kind': 'site-eject', 'site': 'shop',
+    host.steps.until('copy_out.placed', {'kind': 'site-eject', 'site': 'shop',
                                       'dir': str(scratch / 'out')})
     (host.live() / 'index.php').write_text('late')
     (host.live() / 'a/late').write_text('late')

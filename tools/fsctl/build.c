@@ -267,9 +267,19 @@ static void set_common(const struct cli *c, struct fsc_request *req)
 		fsc_request_set_str(req, "note", c->note);
 }
 
+/* An option may ask for another kind of job. */
+static const char *kind_of(const struct cli *c)
+{
+	for (size_t i = 0; c->cmd->options[i].name; i++) {
+		if (c->options[i] && c->cmd->options[i].asks)
+			return c->cmd->options[i].asks;
+	}
+	return c->cmd->kind;
+}
+
 int build_request(struct cli *c, struct fsc_request **out)
 {
-	struct fsc_request *req = fsc_request_new(c->cmd->kind);
+	struct fsc_request *req = fsc_request_new(kind_of(c));
 	struct fields f = {.n = 0};
 	int r = req ? collect(c, &f) : cli_no_memory(c);
 

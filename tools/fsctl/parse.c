@@ -209,6 +209,36 @@ static int one_word(struct parser *p)
 	return word[1] == '-' ? long_option(p, word + 2) : short_options(p, word + 1);
 }
 
+/* Is `word` one of the words of `list`? */
+static bool is_in(const char *list, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (; list && *list; list += strcspn(list, " "), list += *list == ' ') {
+		if (strcspn(list, " ") == len && memcmp(list, word, len) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int check_together(const struct cli *c)
+{
+	char shown[64], reason[128];
+
+	for (size_t i = 0; c->cmd->options[i].name; i++) {
+		const struct option *o = &c->cmd->options[i];
+
+		for (size_t k = 0; c->options[i] && c->cmd->options[k].name; k++) {
+			if (!c->options[k] || !is_in(o->not_with, c->cmd->options[k].name))
+				continue;
+			snprintf(shown, sizeof(shown), "--%s", c->cmd->options[k].name);
+			snprintf(reason, sizeof(reason), "this option makes no sense with --%s", o->name);
+			return cli_usage(c, shown, reason);
+		}
+	}
+	return 0;
+}
+
 static int check_complete(struct parser *p)
 {
 	struct cli *c = p->c;
@@ -229,7 +259,7 @@ static int check_complete(struct parser *p)
 		snprintf(reason, sizeof(reason), "%s is missing", a->name);
 		return cli_usage(c, NULL, reason);
 	}
-	return 0;
+	return check_together(c);
 }
 
 /* Errors found early must know of --json too. */

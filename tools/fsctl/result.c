@@ -224,17 +224,29 @@ static const struct {
 	{"site-delete", .site = "deleted"},
 };
 
-static void print_eject(const struct fsc_value *job, const struct fsc_value *result)
+static void print_dir(const struct fsc_value *job, const struct fsc_value *result)
 {
 	char *dir = fsc_value_bytes(result, "dir");
 
-	fputs("site ", stdout);
-	safe(result, "site.name");
-	fputs(" ejected to ", stdout);
 	put_quoted(stdout, dir ? dir : "?");
 	print_stats(job);
 	putchar('\n');
 	free(dir);
+}
+
+static void print_eject(const struct fsc_value *job, const struct fsc_value *result)
+{
+	fputs("site ", stdout);
+	safe(result, "site.name");
+	fputs(" ejected to ", stdout);
+	print_dir(job, result);
+}
+
+static void print_copy(const struct fsc_value *job, const struct fsc_value *result)
+{
+	safe(result, "source");
+	fputs(" copied to ", stdout);
+	print_dir(job, result);
 }
 
 static void print_generation(const struct fsc_value *job, const struct fsc_value *result,
@@ -315,6 +327,8 @@ static void print_kind(const char *kind, const struct fsc_value *job,
 		return;
 	if (strcmp(kind, "site-eject") == 0)
 		print_eject(job, result);
+	else if (strcmp(kind, "restore-to") == 0)
+		print_copy(job, result);
 	else if (strcmp(kind, "site-rename") == 0)
 		print_rename(job, result);
 	else if (strcmp(kind, "generation-create") == 0)
@@ -333,6 +347,14 @@ static void print_kind(const char *kind, const struct fsc_value *job,
 		print_any(job, result);
 }
 
+static void quiet_dir(const struct fsc_value *result)
+{
+	char *dir = fsc_value_bytes(result, "dir");
+
+	puts(dir ? dir : "");
+	free(dir);
+}
+
 /* The bare address of what is new: it can be used as a SOURCE. Nothing where nothing is new. */
 static void print_quiet(const char *kind, const struct fsc_value *job,
 	const struct fsc_value *result)
@@ -348,6 +370,8 @@ static void print_quiet(const char *kind, const struct fsc_value *job,
 	else if (strcmp(kind, "restore") == 0 && fsc_value_int(result, "generation", 0) > 0)
 		printf("%s:%lld\n", str(result, "site.name"),
 			(long long)fsc_value_int(result, "generation", 0));
+	else if (strcmp(kind, "restore-to") == 0)
+		quiet_dir(result);
 }
 
 void result_print(const struct cli *c, const struct fsc_value *job)

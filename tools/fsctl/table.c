@@ -48,14 +48,17 @@ const struct command commands[] = {
 	{"restore", "restore", NULL, run_job, "bring a site back to a snapshot",
 		"The whole tree becomes a new generation of the site, which is published; the one "
 		"before is kept and \"fsctl undo\" brings it back. With PATHs only these are put in "
-		"place, each by one rename; what they replace is kept for undo.",
+		"place, each by one rename; what they replace is kept for undo. With --to nothing of "
+		"the site is touched.",
 		{{"SOURCE", W_SOURCE, "source"},
 			{"PATH", W_PATHS, "paths", ARG_OPTIONAL | ARG_MANY}},
 		{{"only", "PARTS", W_PARTS, "only", .choices = "code data config",
 			 .help = "only these parts: code,data,config"},
 			{"exact", NULL, W_NONE, "exact",
 				.help = "also remove what the snapshot does not have"},
-			{"site", "SITE", W_SITE, "site", .help = "restore into this site"}}},
+			{"site", "SITE", W_SITE, "site", .help = "restore into this site"},
+			{"to", "DIR", W_DIR, "dir", .asks = "restore-to", .not_with = "exact site",
+				.help = "write a copy to the new directory DIR, leave the site alone"}}},
 	{"publish", "publish", NULL, run_job, "make another generation the live one",
 		"The switch is atomic: who reads \"live\" sees one generation or the other.",
 		{{"SITE:N", W_GENERATION}}, {{0}}},
@@ -96,7 +99,7 @@ const struct command commands[] = {
 		{{"NAME", W_NEW, "name"}, {"DIR", W_DIR, "dir"}},
 		{OPT_POOL("its pool (the only one)"),
 			{"move", NULL, W_NONE, "mode", "move", .help = "move it instead of copying"},
-			{"link", NULL, W_NONE, "mode", "link",
+			{"link", NULL, W_NONE, "mode", "link", .not_with = "move",
 				.help = "and put a link to the live tree in the directory's place"}}},
 	{"site eject", "site-eject", NULL, run_job, "give a site back as a plain directory",
 		"The site leaves fsd; its snapshots stay until they are deleted.",

@@ -52,6 +52,8 @@ struct option {
 	const char *choices; /* "a b c": for completions */
 	enum local_option local;
 	const char *help;
+	const char *asks;     /* the kind of job that the command asks for with it, not its own */
+	const char *not_with; /* "a b": other options that make no sense beside it */
 };
 
 struct global_option {

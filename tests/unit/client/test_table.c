@@ -41,8 +41,46 @@ static const char *sample(enum word_kind kind)
 	}
 }
 
+/* Does either say that it makes no sense beside the other? */
+static bool clash(const struct option *a, const struct option *b)
+{
+	char list[64], name[32];
+
+	for (int i = 0; i < 2; i++) {
+		snprintf(list, sizeof(list), " %s ", (i ? b : a)->not_with ?: "");
+		snprintf(name, sizeof(name), " %s ", (i ? a : b)->name);
+		if (strstr(list, name))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * As many options as a command takes together, beginning with `first` (NULL: none): every option is
+ * the first of one such choice, and only the first may ask for another kind of job.
+ */
+static bool chosen(const struct command *cmd, const struct option *first, const struct option *o)
+{
+	if (!first || o == first)
+		return o == first;
+	if (o->asks || clash(o, first))
+		return false;
+	for (const struct option *e = cmd->options; e < o; e++) {
+		if (e != first && clash(e, o) && chosen(cmd, first, e))
+			return false;
+	}
+	return true;
+}
+
+/* Each choice of options in turn: NULL, then every option; false behind the last. */
+static bool next_choice(const struct command *cmd, const struct option **first)
+{
+	*first = *first ? *first + 1 : cmd->options;
+	return (*first)->name;
+}
+
 /* "fsctl WORDS ARGS OPTIONS" of a command; the words stay valid until the next call. */
-static int command_line(const struct command *cmd, bool with_options, char **argv)
+static int command_line(const struct command *cmd, const struct option *first, char **argv)
 {
 	static char words[64], option[16][64];
 	char *second;
@@ -58,10 +96,12 @@ static int command_line(const struct command *cmd, bool with_options, char **arg
 	}
 	for (const struct arg *a = cmd->args; a->name; a++)
 		argv[n++] = (char *)(uintptr_t)sample(a->kind);
-	for (const struct option *o = cmd->options; o->name && with_options; o++, k++) {
+	for (const struct option *o = cmd->options; o->name; o++) {
+		if (!chosen(cmd, first, o))
+			continue;
 		snprintf(option[k], sizeof(option[k]), "--%s%s%s", o->name, o->value ? "=" : "",
 			o->value ? sample(o->kind) : "");
-		argv[n++] = option[k];
+		argv[n++] = option[k++];
 	}
 	argv[n] = NULL;
 	return n;
@@ -71,9 +111,11 @@ static void test_table__every_command_parses_with_all_its_words(void **state)
 {
 	(void)state;
 	for (const struct command *cmd = commands; cmd->words; cmd++) {
-		for (int with = 0; with < 2; with++) {
+		const struct option *first = NULL;
+
+		do {
 			char *argv[24];
-			int argc = command_line(cmd, with, argv);
+			int argc = command_line(cmd, first, argv);
 			struct cli c;
 
 			if (cli_parse(&c, argc, argv) != 0 || c.cmd != cmd)
@@ -81,30 +123,70 @@ static void test_table__every_command_parses_with_all_its_words(void **state)
 			for (int i = 0; cmd->args[i].name; i++)
 				assert_true(c.args[i] || c.n_many == 1);
 			for (int i = 0; cmd->options[i].name; i++)
-				assert_int_equal(c.options[i] != NULL, with);
+				assert_int_equal(c.options[i] != NULL,
+					chosen(cmd, first, &cmd->options[i]));
 			cli_release(&c);
-		}
+		} while (next_choice(cmd, &first));
 	}
+}
+
+static void becomes(const struct command *cmd, const struct option *first)
+{
+	struct fsc_request *req = NULL;
+	char *argv[24], *path = NULL;
+	struct cli c;
+
+	assert_int_equal(cli_parse(&c, command_line(cmd, first, argv), argv), 0);
+	if (cmd->kind && build_request(&c, &req) != 0)
+		fail_msg("%s is no request", cmd->words);
+	if (cmd->path && build_path(&c, &path) != 0)
+		fail_msg("%s is no path", cmd->words);
+	assert_true(!path || (*path == '/' && !strstr(path, "%s")));
+	free(path);
+	fsc_request_free(&req);
+	cli_release(&c);
 }
 
 static void test_table__every_command_becomes_a_request_or_a_path(void **state)
 {
 	(void)state;
 	for (const struct command *cmd = commands; cmd->words; cmd++) {
-		struct fsc_request *req = NULL;
-		char *argv[24], *path = NULL;
-		struct cli c;
+		const struct option *first = NULL;
 
-		assert_int_equal(cli_parse(&c, command_line(cmd, true, argv), argv), 0);
-		if (cmd->kind && build_request(&c, &req) != 0)
-			fail_msg("%s is no request", cmd->words);
-		if (cmd->path && build_path(&c, &path) != 0)
-			fail_msg("%s is no path", cmd->words);
-		assert_true(!path || (*path == '/' && !strstr(path, "%s")));
-		free(path);
-		fsc_request_free(&req);
-		cli_release(&c);
+		do {
+			becomes(cmd, first);
+		} while (next_choice(cmd, &first));
 	}
+}
+
+static void test_table__what_makes_no_sense_together_is_refused(void **state)
+{
+	int refused = 0;
+
+	(void)state;
+	for (const struct command *cmd = commands; cmd->words; cmd++) {
+		for (const struct option *o = cmd->options; o->name; o++) {
+			for (const struct option *e = cmd->options; e < o; e++) {
+				char *argv[26], text[2][64];
+				int argc = command_line(cmd, NULL, argv);
+				struct cli c;
+
+				for (int i = 0; i < 2; i++) {
+					const struct option *w = i ? o : e;
+
+					snprintf(text[i], 64, "--%s%s%s", w->name,
+						w->value ? "=" : "",
+						w->value ? sample(w->kind) : "");
+					argv[argc++] = text[i];
+				}
+				argv[argc] = NULL;
+				assert_int_equal(cli_parse(&c, argc, argv) != 0, clash(o, e));
+				refused += clash(o, e);
+				cli_release(&c);
+			}
+		}
+	}
+	assert_true(refused >= 3); /* import: move and link; restore: to, with exact and site */
 }
 
 /* ---- the daemon ---- */
@@ -177,24 +259,33 @@ static void check_word(const char *words, const struct op_spec *spec, enum word_
 	}
 }
 
+static void check_sent(const struct command *cmd, const struct option *first)
+{
+	const char *kind = first && first->asks ? first->asks : cmd->kind;
+	const struct op_spec *spec = op_of_path(kind ? "" : cmd->path);
+
+	if (kind && op_by_kind(kind))
+		spec = &op_specs[op_by_kind(kind)];
+	if (!spec)
+		fail_msg("%s asks for what fsd does not have", cmd->words);
+	for (const struct arg *a = cmd->args; a->name; a++)
+		check_word(cmd->words, spec, a->kind, a->field, false);
+	for (const struct option *o = cmd->options; o->name; o++) {
+		if (chosen(cmd, first, o))
+			check_word(cmd->words, spec, o->kind, o->field, !o->value && !o->fixed);
+	}
+}
+
 static void test_table__fsd_takes_what_is_sent(void **state)
 {
 	(void)state;
 	for (const struct command *cmd = commands; cmd->words; cmd++) {
-		const struct op_spec *spec;
+		const struct option *first = NULL;
 
-		if (!cmd->kind && !cmd->path)
-			continue;
-		if (cmd->kind)
-			spec = op_by_kind(cmd->kind) ? &op_specs[op_by_kind(cmd->kind)] : NULL;
-		else
-			spec = op_of_path(cmd->path);
-		if (!spec)
-			fail_msg("%s asks for what fsd does not have", cmd->words);
-		for (const struct arg *a = cmd->args; a->name; a++)
-			check_word(cmd->words, spec, a->kind, a->field, false);
-		for (const struct option *o = cmd->options; o->name; o++)
-			check_word(cmd->words, spec, o->kind, o->field, !o->value && !o->fixed);
+		do {
+			if (cmd->kind || cmd->path)
+				check_sent(cmd, first);
+		} while (next_choice(cmd, &first));
 	}
 }
 
@@ -226,6 +317,15 @@ static void test_table__what_fsd_requires_is_sent(void **state)
 	}
 }
 
+static bool asks_for(const struct command *cmd, const char *kind)
+{
+	for (const struct option *o = cmd->options; o->name; o++) {
+		if (o->asks && strcmp(o->asks, kind) == 0)
+			return true;
+	}
+	return cmd->kind && strcmp(cmd->kind, kind) == 0;
+}
+
 static void test_table__every_job_has_a_command(void **state)
 {
 	(void)state;
@@ -235,7 +335,7 @@ static void test_table__every_job_has_a_command(void **state)
 			op == OP_GENERATION_RETIRE;
 
 		for (const struct command *cmd = commands; cmd->words && op_is_job(op); cmd++)
-			found |= cmd->kind && strcmp(cmd->kind, op_specs[op].name) == 0;
+			found |= asks_for(cmd, op_specs[op].name);
 		if (op_is_job(op) && !found)
 			fail_msg("no command asks for %s", op_specs[op].name);
 	}
@@ -522,6 +622,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table__every_command_parses_with_all_its_words),
 		cmocka_unit_test(test_table__every_command_becomes_a_request_or_a_path),
+		cmocka_unit_test(test_table__what_makes_no_sense_together_is_refused),
 		cmocka_unit_test(test_table__fsd_takes_what_is_sent),
 		cmocka_unit_test(test_table__what_fsd_requires_is_sent),
 		cmocka_unit_test(test_table__every_job_has_a_command),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How many jobs may wait, and of whom. */
+/* How many jobs may wait, and of whom; how they end. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -84,11 +84,58 @@ static void test_queue__of_one_user_leaves_room_for_others(void **state)
 	ask(h, admin, "too_many");
 }
 
+/* ---- ends ---- */
+
+static int cancel_silently(struct fsd *f, struct job *job, struct err *err)
+{
+	(void)f;
+	(void)err;
+	job->was_canceled = true;
+	return -ECANCELED;
+}
+
+static int fail_silently(struct fsd *f, struct job *job, struct err *err)
+{
+	(void)f;
+	(void)job;
+	(void)err;
+	return -EIO;
+}
+
+static json_t *check_that(struct harness *h, int (*run)(struct fsd *, struct job *, struct err *))
+{
+	const struct op_kind *kinds[OP_COUNT];
+	struct op_kind kind = op_pool_check;
+	json_t *v;
+
+	memcpy(kinds, ops, sizeof(kinds));
+	kinds[OP_POOL_CHECK] = &kind;
+	kind.run = run;
+	h->fsd.jobs.kinds = kinds;
+	v = harness_job(h, "pool-check", "pool", "main", NULL);
+	h->fsd.jobs.kinds = ops;
+	return v;
+}
+
+static void test_job__that_ends_without_a_word_ends_as_its_errno_says(void **state)
+{
+	json_t *v = check_that(*state, cancel_silently);
+
+	assert_string_equal(harness_text(v, "state"), "canceled");
+	json_decref(v);
+	v = check_that(*state, fail_silently);
+	assert_string_equal(harness_text(v, "state"), "failed");
+	assert_true(*harness_text(v, "error.reason"));
+	json_decref(v);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
 			test_queue__of_one_user_leaves_room_for_others, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_job__that_ends_without_a_word_ends_as_its_errno_says, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
