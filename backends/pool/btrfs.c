@@ -443,7 +443,7 @@ static int btrfs_sync_dir(struct pool *pool, int dir, struct snap_ctx *ctx, stru
 	return btrfs_flush(pool, fd, ctx, err);
 }
 
-static int btrfs_pending(struct pool *pool, uint64_t *trees, uint64_t *bytes, struct err *err)
+static int btrfs_pending(struct pool *pool, uint64_t *trees, struct err *err)
 {
 	uint64_t *ids = NULL;
 	size_t n = 0;
@@ -453,7 +453,6 @@ static int btrfs_pending(struct pool *pool, uint64_t *trees, uint64_t *bytes, st
 		return err_sys(err, errno ? errno : EIO, "list deleted subvolumes", NULL);
 	free(ids);
 	*trees = n;
-	*bytes = 0; /* the kernel does not count them without quota groups */
 	return 0;
 }
 

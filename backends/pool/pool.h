@@ -151,9 +151,10 @@ struct pool_driver {
 	 */
 	int (*sync_dir)(struct pool *pool, int dir, struct snap_ctx *ctx, struct err *err);
 
-	/* Removed trees whose space is not back yet: *trees, and *bytes where known, else 0. Ask only
-	 * with POOL_FREES_LATER (it may be NULL without, and an ordinary user may not ask btrfs). */
-	int (*pending)(struct pool *pool, uint64_t *trees, uint64_t *bytes, struct err *err);
+	/* How many removed trees are not free space yet. Ask only with POOL_FREES_LATER (it may be NULL
+	 * without, and an ordinary user may not ask btrfs). Their bytes are not known: btrfs counts
+	 * them with quota groups only. */
+	int (*pending)(struct pool *pool, uint64_t *trees, struct err *err);
 };
 
 extern const struct pool_driver pool_driver_btrfs;

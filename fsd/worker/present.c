@@ -160,24 +160,39 @@ static json_t *report_lines(const char *report)
 	return v;
 }
 
+static int count_name(const char *name, void *arg)
+{
+	(void)name;
+	++*(uint64_t *)arg;
+	return 0;
+}
+
+/* What was deleted and is not free yet: in the trash, or with the file system. Null: not known. */
+static json_t *pending(const struct pool_root *r)
+{
+	bool later = r->driver->caps(r->handle) & POOL_FREES_LATER;
+	uint64_t trash = 0, freeing = 0;
+
+	if (layout_each_name(r->trash, count_name, &trash) < 0 ||
+		(later && r->driver->pending(r->handle, &freeing, NULL) < 0))
+		return json_null();
+	return json_integer((json_int_t)(trash + freeing));
+}
+
 static void add_space(json_t *v, struct fsd *f, struct pool_root *r)
 {
-	uint64_t trees = 0, pending = 0;
 	struct pool_space s;
 
 	if (pool_root_space(r, fsd_config(f), &s) < 0)
 		return;
-	if (r->driver->pending)
-		r->driver->pending(r->handle, &trees, &pending, NULL);
 	json_object_set_new(v, "bytes",
-		json_pack("{s:I,s:I,s:I,s:I}", "total", (json_int_t)s.total, "free",
-			(json_int_t)s.free, "min_free", (json_int_t)s.min_free, "pending",
-			(json_int_t)pending));
+		json_pack("{s:I,s:I,s:I}", "total", (json_int_t)s.total, "free",
+			(json_int_t)s.free, "min_free", (json_int_t)s.min_free));
 	json_object_set_new(v, "inodes",
 		s.inodes ? json_pack("{s:I,s:I}", "total", (json_int_t)s.inodes, "free",
 				   (json_int_t)s.inodes_free)
 			 : json_null());
-	json_object_set_new(v, "pending_trees", json_integer((json_int_t)trees));
+	json_object_set_new(v, "pending", pending(r));
 }
 
 json_t *present_pool(struct fsd *f, struct catalog *c, struct pool_root *r)
@@ -201,7 +216,7 @@ json_t *present_pool(struct fsd *f, struct catalog *c, struct pool_root *r)
 	json_object_set_new(v, "probe", report_lines(told.report));
 	json_object_set_new(v, "bytes", json_null());
 	json_object_set_new(v, "inodes", json_null());
-	json_object_set_new(v, "pending_trees", json_integer(0));
+	json_object_set_new(v, "pending", json_null());
 	if (online)
 		add_space(v, f, r);
 	json_object_set_new(v, "sites", json_integer((json_int_t)sites));

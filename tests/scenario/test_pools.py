@@ -2,13 +2,14 @@
 """Pools whose storage is slow, away, wrong or comes back, beside one that is well."""
 
 import contextlib
+import os
 import pathlib
 import subprocess
 import time
 
 import pytest
 
-from conftest import TIMEOUT
+from conftest import TIMEOUT, Steps
 
 
 def command(*args):
@@ -95,3 +96,27 @@ def test_pools__one_that_no_driver_fits_says_what_was_probed(make_daemon, scratc
     assert 'other' in refused.stderr and 'not btrfs' in refused.stderr
     assert 'fsctl pool show other' in refused.stderr
     assert pool(daemon)['probe'] and pool(daemon)['reason'] is None
+
+
+@pytest.mark.parametrize('kind', ['btrfs', 'ext4'])
+def test_deleted__is_pending_until_its_space_is_back(kind, mount, make_daemon):
+    where = mount(kind)
+    daemon = make_daemon({'main': where / 'pool'})
+    steps = Steps(daemon)
+    daemon.start()
+
+    def pending():
+        return daemon.json('pool', 'show', 'main')['pending']
+
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('snapshot', 'shop@a')
+    assert pending() == 0
+    with steps.held('remove.tree') as reached:
+        daemon.fsctl('snapshot', 'delete', 'shop@a', '--yes')
+        reached()
+        assert pending() >= 1  # its place in the trash, and on btrfs the tree besides
+        assert '\npending  ' in daemon.fsctl('pool', 'show', 'main').stdout
+    if kind == 'btrfs':  # its cleaner would come in half a minute
+        wait_until(lambda: not os.listdir(where / 'pool/.fsd/trash'), daemon)
+        command('btrfs', 'filesystem', 'sync', where)
+    wait_until(lambda: pending() == 0, daemon)

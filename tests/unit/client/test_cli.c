@@ -481,8 +481,8 @@ static void test_cli__show_prints_members_a_line_each(void **state)
 		"\"probe\":[\"btrfs: no, not a btrfs\",\"copy: yes\"],\"reason\":null}");
 	assert_int_equal(fsctl(w, "pool", "show", "main"), 0);
 	assert_string_equal(w->ran.out,
-		"pool           main\ndriver         copy\nonline         yes\nsize           5\n"
-		"probed         btrfs: no, not a btrfs\n               copy: yes\n");
+		"pool          main\ndriver        copy\nonline        yes\nsize          5\n"
+		"probed        btrfs: no, not a btrfs\n              copy: yes\n");
 }
 
 static void test_cli__path_prints_the_bytes(void **state)
