@@ -62,8 +62,11 @@ def enter_namespace():
     """A mount namespace of this process's own. Once."""
     if os.geteuid() != 0:
         raise Unavailable('needs root to mount')
-    check(libc.unshare(CLONE_NEWNS))
-    mount('none', '/', 'none', MS_REC | MS_PRIVATE)
+    try:
+        check(libc.unshare(CLONE_NEWNS))
+        mount('none', '/', 'none', MS_REC | MS_PRIVATE)
+    except OSError as e:
+        raise Unavailable('no mount namespace of its own') from e
 
 
 def attach_loop(image):

@@ -83,7 +83,9 @@ class Host:
 
     def imported(self, path, mode=None, **more):
         more = {'name': 'shop', **more, **({'mode': mode} if mode else {})}
-        return self.done(kind='site-import', dir=str(path), **more)
+        job = self.done(kind='site-import', dir=str(path), **more)
+        wait_until_older(self.live(more['name']))
+        return job
 
     def eject(self, path, **more):
         return self.done(kind='site-eject', site='shop', dir=str(path), **more)
