@@ -113,6 +113,23 @@ void harness_free(struct harness **hp)
 	free(h);
 }
 
+int harness_plain(void **state)
+{
+	*state = harness_new("plain");
+	return 0;
+}
+
+int harness_end(void **state)
+{
+	struct harness *h = *state;
+
+	if (h) {
+		harness_expect_clean(h);
+		harness_free(&h);
+	}
+	return 0;
+}
+
 static void on_end(struct fsd *f, int64_t id, json_t *view)
 {
 	struct harness *h = current;

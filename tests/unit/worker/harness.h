@@ -27,6 +27,16 @@ struct harness {
 struct harness *harness_new(const char *file_system);
 void harness_free(struct harness **h);
 
+/* A test's setup with "plain", and the teardown of all: nothing may be left in staging. */
+int harness_plain(void **state);
+int harness_end(void **state);
+
+/* `h` of this test, which is skipped where there is none. */
+#define HARNESS(h) \
+	struct harness *h = *state; \
+	if (!h) \
+	skip()
+
 /* As fsd would at its start, and when it stops. */
 void harness_start(struct harness *h);
 void harness_stop(struct harness *h);

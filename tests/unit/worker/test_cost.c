@@ -76,20 +76,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	struct harness *h = *state;
-
-	if (h)
-		harness_free(&h);
-	return 0;
-}
-
-#define HARNESS(h) \
-	struct harness *h = *state; \
-	if (!h) \
-	skip()
-
 /* Takes the view of a job that was the only one since the last call. */
 static void cost(json_t *view, int most)
 {
@@ -142,10 +128,10 @@ static void test_cost__of_restored_paths(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_cost__of_a_snapshot, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_cost__of_a_clone, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_cost__of_going_back_and_forth, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_cost__of_restored_paths, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cost__of_a_snapshot, setup, harness_end),
+		cmocka_unit_test_setup_teardown(test_cost__of_a_clone, setup, harness_end),
+		cmocka_unit_test_setup_teardown(test_cost__of_going_back_and_forth, setup, harness_end),
+		cmocka_unit_test_setup_teardown(test_cost__of_restored_paths, setup, harness_end),
 	};
 
 	return cmocka_run_group_tests_name("cost", tests, NULL, NULL);

@@ -20,21 +20,6 @@
 #define EACH 5000 /* as docs/api.md says */
 #define ALL 10000
 
-static int setup(void **state)
-{
-	*state = harness_new("plain");
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct harness *h = *state;
-
-	if (h)
-		harness_free(&h);
-	return 0;
-}
-
 /* Jobs that wait as if they had been asked for, without their rows in the catalog. */
 static void fill(struct harness *h, unsigned n, uid_t uid)
 {
@@ -133,9 +118,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
-			test_queue__of_one_user_leaves_room_for_others, setup, teardown),
+			test_queue__of_one_user_leaves_room_for_others, harness_plain, harness_end),
 		cmocka_unit_test_setup_teardown(
-			test_job__that_ends_without_a_word_ends_as_its_errno_says, setup, teardown),
+			test_job__that_ends_without_a_word_ends_as_its_errno_says, harness_plain, harness_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,22 +24,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	struct harness *h = *state;
-
-	if (h) {
-		harness_expect_clean(h);
-		harness_free(&h);
-	}
-	return 0;
-}
-
-#define HARNESS(h) \
-	struct harness *h = *state; \
-	if (!h) \
-	skip()
-
 static void done(json_t *view)
 {
 	json_decref(view);
@@ -737,7 +721,7 @@ static void test_check__finds_a_damaged_snapshot(void **state)
 	json_decref(v);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, harness_end)
 
 int main(int argc, char **argv)
 {

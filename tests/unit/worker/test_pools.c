@@ -20,21 +20,6 @@
 #define READERS 3
 #define ROUNDS 300
 
-static int setup(void **state)
-{
-	*state = harness_new("plain");
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct harness *h = *state;
-
-	if (h)
-		harness_free(&h);
-	return 0;
-}
-
 struct readers {
 	struct harness *h;
 	struct pools pools; /* looked at by all */
@@ -135,9 +120,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
-			test_told__can_be_read_while_a_pool_is_tried_again, setup, teardown),
+			test_told__can_be_read_while_a_pool_is_tried_again, harness_plain, harness_end),
 		cmocka_unit_test_setup_teardown(
-			test_told__can_be_read_while_a_pool_goes_away, setup, teardown),
+			test_told__can_be_read_while_a_pool_goes_away, harness_plain, harness_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -95,15 +95,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	struct harness *h = *state;
-
-	harness_expect_clean(h);
-	harness_free(&h);
-	return 0;
-}
-
 static json_t *ended(struct harness *h, json_t *view, const char *state)
 {
 	(void)h;
@@ -260,7 +251,7 @@ static void test_settle__eject_throws_nothing_away_that_it_cannot_see(void **sta
 	json_decref(v);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, harness_end)
 
 int main(void)
 {
