@@ -312,6 +312,9 @@ static int run(struct fsd *f, struct job *job)
 		r = job->kind->finish(f, job, err);
 	if (r < 0 && !err->num) /* a look that was canceled on its way, most of all */
 		err_sys(err, -r, op_specs[job->shown].name, job->site_name);
+	if (r == -ENOSPC && job->pool && err->num == ENOSPC && !*err->hint)
+		err_hint(err, "free some space where it was written; in pool %s: fsctl snapshot list, "
+			"then fsctl snapshot delete", job->pool->config->name);
 	return r;
 }
 

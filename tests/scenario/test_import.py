@@ -314,17 +314,26 @@ def test_import__refuses_names_and_full_pools(host):
     host.import_refused('not_found', path, name='x', pool='nothing')
 
 
-def test_import__full_pool_leaves_nothing(make_daemon, mount, scratch):
+@pytest.mark.parametrize('what', ['bytes', 'inodes'])
+def test_import__full_pool_leaves_nothing(what, make_daemon, mount, scratch):
     small = mount('ext4', '64M', 'small')
     daemon = make_daemon({'main': small / 'pool'}).start()
     path = scratch / 'big'
     path.mkdir()
-    (path / 'file').write_bytes(os.urandom(80 << 20))
+    if what == 'bytes':
+        (path / 'file').write_bytes(os.urandom(80 << 20))
+    else:
+        for n in range(os.statvfs(small).f_ffree + 1):
+            os.mknod(path / str(n))
+    size = len(os.listdir(path))
     for mode in ('copy', 'move', 'link'):
         _, answer = daemon.ask({'kind': 'site-import', 'name': 'shop', 'dir': str(path),
                                 'mode': mode})
         assert answer['job']['error']['code'] == 'no_space', answer
+        assert answer['job']['error']['object'] and answer['job']['error']['hint'], answer
         assert os.listdir(small / 'pool/.fsd/staging') == os.listdir(small / 'pool/sites') == []
+        assert len(os.listdir(path)) == size
+    if what == 'bytes':
         assert (path / 'file').stat().st_size == 80 << 20
 
 

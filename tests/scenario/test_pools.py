@@ -120,3 +120,23 @@ def test_deleted__is_pending_until_its_space_is_back(kind, mount, make_daemon):
         wait_until(lambda: not os.listdir(where / 'pool/.fsd/trash'), daemon)
         command('btrfs', 'filesystem', 'sync', where)
     wait_until(lambda: pending() == 0, daemon)
+
+
+def test_pool__that_became_read_only_refuses_changes_and_serves(mount, make_daemon):
+    """As the kernel makes it after an error of the storage, with everything still open."""
+    where = mount('ext4')
+    daemon = make_daemon({'main': where / 'pool'}).start()
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('snapshot', 'shop@a')
+    before = sorted(str(p) for p in (where / 'pool').rglob('*'))
+    command('mount', '-o', 'remount,errors=remount-ro', where)
+    device = os.path.basename(subprocess.check_output(['findmnt', '-no', 'SOURCE', where], text=True))
+    pathlib.Path(f'/sys/fs/ext4/{device.strip()}/trigger_fs_error').write_text('for a test')
+    for args in (('snapshot', 'shop@b'), ('clone', 'shop', 'copy'), ('site', 'create', 'new'),
+                 ('restore', 'shop@a', '--yes'), ('site', 'rename', 'shop', 'other'),
+                 ('snapshot', 'delete', 'shop@a', '--yes'), ('site', 'set', 'shop', 'label.a=b')):
+        r = daemon.fsctl(*args, check=False)
+        assert r.returncode == 1 and 'ead-only file system' in r.stderr, (args, r)
+    assert [s['name'] for s in daemon.http('GET', '/v1/sites')[1]['items']] == ['shop']
+    assert daemon.fsctl('path', 'shop@a').stdout
+    assert sorted(str(p) for p in (where / 'pool').rglob('*')) == before
