@@ -132,7 +132,7 @@ static void test_readers__notice_a_gap(void **state)
 {
 	struct site *s = *state;
 
-	while (page_sum(&s->readers).errors == 0) {
+	for (struct page_tally sum = {0}; !sum.errors; sum = page_sum(&s->readers)) {
 		char target[64];
 
 		assert_true(clock_mono() < s->deadline);
@@ -149,7 +149,7 @@ static void test_readers__notice_a_mixture(void **state)
 
 	tree = layout_open_tree(s->fd, 1);
 	assert_true(tree >= 0);
-	while (page_sum(&s->readers).mixtures == 0) {
+	for (struct page_tally sum = {0}; !sum.mixtures; sum = page_sum(&s->readers)) {
 		assert_true(clock_mono() < s->deadline);
 		assert_int_equal(page_write(tree, next_generation(s)), 0);
 	}
