@@ -568,7 +568,7 @@ void jobs_look(struct fsd *f)
 	pthread_mutex_unlock(&f->jobs.lock);
 }
 
-static int start_threads(struct fsd *f, unsigned threads)
+int jobs_grow(struct fsd *f, unsigned threads)
 {
 	struct jobs *j = &f->jobs;
 	pthread_t *more;
@@ -590,7 +590,7 @@ static int start_threads(struct fsd *f, unsigned threads)
 
 int jobs_start(struct fsd *f, unsigned most)
 {
-	int r = start_threads(f, most);
+	int r = jobs_grow(f, most);
 
 	if (r < 0)
 		return r;
@@ -599,6 +599,16 @@ int jobs_start(struct fsd *f, unsigned most)
 	pthread_mutex_unlock(&f->jobs.lock);
 	jobs_look(f);
 	return 0;
+}
+
+void jobs_follow(struct fsd *f, const struct config *config)
+{
+	pthread_mutex_lock(&f->jobs.lock);
+	assert(config->max_jobs <= f->jobs.threads);
+	f->jobs.most = config->max_jobs;
+	pools_follow(&f->pools, config);
+	pthread_cond_broadcast(&f->jobs.wake);
+	pthread_mutex_unlock(&f->jobs.lock);
 }
 
 void jobs_stop(struct fsd *f)

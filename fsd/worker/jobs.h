@@ -25,6 +25,7 @@
 #include "snap/base/err.h"
 #include "snap/ctx.h"
 
+struct config;
 struct fsd;
 struct job;
 struct pool_root;
@@ -178,12 +179,15 @@ int jobs_submit_internal(struct fsd *f, struct request *r, struct err *err);
 /* Ask a job to stop. 0; -ENOENT; -EALREADY "job_ended". */
 int jobs_cancel(struct fsd *f, int64_t id, struct err *err);
 
-/*
- * Run at most this many jobs at once from now on: at the start, and again after a reload, from the
- * same thread. More threads are started when they are needed; what runs already goes on. 0 or
- * -errno, and then nothing has changed.
- */
+/* Run at most this many jobs at once from now on. 0 or -errno. */
 int jobs_start(struct fsd *f, unsigned most);
+/*
+ * A reload, from the thread that started: first have as many threads as it takes (0 or -errno, and
+ * no limit has changed), then follow max_jobs and the limits of all pools at once, so that no job
+ * starts by half of them. What runs already goes on.
+ */
+int jobs_grow(struct fsd *f, unsigned threads);
+void jobs_follow(struct fsd *f, const struct config *config);
 /* Stop: running jobs are asked to stop and go back to the queue, which stays open to others. */
 void jobs_stop(struct fsd *f);
 /* Forget the queue. Nobody may submit any more; what waits is in the catalog. */

@@ -129,8 +129,7 @@ static void announce(struct worker *w)
 static int follow(struct worker *w, struct config *next, struct err *err)
 {
 	struct fsd *f = &w->fsd;
-	const struct config *now = fsd_config(f);
-	const char *frozen = config_frozen(now, next);
+	const char *frozen = config_frozen(fsd_config(f), next);
 	int r;
 
 	if (frozen) {
@@ -138,13 +137,12 @@ static int follow(struct worker *w, struct config *next, struct err *err)
 		err_hint(err, "restart fsd, or take the change back");
 		return -EBUSY;
 	}
-	r = jobs_start(f, next->max_jobs);
-	if (r == 0 && (r = keep_config(w, next)) < 0)
-		jobs_start(f, now->max_jobs);
+	r = jobs_grow(f, next->max_jobs);
+	if (r == 0)
+		r = keep_config(w, next);
 	if (r < 0)
 		return err_sys(err, -r, "follow the configuration", next->file);
-	pools_follow(&f->pools, next);
-	jobs_look(f);
+	jobs_follow(f, next);
 	log_level((int)next->log_level);
 	return 0;
 }
