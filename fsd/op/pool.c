@@ -71,7 +71,7 @@ static int scan(struct fsd *f, struct job *job, struct err *err)
 	else
 		catalog_rollback(f->catalog);
 	if (r == 0)
-		scan_report(f, f->catalog, job->pool, err);
+		scan_report(f, f->catalog, job->pool);
 	return r;
 }
 

@@ -186,7 +186,7 @@ static void look_at_pools(struct fsd *f, struct housekeeping *h)
 		} else if (!r->recovered) {
 			if (housekeeping_bring_online(f, r, &err) < 0)
 				continue;
-			scan_report(f, h->catalog, r, &err);
+			scan_report(f, h->catalog, r);
 			pool_event(f, r, "pool.online");
 		} else if (pool_root_verify(r, &err) == 0) {
 			atomic_store(&r->online, true);
@@ -470,11 +470,8 @@ static void wait_for_work(struct housekeeping *h)
 static void first_look(struct fsd *f, struct housekeeping *h)
 {
 	for (unsigned i = 0; i < f->pools.n; i++) {
-		struct err err = ERR_INIT;
-
-		if (atomic_load(&f->pools.items[i].online) &&
-			scan_report(f, h->catalog, &f->pools.items[i], &err) < 0)
-			log_err(LOG_WARNING, "cannot compare a pool with the catalog", &err, NULL);
+		if (atomic_load(&f->pools.items[i].online))
+			scan_report(f, h->catalog, &f->pools.items[i]);
 	}
 }
 

@@ -13,6 +13,7 @@
 #include "fsd/core/json.h"
 #include "fsd/core/log.h"
 #include "fsd/worker/layout.h"
+#include "fsd/worker/scan.h"
 #include "fsd/worker/state.h"
 #include "fsd/worker/step.h"
 #include "snap/base/clock.h"
@@ -352,7 +353,7 @@ static int record(struct fsd *f, struct job *job, struct err *err)
 		return r;
 	}
 	job_warn(job, "done, but it cannot be read back: %s: %s", e.object, e.reason);
-	problems_add(&f->problems, true, "record", &e);
+	scan_unreadable(f, job->pool, &e);
 	return 0;
 }
 

@@ -30,6 +30,14 @@ static void restore_locks(struct job *job)
 	json_object_del(job->intent, "_locks");
 }
 
+static int unknown_kind(const struct cat_job *row, struct err *err)
+{
+	err_set(err, ENOSYS, "not_implemented", row->kind,
+		"this fsd does not know this kind of job");
+	err_hint(err, "start the fsd that accepted it, and let it end or cancel it there");
+	return -ENOSYS;
+}
+
 static int restore_request(struct fsd *f, struct job *job, const struct cat_job *row,
 	struct err *err)
 {
@@ -40,8 +48,7 @@ static int restore_request(struct fsd *f, struct job *job, const struct cat_job 
 	int r;
 
 	if (op == OP_NONE || !f->jobs.kinds[op])
-		return err_set(err, ENOSYS, "not_implemented", row->kind,
-			"this fsd does not know this kind of job");
+		return unknown_kind(row, err);
 	args = inner ? json_dumps(json_object_get(job->intent, "_args"), JSON_COMPACT)
 		     : strdup(row->args ? row->args : "{}");
 	if (!args)
@@ -150,6 +157,25 @@ static int recover(struct fsd *f, struct pool_root *pool, const struct cat_job *
 	return 0;
 }
 
+/* It stays unfinished in the catalog; what it holds in staging is not swept. */
+static void not_recovered(struct fsd *f, const struct cat_job *row, const struct err *why)
+{
+	struct err e = ERR_INIT;
+	char scope[JOB_SCOPE_SIZE], id[JOB_ID_SIZE];
+
+	job_id_format(row->id, id);
+	err_set(&e, why->num, "job_not_recovered", id,
+		"%.40s of %.60s was cut short and is neither finished nor undone: %.200s",
+		row->kind, *row->site_name ? row->site_name : row->pool, why->reason);
+	if (*why->hint)
+		err_hint(&e, "%s", why->hint);
+	else
+		err_hint(&e, "fsctl job show %s; mend what the reason names and restart fsd, which "
+			"tries again at its start", id);
+	log_err(LOG_ERR, "a job could not be recovered", &e, "kind", row->kind, NULL);
+	problems_add(&f->problems, true, job_scope(row->id, scope), &e);
+}
+
 /* ---- all of a pool ---- */
 
 struct unfinished {
@@ -196,10 +222,8 @@ int jobs_recover(struct fsd *f, struct pool_root *pool, struct err *err)
 		if (r < 0)
 			break;
 		/* One job that cannot be settled must not keep the others from serving. */
-		if (recover(f, pool, &row, &one) < 0) {
-			log_err(LOG_ERR, "a job could not be recovered", &one, "kind", row.kind, NULL);
-			problems_add(&f->problems, true, "recover", &one);
-		}
+		if (recover(f, pool, &row, &one) < 0)
+			not_recovered(f, &row, &one);
 		cat_job_release(&row);
 	}
 	free(u.ids);

@@ -59,24 +59,26 @@ static int revert(struct fsd *f, struct job *job, struct err *err)
 	return r >= 0 || site_gone(&e) ? 0 : told(err, &e, r, job);
 }
 
-static void scope_of(const struct job *job, char out[32])
+const char *job_scope(int64_t id, char out[JOB_SCOPE_SIZE])
 {
-	snprintf(out, 32, "job:%s", job->text);
+	char text[JOB_ID_SIZE];
+
+	snprintf(out, JOB_SCOPE_SIZE, "job:%s", job_id_format(id, text));
+	return out;
 }
 
 void job_unsettled(struct fsd *f, const struct job *job, const struct err *why)
 {
 	struct err e = ERR_INIT;
-	char scope[32];
+	char scope[JOB_SCOPE_SIZE];
 
-	scope_of(job, scope);
 	err_set(&e, why->num, "job_unsettled", job->text,
-		"the job cannot be brought to an end (%.100s: %.150s); until then what it holds stays "
-		"locked", why->object, why->reason);
+		"the job cannot be brought to an end (%.100s%s%.150s); until then what it holds "
+		"stays locked", why->object, *why->object ? ": " : "", why->reason);
 	err_hint(&e, "mend what the reason names; fsd looks again every few seconds, and at its start");
 	log_err(LOG_ERR, "a job cannot be settled", &e, "job", job->text, "kind",
 		op_specs[job->shown].name, "site", job->site_name, NULL);
-	problems_add(&f->problems, true, scope, &e);
+	problems_add(&f->problems, true, job_scope(job->id, scope), &e);
 }
 
 static int take_back(struct fsd *f, struct job *job, struct err *err)
@@ -98,7 +100,7 @@ static int go_on(struct fsd *f, struct job *job, struct err *err)
 int job_settle(struct fsd *f, struct job *job, struct err *err)
 {
 	struct err e = ERR_INIT;
-	char scope[32];
+	char scope[JOB_SCOPE_SIZE];
 	int r = committed(f, job, err);
 
 	step("job.judged");
@@ -111,7 +113,6 @@ int job_settle(struct fsd *f, struct job *job, struct err *err)
 			job->text, NULL);
 	if (job->outcome == JOB_DONE)
 		job->err = ERR_INIT;
-	scope_of(job, scope);
-	problems_clear(&f->problems, scope);
+	problems_clear(&f->problems, job_scope(job->id, scope));
 	return 0;
 }

@@ -26,8 +26,9 @@ int meta_load(int dirfd, const char *name, const char *object, json_t **doc, str
 		return r;
 	if (json_integer_value(json_object_get(*doc, "format")) > META_FORMAT) {
 		json_decref(*doc);
-		return err_set(err, EPROTO, "newer_format", object,
-			"%s was written by a newer fsd", name);
+		err_set(err, EPROTO, "newer_format", object, "%s was written by a newer fsd", name);
+		err_hint(err, "start the fsd that wrote it");
+		return -EPROTO;
 	}
 	return 0;
 }

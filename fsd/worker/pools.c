@@ -94,8 +94,11 @@ int pools_offline(struct pool_root *r, struct err *err)
 	pool_root_told(r, &told);
 	err_set(err, ENODEV, "pool_offline", r->config->name, "the pool is offline: %s",
 		told.reason.num ? told.reason.reason : "not opened yet");
-	err_hint(err, "%s",
-		told.reason.hint[0] ? told.reason.hint : "fsctl pool show says more");
+	if (told.reason.hint[0])
+		err_hint(err, "%s", told.reason.hint);
+	else
+		err_hint(err, "mend it at %.200s; fsd looks again every 10 s, fsctl pool show "
+			"%.60s says what it found", r->config->path, r->config->name);
 	pool_told_release(&told);
 	return -ENODEV;
 }
@@ -181,6 +184,17 @@ static int missing(struct pool_root *r, struct err *err)
 	return -ENODEV;
 }
 
+/* What to write into pool.json, where it is known. */
+static int unidentified(const struct pool_root *r, const struct cat_pool *known, int ret,
+	struct err *err)
+{
+	if (known && err->num == EBADMSG)
+		err_hint(err, "if it is pool %.60s that lies there, put "
+			"{\"format\":%d,\"id\":\"%s\"} into %.150s/.fsd/" POOL_FILE,
+			r->config->name, META_FORMAT, known->id, r->config->path);
+	return ret;
+}
+
 static int identify(struct pool_root *r, const struct cat_pool *known, struct err *err)
 {
 	json_t *doc;
@@ -189,10 +203,11 @@ static int identify(struct pool_root *r, const struct cat_pool *known, struct er
 
 	ret = meta_load(r->control, POOL_FILE, r->config->path, &doc, err);
 	if (ret < 0)
-		return ret;
+		return unidentified(r, known, ret, err);
 	id = json_string_value(json_object_get(doc, "id"));
 	if (!id || !id_valid(id)) {
 		ret = err_set(err, EBADMSG, "bad_meta", r->config->path, "pool.json has no id");
+		unidentified(r, known, ret, err);
 	} else if (known && strcmp(known->id, id) != 0) {
 		ret = err_set(err, ENODEV, "pool_foreign", r->config->path,
 			"this is pool %s, the catalog expects %s", id, known->id);
@@ -420,6 +435,13 @@ int pool_root_space(const struct pool_root *r, const struct config *config, stru
 	return 0;
 }
 
+static int no_answer(const struct pool_root *r, int ret, struct err *err)
+{
+	err_sys(err, -ret, "ask for the free space", r->config->name);
+	err_hint(err, "see what the kernel says of the storage at %.200s (dmesg)", r->config->path);
+	return ret;
+}
+
 int pool_root_admit(const struct pool_root *r, const struct config *config, struct err *err)
 {
 	struct pool_space s;
@@ -427,7 +449,7 @@ int pool_root_admit(const struct pool_root *r, const struct config *config, stru
 	bool inodes;
 
 	if (ret < 0)
-		return err_sys(err, -ret, "statvfs", r->config->path);
+		return no_answer(r, ret, err);
 	inodes = s.inodes && !config->min_free_bytes &&
 		 s.inodes_free < s.inodes / 100 * config->min_free_percent;
 	if (s.free >= s.min_free && !inodes)
@@ -441,5 +463,7 @@ int pool_root_admit(const struct pool_root *r, const struct config *config, stru
 		err_set(err, ENOSPC, "below_min_free", r->config->name,
 			"%llu MiB are free, min_free keeps %llu MiB",
 			(unsigned long long)s.free >> 20, (unsigned long long)s.min_free >> 20);
+	err_hint(err, "new clones and snapshots are refused; delete some: "
+		      "fsctl snapshot list, fsctl site list");
 	return -ENOSPC;
 }

@@ -17,15 +17,41 @@ void problems_release(struct problems *p)
 	pthread_mutex_destroy(&p->lock);
 }
 
+/* Its place among the items: the same one told before, the next, or that of a
+ * warning. PROBLEMS_KEPT: there is none. */
+static unsigned place(const struct problems *p, bool critical, const char *scope,
+	const struct err *err)
+{
+	unsigned i;
+
+	for (i = 0; i < p->n; i++) {
+		if (strcmp(p->items[i].scope, scope) == 0 &&
+			strcmp(p->items[i].err.code, err->code) == 0 &&
+			strcmp(p->items[i].err.object, err->object) == 0)
+			return i;
+	}
+	if (p->n < PROBLEMS_KEPT)
+		return p->n;
+	for (i = p->n; critical && i > 0; i--) {
+		if (!p->items[i - 1].critical)
+			return i - 1;
+	}
+	return PROBLEMS_KEPT;
+}
+
 void problems_add(struct problems *p, bool critical, const char *scope, const struct err *err)
 {
+	unsigned i;
+
 	pthread_mutex_lock(&p->lock);
 	if (!p->items)
 		p->items = calloc(PROBLEMS_KEPT, sizeof(*p->items));
-	if (p->items && p->n < PROBLEMS_KEPT) {
-		p->items[p->n].critical = critical;
-		snprintf(p->items[p->n].scope, sizeof(p->items[p->n].scope), "%s", scope);
-		p->items[p->n++].err = *err;
+	i = p->items ? place(p, critical, scope, err) : PROBLEMS_KEPT;
+	if (i < PROBLEMS_KEPT) {
+		p->items[i].critical = critical;
+		snprintf(p->items[i].scope, sizeof(p->items[i].scope), "%s", scope);
+		p->items[i].err = *err;
+		p->n += i == p->n;
 	}
 	pthread_mutex_unlock(&p->lock);
 }

@@ -25,7 +25,11 @@ struct problems {
 
 void problems_init(struct problems *p);
 void problems_release(struct problems *p);
-/* Beyond PROBLEMS_KEPT they are dropped. */
+/*
+ * `err` has an object and a hint: who reads it was not there. It takes the place of one with its
+ * scope, code and object, and where PROBLEMS_KEPT are listed a critical one that of a warning;
+ * others are dropped then.
+ */
 void problems_add(struct problems *p, bool critical, const char *scope, const struct err *err);
 /* Forget all of a scope. */
 void problems_clear(struct problems *p, const char *scope);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "fsd/core/json.h"
+#include "fsd/core/log.h"
 #include "fsd/worker/layout.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/reflect.h"
@@ -142,59 +143,96 @@ static int note_snapshot(const struct cat_snapshot *s, void *arg)
 	return json_object_set_new(c->known, path, json_string(s->id));
 }
 
-static bool same_id(struct compare *c, const char *name, json_t *known)
+static bool is_kind(const struct compare *c, const char *kind)
 {
-	_cleanup_fd_ int dir = strcmp(c->kind, "site") == 0 ? fd_open_dir(c->r->sites, name) : -1;
-	json_t *doc;
-	bool same;
-
-	if (dir < 0 || meta_load(dir, META_SITE, name, &doc, NULL) < 0)
-		return strcmp(c->kind, "site") != 0;
-	same = json_equal(json_object_get(doc, "id"), known);
-	json_decref(doc);
-	return same;
+	return strcmp(c->kind, kind) == 0;
 }
 
-static bool unknown_snapshot(struct compare *c, const char *name)
+static int unreadable(const struct compare *c, const char *name, const char *file,
+	const struct err *e, struct err *why)
 {
-	_cleanup_fd_ int dir = fd_open_beneath(c->r->snapshots, name, O_RDONLY | O_DIRECTORY);
+	const char *folder = is_kind(c, "site")      ? "sites"
+			     : is_kind(c, "deleted") ? ".fsd/deleted"
+						     : ".fsd/snapshots";
+
+	err_set(why, e->num, "unreadable", name, "a %s of pool %.60s cannot be read: %.200s",
+		c->kind, c->r->config->name, e->reason);
+	if (*e->hint)
+		err_hint(why, "%s", e->hint);
+	else
+		err_hint(why, "mend or put back %s of %.150s/%s/%.100s, or move it out of the "
+			"pool; then fsctl pool scan %.50s", file, c->r->config->path, folder, name,
+			c->r->config->name);
+	return -e->num;
+}
+
+/* Its document. -errno, with *why for whoever has to mend it; -ENOENT: it has gone meanwhile. */
+static int load(const struct compare *c, const char *name, int *dir, json_t **doc, struct err *why)
+{
+	bool snapshot = is_kind(c, "snapshot");
+	int root = snapshot ? c->r->snapshots : is_kind(c, "site") ? c->r->sites : c->r->deleted;
+	const char *file = snapshot ? META_WRAPPER : META_SITE;
+	struct err e = ERR_INIT;
+
+	*dir = fd_open_beneath(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+	if (*dir == -ENOENT)
+		return -ENOENT;
+	if (*dir < 0)
+		err_sys(&e, -*dir, "open", name);
+	else if (meta_load(*dir, file, name, doc, &e) == 0)
+		return 0;
+	unreadable(c, name, file, &e, why);
+	return -EBADMSG;
+}
+
+static void unknown_snapshot(struct compare *c, const char *name, int dir)
+{
 	int64_t job;
 
-	if (dir < 0 || !reflect_is_shell(dir, &job))
-		return false;
-	if (!jobs_unfinished(c->f, job))
-		c->fn(c->kind, '?', name, NULL, c->arg);
-	return true;
-}
-
-/* A site or deleted site that is a copy of another one. */
-static bool unknown_site(struct compare *c, const char *name)
-{
-	bool deleted = strcmp(c->kind, "deleted") == 0;
-	_cleanup_fd_ int dir = fd_open_dir(deleted ? c->r->deleted : c->r->sites, name);
-	struct err why = ERR_INIT;
-
-	if (dir < 0 || reflect_twin(c->f, c->c, c->r, dir, deleted ? NULL : name, &why) != 1)
-		return false;
-	c->fn(c->kind, '=', name, &why, c->arg);
-	return true;
-}
-
-static void unknown(struct compare *c, const char *name)
-{
-	if (!(strcmp(c->kind, "snapshot") == 0 ? unknown_snapshot : unknown_site)(c, name))
+	if (!reflect_is_shell(dir, &job))
 		c->fn(c->kind, '+', name, NULL, c->arg);
+	else if (!jobs_unfinished(c->f, job))
+		c->fn(c->kind, '?', name, NULL, c->arg);
 }
 
+/* A site or deleted site, or a copy of another one. */
+static void unknown_site(struct compare *c, const char *name, int dir)
+{
+	struct err why = ERR_INIT;
+	const char *used = is_kind(c, "site") ? name : NULL;
+	bool twin = reflect_twin(c->f, c->c, c->r, dir, used, &why) == 1;
+
+	c->fn(c->kind, twin ? '=' : '+', name, twin ? &why : NULL, c->arg);
+}
+
+static void compare_one(struct compare *c, const char *name, json_t *known)
+{
+	struct err why = ERR_INIT;
+	_cleanup_fd_ int dir = -1;
+	json_t *doc;
+	int r = load(c, name, &dir, &doc, &why);
+
+	if (r == -ENOENT)
+		return;
+	if (r < 0) {
+		c->fn(c->kind, known ? '!' : '+', name, &why, c->arg);
+		return;
+	}
+	if (!known)
+		(is_kind(c, "snapshot") ? unknown_snapshot : unknown_site)(c, name, dir);
+	else if (!json_equal(json_object_get(doc, "id"), known))
+		c->fn(c->kind, '!', name, NULL, c->arg);
+	json_decref(doc);
+}
+
+/* Of what is known, sites alone can be others by the same name. */
 static int in_pool(const char *name, void *arg)
 {
 	struct compare *c = arg;
 	json_t *known = json_object_get(c->known, name);
 
-	if (!known)
-		unknown(c, name);
-	else if (!same_id(c, name, known))
-		c->fn(c->kind, '!', name, NULL, c->arg);
+	if (!known || is_kind(c, "site"))
+		compare_one(c, name, known);
 	json_object_del(c->known, name);
 	return 0;
 }
@@ -275,14 +313,48 @@ static void report_one(const char *kind, char change, const char *name, const st
 	problems_add(&rep->f->problems, false, rep->scope, &e);
 }
 
-int scan_report(struct fsd *f, struct catalog *c, struct pool_root *r, struct err *err)
+static void scope_of(const struct pool_root *r, char out[64])
+{
+	snprintf(out, 64, "scan:%.50s", r->config->name);
+}
+
+static void not_compared(const struct report *rep, const struct err *why)
+{
+	struct err e = ERR_INIT;
+
+	err_set(&e, why->num, "not_compared", rep->pool,
+		"the pool could not be compared with the catalog (%.200s): whether they agree is "
+		"not known", why->reason);
+	if (*why->hint)
+		err_hint(&e, "%s", why->hint);
+	else
+		err_hint(&e, "mend what the reason names, then fsctl pool scan %.60s", rep->pool);
+	log_err(LOG_WARNING, "cannot compare a pool with the catalog", &e, NULL);
+	problems_add(&rep->f->problems, false, rep->scope, &e);
+}
+
+void scan_report(struct fsd *f, struct catalog *c, struct pool_root *r)
 {
 	char scope[64];
 	struct report rep = {f, r->config->name, r->config->path, scope};
+	struct err err = ERR_INIT;
 
-	snprintf(scope, sizeof(scope), "scan:%.50s", r->config->name);
+	scope_of(r, scope);
 	problems_clear(&f->problems, scope);
-	return scan_differences(f, c, r, report_one, &rep, err);
+	if (scan_differences(f, c, r, report_one, &rep, &err) < 0)
+		not_compared(&rep, &err);
+}
+
+void scan_unreadable(struct fsd *f, const struct pool_root *r, const struct err *why)
+{
+	struct err e = *why;
+	char scope[64];
+
+	scope_of(r, scope);
+	if (!*e.hint)
+		err_hint(&e, "mend what the reason names, then fsctl pool scan %.60s",
+			r->config->name);
+	problems_add(&f->problems, true, scope, &e);
 }
 
 /* ---- apply ---- */

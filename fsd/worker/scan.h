@@ -10,15 +10,20 @@
  * "site", "deleted" or "snapshot"; `change` is '+' in the pool only, '-' in the catalog only, '!'
  * another id, '?' a snapshot without its generation that no job is at work on, '='
  * a copy of another site (reflect_twin). `name` is SITE,
- * SITE-ID or SITE-ID/SNAP; `why` explains '=', else it is NULL. `c` is a handle of the caller's.
+ * SITE-ID or SITE-ID/SNAP; `why`, else NULL, explains '=' and whatever cannot be read. `c` is a
+ * handle of the caller's.
  */
 typedef void scan_fn(const char *kind, char change, const char *name, const struct err *why,
 	void *arg);
 int scan_differences(struct fsd *f, struct catalog *c, struct pool_root *r, scan_fn *fn, void *arg,
 	struct err *err);
 
-/* Put differences into f->problems under the pool's scope, replacing those of the last look. */
-int scan_report(struct fsd *f, struct catalog *c, struct pool_root *r, struct err *err);
+/* Put differences into f->problems under the pool's scope, replacing those of the last look; that
+ * they cannot be found is one, too. */
+void scan_report(struct fsd *f, struct catalog *c, struct pool_root *r);
+
+/* One more, until the next look: what a job made in this pool cannot be read back. */
+void scan_unreadable(struct fsd *f, const struct pool_root *r, const struct err *why);
 
 /* Bring the catalog in line with the pool, everything read again; write_lock and a transaction are
  * the caller's.

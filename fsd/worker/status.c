@@ -18,8 +18,9 @@
 static void add_problem(json_t *list, const char *severity, const struct err *e)
 {
 	json_array_append_new(list,
-		json_pack("{s:s,s:s,s:o,s:s,s:s}", "severity", severity, "code", e->code, "object",
-			json_text(e->object), "reason", e->reason, "hint", e->hint));
+		json_pack("{s:s,s:s,s:o,s:o,s:o}", "severity", severity, "code", e->code, "object",
+			json_text(e->object), "reason", json_prose(e->reason), "hint",
+			json_prose(e->hint)));
 }
 
 static void pool_problems(struct fsd *f, struct pool_root *r, json_t *list)
@@ -30,8 +31,6 @@ static void pool_problems(struct fsd *f, struct pool_root *r, json_t *list)
 		pools_offline(r, &e);
 		add_problem(list, "critical", &e);
 	} else if (pool_root_admit(r, fsd_config(f), &e) < 0) {
-		err_hint(&e, "new clones and snapshots are refused; delete some: "
-			     "fsctl snapshot list, fsctl site list");
 		add_problem(list, "warning", &e);
 	}
 }
