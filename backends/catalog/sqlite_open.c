@@ -45,6 +45,14 @@ static int resolve(const char *path, char **folder, char **file, struct err *err
 	return 0;
 }
 
+static int no_catalog(struct err *err, const char *file, const char *what)
+{
+	err_set(err, EUCLEAN, "catalog_corrupt", file, "%s", what);
+	err_hint(err, "if \"catalog\" in fsd.conf is right, move it away and start fsd; "
+		"fsctl pool scan rebuilds the catalog");
+	return -EUCLEAN;
+}
+
 /* SQLite opens none of them through a symlink either; here the reason is plain. 1: it exists. */
 static int look_at(const char *file, const char *suffix, struct err *err)
 {
@@ -55,12 +63,14 @@ static int look_at(const char *file, const char *suffix, struct err *err)
 		return err_sys(err, ENAMETOOLONG, "open the catalog", file);
 	if (lstat(name, &st) < 0)
 		return errno == ENOENT ? 0 : err_sys(err, errno, "look at the catalog", name);
-	if (S_ISLNK(st.st_mode))
-		return err_set(err, ELOOP, "catalog_symlink", name,
+	if (S_ISLNK(st.st_mode)) {
+		err_set(err, ELOOP, "catalog_symlink", name,
 			"a symbolic link stands in the place of the catalog's file");
-	if (!S_ISREG(st.st_mode))
-		return err_set(err, EUCLEAN, "catalog_corrupt", name, "it is not a regular file");
-	return 1;
+		err_hint(err, "see who made it, and remove it; a catalog that lies elsewhere is "
+			"named with \"catalog\" in fsd.conf");
+		return -ELOOP;
+	}
+	return S_ISREG(st.st_mode) ? 1 : no_catalog(err, name, "it is not a regular file");
 }
 
 static int look_at_all(const char *file, bool *exists, struct err *err)
@@ -177,8 +187,7 @@ static int check_identity(struct catalog *c, const struct identity *id, unsigned
 	if (blank && (!(flags & CATALOG_CREATE) || (flags & CATALOG_READ_ONLY)))
 		return err_set(err, ENOENT, "catalog_missing", c->path, "the file is empty");
 	if (!blank && id->application != SQL_APPLICATION_ID)
-		return err_set(err, EUCLEAN, "catalog_corrupt", c->path,
-			"it is a database of another program");
+		return no_catalog(err, c->path, "it is a database of another program");
 	if (id->version > newest) {
 		err_set(err, EPROTO, "catalog_newer", c->path,
 			"its schema is %lld, this fsd knows %d", (long long)id->version, newest);

@@ -153,7 +153,7 @@ static int check_len(enum field f, const char *s, size_t max, struct err *err)
 	return strlen(s) <= max ? 0 : bad(f, err, "it is too long");
 }
 
-static int check_word(enum field f, const char *s, struct err *err)
+static int check_form(enum field f, const char *s, struct err *err)
 {
 	struct source source;
 
@@ -191,6 +191,15 @@ static int check_word(enum field f, const char *s, struct err *err)
 	default:
 		return check_len(f, s, TEXT_MAX, err);
 	}
+}
+
+static int check_word(enum field f, const char *s, struct err *err)
+{
+	int r = check_form(f, s, err);
+
+	if (r < 0 && err && *s == '\0') /* the object would be nothing */
+		snprintf(err->object, sizeof(err->object), "%s", field_specs[f].name);
+	return r;
 }
 
 /* Paths are bytes; all other text is UTF-8 that can be shown on one line. */

@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What cannot be done is refused with code, object and reason; nothing has changed, nothing is left.
+
+Import has its own (test_import.py), what a disk does that became read-only is with the pools, and
+what clients do to a connection with the api's unit tests.
+"""
+
+import contextlib
+import os
+import pathlib
+import socket
+import sqlite3
+import subprocess
+import time
+
+import pytest
+
+from conftest import TIMEOUT, needs_root
+
+
+def command(*args):
+    subprocess.run([str(a) for a in args], check=True, stdout=subprocess.DEVNULL)
+
+
+@contextlib.contextmanager
+def mounted(*args):
+    command('mount', *args)
+    try:
+        yield
+    finally:
+        command('umount', args[-1])
+
+
+def look(folder):
+    """Everything in a pool but what waits to be removed."""
+    out = {}
+    for path, dirs, files in os.walk(folder):
+        if path.endswith('/.fsd'):
+            dirs[:] = [d for d in dirs if d != 'trash']
+        for name in dirs + files:
+            p = os.path.join(path, name)
+            st = os.lstat(p)
+            out[p] = (st.st_ino, st.st_mode, st.st_size, st.st_mtime_ns if name in files else 0)
+    return out
+
+
+def records(daemon):
+    """What the catalog lists."""
+    return {path: daemon.http('GET', path)[1]['items']
+            for path in ('/v1/sites', '/v1/sites?deleted=true', '/v1/snapshots')}
+
+
+class Refusals:
+    def __init__(self, daemon, pool):
+        self.daemon, self.pool = daemon, pathlib.Path(pool)
+
+    def jobs(self):
+        return len(self.daemon.http('GET', '/v1/jobs?limit=1000')[1]['items'])
+
+    def refuse(self, code, job=False, **request):
+        """`job`: it was accepted and failed, since only its work shows it."""
+        before = look(self.pool), records(self.daemon), self.jobs()
+        status, answer = self.daemon.ask(request)
+        error = answer['job']['error'] if job and 'job' in answer else answer
+        assert error and error.get('code') == code, (request, status, answer)
+        assert error['object'] and error['reason'], error
+        assert (look(self.pool), records(self.daemon), self.jobs() - job) == before, request
+        assert os.listdir(self.pool / '.fsd/staging') == []
+        return error
+
+
+# ---- names ----
+
+def test_names__that_are_bad_taken_reserved_or_missing(daemon):
+    r = Refusals(daemon, daemon.folder / 'pool')
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('site', 'create', 'blog')
+    daemon.fsctl('snapshot', 'shop@a')
+    makers = [{'kind': 'site-create'}, {'kind': 'clone', 'source': 'shop'},
+              {'kind': 'site-rename', 'site': 'shop'}]
+    for maker in makers:
+        for name in ('Shop', '-x', '.x', 'a/b', '../x', '', ' ', 'a b', 'a@b', 'a:b', 'é',
+                     'x' * 201):
+            r.refuse('bad_name', **maker, name=name)
+        r.refuse('bad_request', **maker, name='a\n')
+        for name in ('latest', 'snapshot', 'restore', 'site', '2026-11-22'):
+            r.refuse('reserved_name', **maker, name=name)
+        r.refuse('name_taken', **maker, name='blog')
+        r.refuse('name_taken', **maker, name='main')  # sites and pools share one name space
+    for name in ('A', 'a/b', '../x', 'x' * 201, ''):
+        r.refuse('bad_name', kind='snapshot', site='shop', name=name)
+    r.refuse('reserved_name', kind='snapshot', site='shop', name='latest')
+    r.refuse('bad_name', kind='snapshot', site='')
+    r.refuse('bad_source', kind='clone', source='', name='x')
+    r.refuse('name_taken', kind='snapshot', site='shop', name='a')
+    for request in ({'kind': 'snapshot', 'site': 'none'}, {'kind': 'site-delete', 'site': 'none'},
+                    {'kind': 'site-rename', 'site': 'none', 'name': 'x'},
+                    {'kind': 'site-set', 'site': 'none', 'set': {'protected': 'yes'}},
+                    {'kind': 'clone', 'source': 'none', 'name': 'x'},
+                    {'kind': 'clone', 'source': 'shop@none', 'name': 'x'},
+                    {'kind': 'clone', 'source': 'shop:9', 'name': 'x'},
+                    {'kind': 'clone', 'source': 'shop', 'name': 'x', 'pool': 'none'},
+                    {'kind': 'site-create', 'name': 'x', 'pool': 'none'},
+                    {'kind': 'restore', 'source': 'shop@none'},
+                    {'kind': 'snapshot-delete', 'source': 'shop@none'},
+                    {'kind': 'snapshot-hold', 'source': 'shop@none', 'hold': True},
+                    {'kind': 'publish', 'site': 'shop', 'generation': 9},
+                    {'kind': 'generation-delete', 'site': 'shop', 'generation': 9},
+                    {'kind': 'diff', 'a': 'shop@a', 'b': 'shop@none'},
+                    {'kind': 'check', 'source': 'shop@none'},
+                    {'kind': 'pool-scan', 'pool': 'none'}):
+        r.refuse('not_found', **request)
+
+
+# ---- trees ----
+
+@needs_root
+@pytest.mark.parametrize('kind', ['btrfs', 'ext4'])
+def test_tree__with_another_file_system_in_it(kind, mount, make_daemon):
+    where = mount(kind)
+    daemon = make_daemon({'main': where / 'pool'}).start()
+    r = Refusals(daemon, where / 'pool')
+    daemon.fsctl('site', 'create', 'shop')
+    tree = where / 'pool/sites/shop/gen/1/tree'
+    (tree / 'sub').mkdir()
+
+    def refuse():
+        for request in ({'kind': 'snapshot', 'site': 'shop'},
+                        {'kind': 'clone', 'source': 'shop', 'name': 'copy'},
+                        {'kind': 'generation-create', 'site': 'shop', 'from': 'shop'}):
+            error = r.refuse('nested_filesystem', job=True, **request)
+            assert error['object'].endswith('sub'), error
+
+    with mounted('-t', 'tmpfs', 'none', tree / 'sub'):
+        refuse()
+    if kind == 'btrfs':
+        (tree / 'sub').rmdir()
+        command('btrfs', '-q', 'subvolume', 'create', tree / 'sub')
+        refuse()
+        command('btrfs', '-q', 'subvolume', 'delete', tree / 'sub')
+    daemon.fsctl('snapshot', 'shop@a')
+
+
+# ---- pools ----
+
+@needs_root
+@pytest.mark.parametrize('what', ['bytes', 'inodes'])
+def test_pool__full_in_the_middle_of_a_copy(what, mount, make_daemon):
+    where = mount('ext4', '64M')
+    daemon = make_daemon({'main': where / 'pool'}).start()
+    r = Refusals(daemon, where / 'pool')
+    daemon.fsctl('site', 'create', 'shop')
+    tree = where / 'pool/sites/shop/live'
+    if what == 'bytes':
+        for n in range(40):
+            (tree / str(n)).write_bytes(os.urandom(1 << 20))
+    else:
+        for n in range(os.statvfs(where).f_ffree * 2 // 3):
+            os.mknod(tree / str(n))
+    for request in ({'kind': 'snapshot', 'site': 'shop'},
+                    {'kind': 'clone', 'source': 'shop', 'name': 'copy'},
+                    {'kind': 'generation-create', 'site': 'shop', 'from': 'shop'}):
+        assert r.refuse('no_space', job=True, **request)['hint']
+    for name in os.listdir(tree):
+        (tree / name).unlink()
+    daemon.fsctl('snapshot', 'shop@a')
+
+
+@needs_root
+def test_pool__that_vanishes_under_a_running_daemon(mount, make_daemon, scratch):
+    where = mount('ext4', '64M')
+    daemon = make_daemon({'main': where / 'pool', 'other': scratch / 'other'}).start()
+    for name, pool in (('shop', 'main'), ('blog', 'other')):
+        daemon.fsctl('site', 'create', name, '--pool', pool)
+    (where / 'pool').rename(where / 'away')
+    (where / 'pool').mkdir()  # as an empty mount point
+    status, answer = daemon.ask({'kind': 'snapshot', 'site': 'shop'})
+    error = answer['job']['error'] if 'job' in answer else answer
+    assert error['code'] in ('pool_missing', 'pool_offline'), answer
+    assert error['object'] and error['reason'] and 'is its disk mounted?' in error['hint']
+    r = Refusals(daemon, where / 'pool')
+    for request in ({'kind': 'snapshot', 'site': 'shop'},
+                    {'kind': 'clone', 'source': 'shop', 'name': 'copy'},
+                    {'kind': 'site-create', 'name': 'new', 'pool': 'main'},
+                    {'kind': 'site-delete', 'site': 'shop', 'confirm': True}):
+        assert daemon.ask(request)[1]['code'] == 'pool_offline', request
+    assert os.listdir(where / 'pool') == []
+    assert daemon.json('status')['state'] == 'critical'
+    daemon.fsctl('snapshot', 'blog@a')
+    (where / 'pool').rmdir()
+    (where / 'away').rename(where / 'pool')
+    assert os.listdir(r.pool / '.fsd/staging') == []
+    deadline = time.monotonic() + TIMEOUT
+    while not daemon.json('pool', 'show', 'main')['online']:
+        assert time.monotonic() < deadline, daemon.log()
+        time.sleep(0.05)
+    daemon.fsctl('snapshot', 'shop@a')
+
+
+# ---- the catalog ----
+
+def refuses_to_start(daemon, code):
+    before = look(daemon.folder / 'pool')
+    log = len(daemon.log())
+    assert daemon.spawn().wait(TIMEOUT) == 1
+    daemon.process = None
+    said = daemon.log()[log:]
+    assert f'code={code}' in said and str(daemon.catalog) in said, said
+    assert look(daemon.folder / 'pool') == before
+    assert not daemon.socket.exists()
+    return said
+
+
+@pytest.fixture
+def stopped(daemon):
+    """One that had a site."""
+    daemon.fsctl('site', 'create', 'shop')
+    assert daemon.stop() == 0
+    return daemon
+
+
+@pytest.mark.parametrize('damage', ['garbage', 'truncated', 'foreign', 'directory'])
+def test_catalog__that_is_corrupt(stopped, damage):
+    good = stopped.catalog.read_bytes()
+    if damage == 'garbage':
+        bad = b'not a database' * 1000
+        stopped.catalog.write_bytes(bad)
+    elif damage == 'truncated':
+        bad = good[:len(good) // 2]
+        stopped.catalog.write_bytes(bad)
+    elif damage == 'foreign':
+        stopped.catalog.unlink()
+        with contextlib.closing(sqlite3.connect(stopped.catalog)) as db:
+            db.execute('CREATE TABLE mine (a)')
+        bad = stopped.catalog.read_bytes()
+    else:
+        stopped.catalog.unlink()
+        stopped.catalog.mkdir()
+    said = refuses_to_start(stopped, 'catalog_corrupt')
+    assert 'pool scan' in said
+    if damage == 'directory':
+        assert os.listdir(stopped.catalog) == []
+        stopped.catalog.rmdir()
+    else:
+        assert stopped.catalog.read_bytes() == bad
+    stopped.catalog.write_bytes(good)
+    assert stopped.start().json('site', 'list')['items'][0]['name'] == 'shop'
+
+
+@pytest.mark.parametrize('suffix', ['', '-wal', '-shm', '-journal'])
+def test_catalog__with_a_symlink_planted(stopped, suffix):
+    victim = stopped.folder / 'victim'
+    link = pathlib.Path(f'{stopped.catalog}{suffix}')
+    kept = link.rename(stopped.folder / 'kept') if link.exists() else None
+    link.symlink_to(victim)
+    said = refuses_to_start(stopped, 'catalog_symlink')
+    assert str(link) in said and not victim.exists()
+    link.unlink()
+    if kept:
+        kept.rename(link)
+    assert stopped.start().json('site', 'list')['items'][0]['name'] == 'shop'
+
+
+def test_catalog__that_another_program_holds(daemon):
+    r = Refusals(daemon, daemon.folder / 'pool')
+    daemon.fsctl('site', 'create', 'shop')
+    with contextlib.closing(sqlite3.connect(daemon.catalog, isolation_level=None)) as other:
+        other.execute('BEGIN IMMEDIATE')
+        for request in ({'kind': 'snapshot', 'site': 'shop'}, {'kind': 'site-create', 'name': 'x'}):
+            assert r.refuse('catalog_locked', **request)['hint']
+        assert daemon.http('GET', '/v1/sites/shop')[0] == 200  # readers do not wait
+        other.execute('ROLLBACK')
+    daemon.fsctl('snapshot', 'shop@a')
+
+
+@contextlib.contextmanager
+def reading(catalog):
+    """While somebody reads, the catalog's log grows instead of being written from its beginning."""
+    with contextlib.closing(sqlite3.connect(catalog, isolation_level=None)) as reader:
+        reader.execute('BEGIN')
+        reader.execute('SELECT count(*) FROM sqlite_schema').fetchall()
+        yield
+
+
+@contextlib.contextmanager
+def filled(where):
+    rest = where / 'rest'
+    with contextlib.suppress(OSError), open(rest, 'wb', buffering=0) as file:
+        while file.write(b'x' * 4096):
+            pass
+    try:
+        yield
+    finally:
+        rest.unlink()
+
+
+@needs_root
+def test_catalog__on_a_full_disk(make_daemon, scratch):
+    where = scratch / 'small'
+    where.mkdir()
+    with mounted('-t', 'tmpfs', '-o', 'size=4m,mode=755', 'none', where):
+        catalog = where / 'catalog.db'
+        daemon = make_daemon(catalog=catalog).start()
+        r = Refusals(daemon, scratch / 'pool')
+        daemon.fsctl('site', 'create', 'shop')
+        try:
+            with reading(catalog), filled(where):
+                for request in ({'kind': 'snapshot', 'site': 'shop'},
+                                {'kind': 'site-create', 'name': 'x'}):
+                    r.refuse('no_space', **request)
+                assert daemon.http('GET', '/v1/sites/shop')[0] == 200
+            daemon.fsctl('snapshot', 'shop@a')
+        finally:
+            assert daemon.stop() == 0
+
+
+# ---- requests ----
+
+def raw(daemon, body, headers=''):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as s:
+        s.settimeout(TIMEOUT)
+        s.connect(str(daemon.socket))
+        with contextlib.suppress(BrokenPipeError):  # refused before all of it was sent
+            s.sendall(b'POST /v1/jobs HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: '
+                      b'application/json\r\nContent-Length: %d\r\n%s\r\n' %
+                      (len(body), headers.encode()) + body)
+        answer = b''
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := s.recv(65536):
+                answer += chunk
+    return int(answer.split()[1]), answer
+
+
+def test_requests__that_make_no_sense(daemon):
+    daemon.fsctl('site', 'create', 'shop')
+    pool = daemon.folder / 'pool'
+    before = look(pool), records(daemon), Refusals(daemon, pool).jobs()
+    good = b'{"kind":"snapshot","site":"shop"}'
+    for body in (b'', b'{', b'[]', b'null', b'"snapshot"', good[:-1], good + good, b'\xff' + good,
+                 b'{"kind":"snapshot","site":7}', b'{"kind":"snapshot","site":["shop"]}',
+                 b'{"kind":"snapshot","site":null}', b'{"kind":["snapshot"],"site":"shop"}',
+                 b'{"kind":"snapshot","site":"shop","name":"a\\u0000b"}',
+                 b'{"kind":"snapshot","site":"shop","site":"shop"}',
+                 b'{"kind":"snapshot","site":"shop","colour":"red"}',
+                 b'{"kind":"magic","site":"shop"}', b'{"site":"shop"}',
+                 b'{"kind":"snapshot","site":"shop","dry_run":"yes"}',
+                 b'{"kind":"snapshot","site":' + b'[' * 100000 + b']' * 100000 + b'}'):
+        status, answer = raw(daemon, body)
+        assert status == 400 and b'"reason"' in answer, (body[:100], answer)
+    assert raw(daemon, b'{"kind":"snapshot","site":"' + b'x' * (2 << 20) + b'"}')[0] == 413
+    for headers in ('Content-Length: 33\r\n', 'Host: y\r\n', 'Idempotency-Key: a\r\n' * 2):
+        assert raw(daemon, good, headers)[0] == 400, headers
+    assert (look(pool), records(daemon), Refusals(daemon, pool).jobs()) == before
+    assert raw(daemon, good)[0] == 202
