@@ -75,9 +75,9 @@ static int plan_item(struct job *job, json_t *set, const char *item, struct err 
 		return plan_expires(set, value, err);
 	if (strcmp(key, "protected") == 0 && job->request.op == OP_SITE_SET)
 		return plan_protected(set, value, item, err);
-	err_set(err, EINVAL, "bad_request", key, "there is no such setting");
-	err_hint(err, job->request.op == OP_SITE_SET ? "protected, expires, label.KEY"
-						     : "expires, label.KEY");
+	err_set(err, EINVAL, "bad_request", key, "there is no such property");
+	err_hint(err, job->request.op == OP_SITE_SET ? "there are protected, expires and label.NAME"
+						     : "there are expires and label.NAME");
 	return -EINVAL;
 }
 
@@ -356,6 +356,34 @@ const struct op_kind op_snapshot_set = {
 	.undo = undo_snapshot_set,
 };
 
+struct held_by {
+	const char *tag;
+	bool found;
+};
+
+static int look_for_tag(const struct cat_hold *h, void *arg)
+{
+	struct held_by *by = arg;
+
+	by->found = by->found || strcmp(h->tag, by->tag) == 0;
+	return 0;
+}
+
+/* Who releases the wrong tag must not believe that the snapshot may be deleted now. */
+static int require_held(struct fsd *f, const struct resolved *s, const char *tag, struct err *err)
+{
+	struct held_by by = {.tag = tag};
+	char holder[JOB_ID_SIZE];
+	int r = catalog_holds(f->catalog, s->snapshot.id, look_for_tag, &by, err);
+
+	/* What waits for the snapshot may be about to hold it. */
+	if (r < 0 || by.found || jobs_holds(f, "snapshot", s->snapshot.id, false, holder))
+		return r;
+	err_set(err, ENOENT, "not_found", s->text, "no hold of it has the tag %s", tag);
+	err_hint(err, "fsctl snapshot show %s lists its holds", s->text);
+	return -ENOENT;
+}
+
 static int plan_hold(struct fsd *f, struct job *job, struct err *err)
 {
 	const char *tag = request_str(&job->request, F_TAG);
@@ -367,7 +395,11 @@ static int plan_hold(struct fsd *f, struct job *job, struct err *err)
 		return r;
 	if (tag && (!*tag || strlen(tag) > LABEL_MAX))
 		return bad_value(tag, "a tag has 1 to 200 bytes", err);
-	job_intend_str(job, "tag", tag ? tag : "default");
+	tag = tag ? tag : "default";
+	r = hold ? 0 : require_held(f, &s, tag, err);
+	if (r < 0)
+		return r;
+	job_intend_str(job, "tag", tag);
 	job_intend(job, "hold", json_boolean(hold));
 	job_step(job, "%s %s (%s)", hold ? "hold" : "release", s.text, job_str(job, "tag"));
 	return 0;

@@ -182,7 +182,7 @@ const struct op_kind op_snapshot_create = {
 /* ---- delete ---- */
 
 struct tags {
-	char text[256];
+	char text[256], one[CAT_NAME_SIZE];
 	size_t len;
 };
 
@@ -192,6 +192,7 @@ static int add_tag(const struct cat_hold *h, void *arg)
 	int n = snprintf(t->text + t->len, sizeof(t->text) - t->len, "%s%s", t->len ? ", " : "",
 		h->tag);
 
+	strcpy(t->one, h->tag);
 	if (n > 0 && t->len + (size_t)n < sizeof(t->text))
 		t->len += (size_t)n;
 	return 0;
@@ -207,7 +208,7 @@ static int refuse_held(struct fsd *f, const struct resolved *s, struct err *err)
 		return r;
 	if (tags.len) {
 		err_set(err, EBUSY, "held", s->text, "the snapshot is held: %s", tags.text);
-		err_hint(err, "fsctl snapshot release %s", s->text);
+		err_hint(err, "fsctl snapshot release %s --tag %s", s->text, tags.one);
 		return -EBUSY;
 	}
 	if (jobs_holds(f, "snapshot", s->snapshot.id, true, holder)) {

@@ -168,7 +168,10 @@ def test_cli__properties_labels_and_holds(shop):
     shop.fsctl('snapshot', 'hold', 'shop@one', '--tag', 'audit')
     snapshot = shop.json('snapshot', 'show', 'shop@one')
     assert snapshot['hold'] is True and snapshot['holds'] == ['audit'] and snapshot['expires']
-    assert fails(shop, 4, 'snapshot', 'delete', 'shop@one', '--yes', '--json')['code'] == 'held'
+    held = fails(shop, 4, 'snapshot', 'delete', 'shop@one', '--yes', '--json')
+    assert held['code'] == 'held' and '--tag audit' in held['hint']
+    # Nobody shall believe that a wrong tag has released it.
+    assert 'has the tag default' in fails(shop, 3, 'snapshot', 'release', 'shop@one')
     shop.fsctl('snapshot', 'release', 'shop@one', '--tag', 'audit')
     shop.fsctl('snapshot', 'delete', 'shop@one', '--yes')
     assert shop.json('snapshot', 'list', 'shop')['items'] == []
