@@ -173,7 +173,7 @@ int op_next_generation(struct fsd *f, const struct pool_root *pool, const struct
 	return r;
 }
 
-void op_expect_copy(struct job *job, const struct pool_root *from, bool live)
+bool op_expect_method(struct job *job, const struct pool_root *from, bool live)
 {
 	const struct pool_root *to = job->pool;
 	bool constant = from == to && to->driver->caps(to->handle) & POOL_CONSTANT_COST;
@@ -181,6 +181,16 @@ void op_expect_copy(struct job *job, const struct pool_root *from, bool live)
 	job->method = pool_method_name(constant ? POOL_METHOD_SNAPSHOT : POOL_METHOD_COPY);
 	job->consistency =
 		snap_consistency_name(constant || !live ? SNAP_ATOMIC : SNAP_SETTLED);
+	return constant;
+}
+
+void op_expect_copy(struct job *job, const struct pool_root *from, const struct cat_site *site,
+	bool live)
+{
+	bool constant = op_expect_method(job, from, live);
+
+	job->plan_entries = constant ? 0 : (uint64_t)site->entries;
+	job->plan_bytes = constant ? 0 : (uint64_t)site->logical;
 }
 
 bool op_snapshot_name_free(struct fsd *f, const struct pool_root *pool, const char *site_id,
@@ -291,6 +301,8 @@ void op_count_copy(struct job *job, struct pool_made *made)
 	job->method = pool_method_name(made->method);
 	job->consistency = snap_consistency_name(c->consistency);
 	job->bytes_cloned += c->bytes_cloned;
+	job->copied_entries += c->entries;
+	job->copied_bytes += c->bytes;
 	if (c->consistency == SNAP_FUZZY)
 		job_warn(job, "%" PRIu64 " paths kept changing while they were copied, first: %s",
 			c->unsettled.total, c->unsettled.n ? c->unsettled.items[0].path : "?");
@@ -383,7 +395,7 @@ int op_make_generation(struct fsd *f, struct job *job, int stage, int wrapper,
 	from = layout_open_generation(dir, number);
 	if (from < 0)
 		return err_sys(err, -from, "open generation", job_str(job, "source"));
-	op_expect_copy(job, from_pool, live);
+	op_expect_method(job, from_pool, live);
 	method = job->method;
 	consistency = job->consistency;
 	/* A snapshot's commit makes what was written before it durable at no extra cost. */

@@ -39,8 +39,12 @@ int op_plan_parts(struct job *job, struct err *err);
 int op_next_generation(struct fsd *f, const struct pool_root *pool, const struct cat_site *site,
 	int64_t *number, struct err *err);
 
-/* What a copy within the pool will be: sets job->method and job->consistency. */
-void op_expect_copy(struct job *job, const struct pool_root *from, bool live);
+/* What a copy from the pool `from` will be: sets job->method and job->consistency. Is its cost the
+ * same whatever the size? */
+bool op_expect_method(struct job *job, const struct pool_root *from, bool live);
+/* The same for a plan: also how much of `site` is copied, as far as it was measured. */
+void op_expect_copy(struct job *job, const struct pool_root *from, const struct cat_site *site,
+	bool live);
 
 /* Has the site no snapshot of this name, neither in the catalog nor in the pool, and no job that will
  * make one? */

@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "fsd/core/json.h"
@@ -69,6 +70,7 @@ static int check_dir(struct fsd *f, struct job *job, struct outside *o, struct e
 static void show_steps(struct fsd *f, struct job *job, const struct outside *o)
 {
 	const char *root = job->pool->config->path;
+	char keep[TIME_TEXT_SIZE];
 
 	if (mode_is(job, "move") && outside_same_mount(o->parent, job->pool->sites))
 		job_step(job, "move %s into pool %s, by rename if it can be a tree there", o->path,
@@ -81,9 +83,18 @@ static void show_steps(struct fsd *f, struct job *job, const struct outside *o)
 	if (mode_is(job, "link")) {
 		job_step(job, "exchange %s for a symbolic link to %s/sites/%s/live", o->path, root,
 			job->site_name);
-		job_step(job, "keep the old directory beside it for %" PRId64 " hours",
-			(int64_t)(fsd_config(f)->undo_keep / (3600 * NSEC_PER_SEC)));
+		duration_format(fsd_config(f)->undo_keep, keep);
+		job_step(job, "keep the old directory beside it for %s", keep);
 	}
+}
+
+/* Two file systems of one type cannot be told apart beforehand (a subvolume is a device of its own). */
+static bool may_share(const struct pool_root *p, const struct outside *o)
+{
+	struct statfs from, to;
+
+	return p->driver->caps(p->handle) & POOL_SHARES && fstatfs(o->dir, &from) == 0 &&
+	       fstatfs(p->sites, &to) == 0 && from.f_type == to.f_type;
 }
 
 static int plan(struct fsd *f, struct job *job, struct err *err)
@@ -107,9 +118,8 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 	job_lock(job, "site", id, true);
 	job_intend_int(job, "ino", (int64_t)o.st.st_ino);
 	job_intend_int(job, "created", clock_real());
-	job->method = pool_method_name(job->pool->driver->caps(job->pool->handle) & POOL_SHARES
-			? POOL_METHOD_REFLINK
-			: POOL_METHOD_COPY);
+	job->method = pool_method_name(
+		may_share(job->pool, &o) ? POOL_METHOD_REFLINK : POOL_METHOD_COPY);
 	job->consistency = snap_consistency_name(SNAP_SETTLED);
 	show_steps(f, job, &o);
 	return 0;

@@ -62,12 +62,7 @@ static int plan_source(struct fsd *f, struct job *job, const char *text, struct 
 		r = choose_pool(f, job, &source, err);
 	if (r < 0)
 		return r;
-	op_expect_copy(job, source.pool, source.kind != SOURCE_SNAPSHOT);
-	job->plan_entries = (uint64_t)source.site.entries;
-	job->plan_bytes = job->pool == source.pool &&
-			job->pool->driver->caps(job->pool->handle) & POOL_CONSTANT_COST
-		? 0
-		: (uint64_t)source.site.logical;
+	op_expect_copy(job, source.pool, &source.site, source.kind != SOURCE_SNAPSHOT);
 	job_step(job, "copy %s into pool %s by method %s", source.text, job->pool->config->name,
 		job->method);
 	return check_method(job, err);

@@ -74,11 +74,10 @@ static int plan_create(struct fsd *f, struct job *job, struct err *err)
 	snprintf(key, sizeof(key), "%s@%s", site.id, name);
 	job_lock(job, "name", key, true);
 	id_new(id);
-	op_expect_copy(job, job->pool, true);
+	op_expect_copy(job, job->pool, &site, true);
 	job_intend_str(job, "snapshot", id);
 	job_intend_str(job, "name", name);
 	job_intend_int(job, "expires", expires);
-	job->plan_entries = (uint64_t)site.entries;
 	job_step(job, "snapshot %s:%" PRId64 " as %s@%s by method %s", site.name, site.live,
 		site.name, name, job->method);
 	return 0;
@@ -124,7 +123,7 @@ static int build(struct job *job, int site, int stage, int64_t live, struct err 
 
 	if (from < 0 || wrapper < 0)
 		return err_sys(err, from < 0 ? -from : -wrapper, "stage", job->site_name);
-	op_expect_copy(job, job->pool, true);
+	op_expect_method(job, job->pool, true);
 	method = job->method;
 	consistency = job->consistency;
 	r = link_documents(site, from, stage, wrapper);

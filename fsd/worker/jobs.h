@@ -115,6 +115,8 @@ struct job {
 	uint64_t plan_entries, plan_bytes;
 
 	struct snap_ctx ctx;
+	/* What copies made. ctx counts the work: also what was copied again or read to compare. */
+	uint64_t copied_entries, copied_bytes;
 	uint64_t bytes_cloned;
 	unsigned long syncs, commits; /* made for this job alone where nothing else ran */
 	json_t *result;		      /* object */

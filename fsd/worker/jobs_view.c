@@ -15,8 +15,10 @@ static json_t *stats(const struct job *job)
 {
 	json_t *s = json_pack("{s:f,s:I,s:I,s:I,s:I}", "seconds",
 		job->finished ? (double)(job->finished - job->started) / (double)NSEC_PER_SEC : 0,
-		"entries", (json_int_t)job->ctx.entries_done, "bytes",
-		(json_int_t)job->ctx.bytes_done, "bytes_cloned", (json_int_t)job->bytes_cloned,
+		"entries",
+		(json_int_t)(job->copied_entries ? job->copied_entries : job->ctx.entries_done),
+		"bytes", (json_int_t)(job->copied_entries ? job->copied_bytes : job->ctx.bytes_done),
+		"bytes_cloned", (json_int_t)job->bytes_cloned,
 		"syncs", (json_int_t)job->syncs);
 
 	json_object_set_new(s, "commits", json_integer((json_int_t)job->commits));

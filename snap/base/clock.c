@@ -150,12 +150,15 @@ int time_parse(const char *text, int64_t *real_ns)
 	return 0;
 }
 
+static const struct {
+	char unit;
+	int64_t seconds;
+} units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}, {'w', 7 * 86400}};
+
+#define UNITS (sizeof(units) / sizeof(units[0]))
+
 int duration_parse(const char *text, int64_t *ns)
 {
-	static const struct {
-		char unit;
-		int64_t seconds;
-	} units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}, {'w', 7 * 86400}};
 	int64_t factor = 1, out;
 	char *end;
 	long long n;
@@ -168,7 +171,7 @@ int duration_parse(const char *text, int64_t *ns)
 		return -ERANGE;
 	if (*end) {
 		factor = 0;
-		for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		for (size_t i = 0; i < UNITS; i++) {
 			if (*end == units[i].unit && end[1] == '\0')
 				factor = units[i].seconds;
 		}
@@ -179,4 +182,16 @@ int duration_parse(const char *text, int64_t *ns)
 		return -ERANGE;
 	*ns = out;
 	return 0;
+}
+
+const char *duration_format(int64_t ns, char out[TIME_TEXT_SIZE])
+{
+	int64_t seconds = ns / NSEC_PER_SEC;
+	size_t i = UNITS - 2; /* days: nobody counts in weeks */
+
+	while (i > 0 && (!seconds || seconds % units[i].seconds))
+		i--;
+	snprintf(out, TIME_TEXT_SIZE, "%lld%c", (long long)(seconds / units[i].seconds),
+		units[i].unit);
+	return out;
 }

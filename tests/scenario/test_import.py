@@ -185,7 +185,7 @@ def test_import__copies_a_directory_and_leaves_it(host):
         assert job['stats']['method'] == 'reflink'
 
 
-def test_import__plan_says_what_would_happen(host):
+def test_import__plan_says_what_would_happen(host, scratch):
     path, before = host.make(), None
     before = host.look()
     for mode in ('copy', 'move', 'link'):
@@ -193,6 +193,12 @@ def test_import__plan_says_what_would_happen(host):
                                   dry_run=True)
         assert status == 200 and str(path) in ' '.join(answer['plan']['steps'])
         assert answer['plan']['confirm'] is None
+        assert answer['plan']['method'] == ('reflink' if host.kind == 'btrfs' else 'copy')
+    assert 'for 7d' in answer['plan']['steps'][-1]
+    other = str(host.make('other', scratch))
+    answer = host.ask(kind='site-import', name='shop', dir=other, dry_run=True)[1]
+    assert answer['plan']['method'] == 'copy'
+    shutil.rmtree(other)
     assert host.look() == before
 
 
@@ -359,6 +365,8 @@ def test_import_move__copies_compares_and_deletes_elsewhere(host, scratch):
     job = host.imported(path, 'move')
     same(before, host.live())
     assert not path.exists() and 'shop' not in ''.join(os.listdir(path.parent))
+    # what was read once more to compare it was not copied
+    assert job['stats']['entries'] == len(before) - 1  # without the directory itself
     assert job['stats']['method'] == ('reflink' if host.kind == 'btrfs' else 'copy')
 
 

@@ -110,6 +110,7 @@ static void test_time__parses_what_it_formats_and_prefixes(void **state)
 
 static void test_duration__knows_units_and_overflow(void **state)
 {
+	char text[TIME_TEXT_SIZE];
 	int64_t ns;
 
 	(void)state;
@@ -121,6 +122,10 @@ static void test_duration__knows_units_and_overflow(void **state)
 	assert_int_equal(duration_parse("-1", &ns), -EINVAL);
 	assert_int_equal(duration_parse("1d2", &ns), -EINVAL);
 	assert_int_equal(duration_parse("99999999999w", &ns), -ERANGE);
+	assert_string_equal(duration_format(7 * 86400 * NSEC_PER_SEC, text), "7d");
+	assert_string_equal(duration_format(36 * 3600 * NSEC_PER_SEC, text), "36h");
+	assert_string_equal(duration_format(90 * NSEC_PER_SEC, text), "90s");
+	assert_string_equal(duration_format(0, text), "0s");
 }
 
 static void test_fd__replaces_a_file_and_refuses_a_symlink(void **state)
