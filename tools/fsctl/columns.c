@@ -60,7 +60,7 @@ static const struct column generations[] = {
 	{"CREATED", "created", H_TIME, true},
 	{"METHOD", "method", H_TEXT, true},
 	{"CONSISTENCY", "consistency", H_TEXT, true},
-	{"ORIGIN", "origin", H_TEXT, true},
+	{"ORIGIN", "origin", H_TEXT, true, true},
 	{"RETIRED", "retired", H_TIME, true},
 	{"BY JOB", "retired_by", H_TEXT, true},
 	{0},
@@ -101,7 +101,7 @@ static const struct column pools[] = {
 	{"SIZE", "bytes.total", H_SIZE, true},
 	{"FREE", "bytes.free", H_SIZE, true},
 	{"SITES", "sites", H_NUMBER, true},
-	{"PATH", "path", H_PATH, true},
+	{"PATH", "path", H_PATH, true, true},
 	{"REASON", "reason", H_TEXT, true, true},
 	{"HINT", "hint", H_TEXT},
 	{"MIN FREE", "bytes.min_free", H_SIZE},
@@ -192,7 +192,8 @@ static void put_json(FILE *f, const struct fsc_value *v)
 {
 	char *text = fsc_value_text(v, 0);
 
-	put_safe(f, text);
+	if (fsc_value_type(v) != FSC_OBJECT || fsc_value_count(v))
+		put_safe(f, text);
 	free(text);
 }
 

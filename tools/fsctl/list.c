@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tools/fsctl/list.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <libsmartcols.h>
 #include <locale.h>
@@ -16,8 +17,8 @@ enum form { FORM_TABLE, FORM_LINES, FORM_NAMES, FORM_JSON };
 struct list_out {
 	enum form form;
 	const struct view *view;
-	struct libscols_table *table;
-	size_t n;
+	char **cells; /* of the table: columns_of(view) for each item */
+	size_t n, size;
 };
 
 static bool is_number(enum how how)
@@ -25,27 +26,172 @@ static bool is_number(enum how how)
 	return how == H_NUMBER || how == H_SIZE || how == H_SECONDS;
 }
 
-static struct libscols_table *new_table(const struct view *view)
-{
-	struct libscols_table *table;
-	struct libscols_column *column;
+/* ---- tables ---- */
 
-	/* Widths of characters are the locale's. */
-	setlocale(LC_CTYPE, "");
-	table = scols_new_table();
-	for (const struct column *col = view->columns; table && col->head; col++) {
-		int flags = (is_number(col->how) ? SCOLS_FL_RIGHT : 0) |
-			(col->wide ? SCOLS_FL_TRUNC : 0);
+#define WIDE_MIN 8 /* a column that may be cut keeps at least this width */
+#define COLUMNS_MAX 16
+
+struct shape {
+	const struct column *columns[COLUMNS_MAX];
+	size_t from[COLUMNS_MAX];	/* which cell of an item it is */
+	size_t width[COLUMNS_MAX];	/* of what is in it, then what it gets */
+	size_t n;
+};
+
+static size_t columns_of(const struct view *view)
+{
+	size_t n = 0;
+
+	for (const struct column *col = view->columns; col->head; col++)
+		n += col->in_list;
+	assert(n <= COLUMNS_MAX);
+	return n;
+}
+
+static int keep_cells(struct list_out *out, const struct fsc_value *item)
+{
+	size_t n_columns = columns_of(out->view), i = out->n * n_columns;
+	int r = 0;
+
+	if (out->n == out->size) {
+		size_t size = out->size ? 2 * out->size : 64;
+		void *more = reallocarray(out->cells, size * n_columns, sizeof(*out->cells));
+
+		if (!more)
+			return -ENOMEM;
+		out->cells = more;
+		out->size = size;
+	}
+	for (const struct column *col = out->view->columns; col->head; col++) {
+		if (!col->in_list)
+			continue;
+		out->cells[i] = cell_text(col, item, true);
+		r = out->cells[i++] ? r : -ENOMEM;
+	}
+	out->n++;
+	return r;
+}
+
+/* Columns with something in them, and the first one. */
+static void shape_init(struct shape *s, const struct list_out *out)
+{
+	size_t n_columns = columns_of(out->view), k = 0;
+
+	s->n = 0;
+	for (const struct column *col = out->view->columns; col->head; col++) {
+		size_t width = 0;
 
 		if (!col->in_list)
 			continue;
-		column = scols_table_new_column(table, col->head, 0, flags);
+		for (size_t i = 0; i < out->n; i++) {
+			size_t cell = text_width(out->cells[i * n_columns + k]);
+
+			width = cell > width ? cell : width;
+		}
+		if (width || k == 0) {
+			s->columns[s->n] = col;
+			s->from[s->n] = k;
+			s->width[s->n] = width > strlen(col->head) ? width : strlen(col->head);
+			s->n++;
+		}
+		k++;
+	}
+}
+
+static size_t least_width(const struct shape *s, size_t i)
+{
+	size_t head = strlen(s->columns[i]->head), least = head > WIDE_MIN ? head : WIDE_MIN;
+
+	return s->columns[i]->wide && s->width[i] > least ? least : s->width[i];
+}
+
+/* A table that is broken over lines is none: the last columns go where they find no room, then those
+ * that may be cut give what is missing, the last one first. */
+static void shape_fit(struct shape *s, size_t room)
+{
+	size_t least = 0, needed = 0, n = 0;
+
+	for (; n < s->n; n++) {
+		least += (n > 0) + least_width(s, n);
+		if (n > 0 && least > room)
+			break;
+		needed += (n > 0) + s->width[n];
+	}
+	s->n = n;
+	while (n-- > 0 && needed > room) {
+		size_t spare = s->width[n] - least_width(s, n), missing = needed - room;
+		size_t given = spare < missing ? spare : missing;
+
+		s->width[n] -= given;
+		needed -= given;
+	}
+}
+
+static struct libscols_table *new_table(const struct shape *s, size_t room)
+{
+	struct libscols_table *table = scols_new_table();
+
+	for (size_t i = 0; table && i < s->n; i++) {
+		const struct column *col = s->columns[i];
+		struct libscols_column *column = scols_table_new_column(table, col->head, 0,
+			is_number(col->how) ? SCOLS_FL_RIGHT : 0);
+
 		/* Cells are escaped already; it would escape our backslashes again. */
 		if (column)
 			scols_column_set_safechars(column, "\\");
 	}
+	if (table) {
+		scols_table_set_termforce(table, SCOLS_TERMFORCE_ALWAYS);
+		scols_table_set_termwidth(table, room);
+	}
 	return table;
 }
+
+/* Blanks at the end of a line would break it where it ends at the edge. */
+static void put_trimmed(const char *text)
+{
+	while (*text) {
+		size_t line = strcspn(text, "\n"), len = line;
+
+		while (len && text[len - 1] == ' ')
+			len--;
+		printf("%.*s\n", (int)len, text);
+		text += line + (text[line] == '\n');
+	}
+}
+
+static int print_table(struct list_out *out)
+{
+	size_t n_columns = columns_of(out->view), room = terminal_width(STDOUT_FILENO);
+	struct libscols_table *table;
+	struct shape s;
+	char *text = NULL;
+	int r = 0;
+
+	setlocale(LC_CTYPE, ""); /* widths of characters are the locale's */
+	shape_init(&s, out);
+	shape_fit(&s, room);
+	table = new_table(&s, room);
+	for (size_t i = 0; table && r == 0 && i < out->n; i++) {
+		struct libscols_line *line = scols_table_new_line(table, NULL);
+
+		for (size_t k = 0; line && r == 0 && k < s.n; k++) {
+			char *cell = text_cut(out->cells[i * n_columns + s.from[k]], s.width[k]);
+
+			r = cell ? scols_line_refer_data(line, k, cell) : -ENOMEM;
+		}
+		r = line ? r : -ENOMEM;
+	}
+	if (table && r == 0)
+		r = scols_print_table_to_string(table, &text);
+	if (text)
+		put_trimmed(text);
+	free(text);
+	scols_unref_table(table);
+	return table ? r : -ENOMEM;
+}
+
+/* ---- every form ---- */
 
 struct list_out *list_begin(const struct cli *c, const struct view *view)
 {
@@ -57,30 +203,9 @@ struct list_out *list_begin(const struct cli *c, const struct view *view)
 	out->form = c->json ? FORM_JSON :
 		c->quiet    ? FORM_NAMES :
 		isatty(STDOUT_FILENO) ? FORM_TABLE : FORM_LINES;
-	if (out->form == FORM_TABLE) {
-		out->table = new_table(view);
-		if (!out->table) {
-			free(out);
-			return NULL;
-		}
-	}
 	if (out->form == FORM_JSON)
 		fputs("{\"items\": [", stdout);
 	return out;
-}
-
-static int table_line(struct list_out *out, const struct fsc_value *item)
-{
-	struct libscols_line *line = scols_table_new_line(out->table, NULL);
-	size_t i = 0;
-
-	if (!line)
-		return -ENOMEM;
-	for (const struct column *col = out->view->columns; col->head; col++) {
-		if (col->in_list && scols_line_refer_data(line, i++, cell_text(col, item, true)))
-			return -ENOMEM;
-	}
-	return 0;
 }
 
 static int plain_line(struct list_out *out, const struct fsc_value *item)
@@ -117,25 +242,31 @@ static int json_item(struct list_out *out, const struct fsc_value *item)
 
 int list_item(struct list_out *out, const struct fsc_value *item)
 {
-	int r = out->form == FORM_TABLE ? table_line(out, item) :
-		out->form == FORM_JSON	? json_item(out, item) :
-					  plain_line(out, item);
+	int r;
 
+	if (out->form == FORM_TABLE)
+		return keep_cells(out, item);
+	r = out->form == FORM_JSON ? json_item(out, item) : plain_line(out, item);
 	out->n++;
 	return r;
 }
 
 void list_drop(struct list_out **out)
 {
-	if ((*out)->table)
-		scols_unref_table((*out)->table);
-	free(*out);
+	struct list_out *o = *out;
+	size_t n = o->cells ? o->n * columns_of(o->view) : 0;
+
+	for (size_t i = 0; i < n; i++)
+		free(o->cells[i]);
+	free(o->cells);
+	free(o);
 	*out = NULL;
 }
 
-void list_end(struct list_out **out, const char *next)
+int list_end(struct list_out **out, const char *next)
 {
 	struct list_out *o = *out;
+	int r = 0;
 
 	if (o->form == FORM_JSON) {
 		fputs(o->n ? "\n], \"next\": " : "], \"next\": ", stdout);
@@ -145,7 +276,8 @@ void list_end(struct list_out **out, const char *next)
 			fputs("null", stdout);
 		fputs("}\n", stdout);
 	}
-	if (o->table && o->n)
-		scols_print_table(o->table);
+	if (o->form == FORM_TABLE && o->n)
+		r = print_table(o);
 	list_drop(out);
+	return r < 0 ? -ENOMEM : 0;
 }

@@ -97,7 +97,8 @@ static const char *const description[] = {
 	"(^C) does not stop the job.", NULL};
 
 static const char *const output[] = {
-	"Lists are aligned tables on a terminal, and lines of tab\\-separated values with exact "
+	"Lists are aligned tables on a terminal, without the columns that are empty or find no room "
+	"there, and lines of tab\\-separated values with exact "
 	"numbers and times in UTC elsewhere. Control characters in names and paths are shown as "
 	"\\exNN, unusual paths as C strings.", ".PP",
 	"With \\fB\\-\\-json\\fR a list is {\\(dqitems\\(dq: [...], \\(dqnext\\(dq: CURSOR or null}, a "

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -165,13 +164,6 @@ void progress_line(const struct progress *p, const struct fsc_progress *now, int
 		out[width] = '\0';
 }
 
-static int terminal_width(void)
-{
-	struct winsize ws;
-
-	return ioctl(STDERR_FILENO, TIOCGWINSZ, &ws) == 0 && ws.ws_col ? ws.ws_col : 80;
-}
-
 int progress_report(const struct fsc_progress *now, void *arg)
 {
 	struct progress *p = arg;
@@ -180,7 +172,7 @@ int progress_report(const struct fsc_progress *now, void *arg)
 	if (!p->shown || fsc_job_ended(now->job))
 		return 0;
 	measure(p, now);
-	progress_line(p, now, terminal_width() - 1, line, sizeof(line));
+	progress_line(p, now, (int)terminal_width(STDERR_FILENO) - 1, line, sizeof(line));
 	fprintf(stderr, "\r%s\033[K", line);
 	fflush(stderr);
 	p->drawn = true;

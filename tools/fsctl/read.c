@@ -120,8 +120,8 @@ int run_list(struct cli *c)
 	 * for a whole one. */
 	if (l.out && r != 0 && c->json)
 		list_drop(&l.out);
-	else if (l.out)
-		list_end(&l.out, l.next);
+	else if (l.out && list_end(&l.out, l.next) < 0)
+		r = cli_no_memory(c);
 	free(l.path);
 	free(l.next);
 	return r;
@@ -285,6 +285,7 @@ static int status_text(struct cli *c, const struct fsc_value *v)
 	const struct fsc_value *pools = fsc_value_at(v, "pools");
 	char text[SIZE_TEXT];
 	struct list_out *out;
+	int r = 0;
 
 	fputs("fsd ", stdout);
 	put_safe(stdout, fsc_value_str(v, "version"));
@@ -300,8 +301,9 @@ static int status_text(struct cli *c, const struct fsc_value *v)
 	if (!out)
 		return cli_no_memory(c);
 	for (size_t i = 0; i < fsc_value_count(pools); i++)
-		list_item(out, fsc_value_item(pools, i));
-	list_end(&out, NULL);
+		r = list_item(out, fsc_value_item(pools, i)) < 0 ? -1 : r;
+	if (list_end(&out, NULL) < 0 || r < 0)
+		return cli_no_memory(c);
 	status_problems(fsc_value_at(v, "problems"));
 	return 0;
 }

@@ -6,8 +6,10 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
+#include <wchar.h>
 
 /* ---- characters ---- */
 
@@ -135,6 +137,76 @@ void put_json_string(FILE *f, const char *s)
 		s += n ? n : 1;
 	}
 	fputc('"', f);
+}
+
+/* ---- widths ---- */
+
+size_t terminal_width(int fd)
+{
+	struct winsize ws;
+
+	return ioctl(fd, TIOCGWINSZ, &ws) == 0 && ws.ws_col > 0 ? ws.ws_col : 80;
+}
+
+/* The bytes of the character at s, and its columns. */
+static size_t measure(const char *s, size_t *columns)
+{
+	mbstate_t state = {0};
+	wchar_t c;
+	size_t n = mbrtowc(&c, s, MB_CUR_MAX, &state);
+	int width = (ssize_t)n > 0 ? wcwidth(c) : 4; /* "\\xNN" */
+
+	*columns = width > 0 ? (size_t)width : 0;
+	return (ssize_t)n > 0 ? n : 1;
+}
+
+size_t text_width(const char *s)
+{
+	size_t width = 0, columns;
+
+	while (*s) {
+		s += measure(s, &columns);
+		width += columns;
+	}
+	return width;
+}
+
+char *text_cut(const char *s, size_t width)
+{
+	size_t at = 0, taken = 0;
+	char *out;
+
+	if (text_width(s) <= width)
+		return strdup(s);
+	while (s[at]) {
+		size_t columns, bytes = measure(s + at, &columns);
+
+		if (taken + columns >= width)
+			break;
+		at += bytes;
+		taken += columns;
+	}
+	return asprintf(&out, "%.*s%s", (int)at, s, MB_CUR_MAX > 1 ? "\u2026" : "~") < 0 ? NULL : out;
+}
+
+void put_wrapped(FILE *f, const char *words, size_t at, size_t indent, size_t width)
+{
+	bool first = true; /* on its line */
+
+	while (*words) {
+		size_t bytes = strcspn(words, " "), columns = bytes;
+
+		if (!first && at + 1 + columns > width) {
+			fprintf(f, "\n%*s", (int)indent, "");
+			at = indent;
+			first = true;
+		}
+		fprintf(f, "%s%.*s", first ? "" : " ", (int)bytes, words);
+		at += !first + columns;
+		first = false;
+		words += bytes + strspn(words + bytes, " ");
+	}
+	fputc('\n', f);
 }
 
 /* ---- numbers ---- */

@@ -20,6 +20,17 @@ void put_quoted(FILE *f, const char *bytes);
 /* A JSON string. Bytes that are not UTF-8 become U+FFFD. */
 void put_json_string(FILE *f, const char *s);
 
+/* Columns of the terminal on `fd`; 80 where there is none. */
+size_t terminal_width(int fd);
+/* Columns that a text takes, by the locale; control characters are not in it. */
+size_t text_width(const char *s);
+/* The text, or what of it takes one column less than `width` and a mark that it was cut: what looks
+ * like a path must not be another one. malloc'd; NULL without memory. */
+char *text_cut(const char *s, size_t width);
+/* Words, broken into lines that end before column `width`; the first line begins at column `at`, the
+ * others are indented by `indent`. Ends the last line. */
+void put_wrapped(FILE *f, const char *words, size_t at, size_t indent, size_t width);
+
 #define SIZE_TEXT 32
 /* "1.2 GB" (powers of 1000, as disks are sold and `df -H` counts). */
 const char *size_text(int64_t bytes, char out[SIZE_TEXT]);
