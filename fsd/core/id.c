@@ -161,7 +161,7 @@ int name_check(const char *name, struct err *err)
 			"a name may not look like a date");
 	if (is_reserved(name))
 		return err_set(err, EINVAL, "reserved_name", name,
-			"this is a word of the command line");
+			"this is a word of the command line, not a name");
 	return 0;
 }
 

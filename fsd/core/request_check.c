@@ -143,7 +143,11 @@ static int check_job(const char *s, struct err *err)
 {
 	int64_t id;
 
-	return job_id_parse(s, &id) == 0 ? 0 : bad(F_JOB, err, "this is not the id of a job");
+	if (job_id_parse(s, &id) == 0)
+		return 0;
+	err_set(err, EBADMSG, "bad_request", s, "this is not the id of a job");
+	err_hint(err, "fsctl job list shows them");
+	return -EBADMSG;
 }
 
 static int check_len(enum field f, const char *s, size_t max, struct err *err)

@@ -55,7 +55,9 @@ int op_plan_source(struct fsd *f, struct job *job, const char *text, struct reso
 
 static int name_taken(const char *name, const char *by, struct err *err)
 {
-	return err_set(err, EEXIST, "name_taken", name, "%s of this name exists", by);
+	err_set(err, EEXIST, "name_taken", name, "a %s of this name exists", by);
+	err_hint(err, "choose another name; fsctl %s list shows which are taken", by);
+	return -EEXIST;
 }
 
 int op_plan_name(struct fsd *f, struct job *job, const struct pool_root *pool, const char *name,
@@ -70,9 +72,9 @@ int op_plan_name(struct fsd *f, struct job *job, const struct pool_root *pool, c
 	if (r < 0 && r != -ENOENT)
 		return r;
 	if (r == 0 && !other.deleted)
-		return name_taken(name, "a site", err);
+		return name_taken(name, "site", err);
 	if (pools_find(&f->pools, name))
-		return name_taken(name, "a pool", err);
+		return name_taken(name, "pool", err);
 	if (fd_exists(pool->sites, name) == 1) {
 		err_set(err, EEXIST, "exists", name,
 			"pool %s has a directory of this name that the catalog does not know",

@@ -321,7 +321,7 @@ static void test_json__refuses_wrong_types_unknown_fields_and_bad_values(void **
 		{OP_PUBLISH, "{\"site\":\"a\",\"generation\":7.0}", "bad_request", "generation"},
 		{OP_PUBLISH, "{\"site\":\"a\",\"generation\":99999999999999999999}", "bad_json",
 			"arguments"},
-		{OP_UNDO, "{\"job\":\"l\"}", "bad_request", "job"},
+		{OP_UNDO, "{\"job\":\"l\"}", "bad_request", "l"},
 		{OP_RESTORE, "{\"source\":\"a@b\",\"paths\":[]}", "bad_request", "paths"},
 		{OP_RESTORE, "{\"source\":\"a@b\",\"paths\":\"x\"}", "bad_request", "paths"},
 		{OP_RESTORE, "{\"source\":\"a@b\",\"paths\":[\"x\",1]}", "bad_request", "paths"},
