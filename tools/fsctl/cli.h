@@ -11,6 +11,7 @@
 
 struct cli {
 	const struct command *cmd; /* NULL: none was named */
+	const char *noun;	   /* "site", where the second word of a command is missing */
 	/* global options */
 	bool json, quiet, yes, dry_run, no_wait, help, version;
 	const char *note, *url;
@@ -48,6 +49,7 @@ int cli_fail(const struct cli *c, const struct fsc_error *err);
 int cli_error(const struct cli *c, int exit_code, const char *code, const char *object,
 	const char *reason, const char *hint);
 int cli_usage(const struct cli *c, const char *object, const char *reason);
+int cli_no_such_command(const struct cli *c, const char *word, const char *second);
 int cli_no_memory(const struct cli *c);
 /* Write out what was printed. 0, or the errno (> 0) of the first failure so far. */
 int flush_output(void);
@@ -77,6 +79,7 @@ int run_event_follow(struct cli *c);
 /* ---- generated texts: help.c, complete.c, man.c ---- */
 
 void print_help(const struct command *cmd); /* NULL: all commands */
+void print_noun_help(const char *noun);
 int print_completion(const char *shell);    /* 0, or -1: no such shell */
 void print_man(void);
 

@@ -22,18 +22,25 @@ static int generate(int argc, char **argv)
 	return -1;
 }
 
+static void help_for(const struct command *cmd, const char *noun)
+{
+	if (!cmd && noun)
+		print_noun_help(noun);
+	else
+		print_help(cmd);
+}
+
 /* "fsctl help [COMMAND]" */
 static int help(int argc, char **argv)
 {
-	const struct command *cmd = NULL;
+	const char *word = argc > 2 ? argv[2] : NULL, *second = argc > 3 ? argv[3] : NULL;
+	const struct command *cmd = word ? command_find(word, second) : NULL;
 
 	if (argc < 2 || strcmp(argv[1], "help") != 0)
 		return -1;
-	if (argc > 3)
-		cmd = command_find(argv[2], argv[3]);
-	if (argc > 2 && !cmd)
-		cmd = command_find(argv[2], NULL);
-	print_help(cmd);
+	if (word && !cmd && (second || !is_noun(word)))
+		return cli_no_such_command(&(struct cli){0}, word, second);
+	help_for(cmd, word);
 	return 0;
 }
 
@@ -48,7 +55,7 @@ static int run(struct cli *c, int argc, char **argv)
 		return 0;
 	}
 	if (c->help) {
-		print_help(c->cmd);
+		help_for(c->cmd, c->noun);
 		return 0;
 	}
 	if (!c->cmd)

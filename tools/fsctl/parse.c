@@ -68,6 +68,43 @@ static int give(struct parser *p, const char *name, const char *value_name, cons
 	return inlined ? cli_usage(p->c, name, "this option takes no value") : 0;
 }
 
+int cli_no_such_command(const struct cli *c, const char *word, const char *second)
+{
+	char shown[128], hint[192];
+	const char *meant = command_near(word, second);
+
+	snprintf(shown, sizeof(shown), "%s%s%s", word, second ? " " : "", second ? second : "");
+	if (meant)
+		snprintf(hint, sizeof(hint), "did you mean \"fsctl %s\"? fsctl --help lists all",
+			meant);
+	else
+		snprintf(hint, sizeof(hint), "fsctl %s%s--help lists them",
+			is_noun(word) ? word : "", is_noun(word) ? " " : "");
+	return cli_error(c, FSC_EXIT_USAGE, "usage", shown, "no such command", hint);
+}
+
+static int no_such_option(const struct parser *p, const char *shown)
+{
+	const struct command *cmd = p->c->cmd;
+	const char *meant = option_near(cmd, shown);
+	char hint[128];
+
+	if (!meant)
+		return cli_usage(p->c, shown,
+			cmd ? "no such option" : "no such option (those of a command come after it)");
+	snprintf(hint, sizeof(hint), "did you mean --%s?", meant);
+	return cli_error(p->c, FSC_EXIT_USAGE, "usage", shown, "no such option", hint);
+}
+
+static int incomplete(const struct cli *c)
+{
+	char hint[96];
+
+	snprintf(hint, sizeof(hint), "fsctl %s --help lists its commands", c->noun);
+	return cli_error(c, FSC_EXIT_USAGE, "usage", c->noun, "the second word of a command is missing",
+		hint);
+}
+
 static int long_option(struct parser *p, const char *text)
 {
 	size_t len = strcspn(text, "=");
@@ -95,8 +132,7 @@ static int long_option(struct parser *p, const char *text)
 		r = give(p, shown, g->value, inlined, &value);
 		return r ? r : set_global(p, g, value);
 	}
-	return cli_usage(p->c, shown, cmd ? "no such option" :
-		"no such option (those of a command come after it)");
+	return no_such_option(p, shown);
 }
 
 static int short_options(struct parser *p, const char *letters)
@@ -112,27 +148,6 @@ static int short_options(struct parser *p, const char *letters)
 		set_global(p, g, NULL);
 	}
 	return 0;
-}
-
-/* Is `word` the first of two-word commands? */
-static bool is_noun(const char *word)
-{
-	size_t len = strlen(word);
-
-	for (const struct command *cmd = commands; cmd->words; cmd++) {
-		if (strncmp(cmd->words, word, len) == 0 && cmd->words[len] == ' ')
-			return true;
-	}
-	return false;
-}
-
-static int no_such_command(struct parser *p, const char *word, const char *second)
-{
-	char shown[128];
-
-	snprintf(shown, sizeof(shown), "%s%s%s", word, second ? " " : "", second ? second : "");
-	return cli_error(p->c, FSC_EXIT_USAGE, "usage", shown, "no such command",
-		"fsctl --help lists them");
 }
 
 static bool takes_many(const struct command *cmd, size_t i)
@@ -176,14 +191,14 @@ static int plain_word(struct parser *p, const char *word)
 	}
 	if (!p->word) {
 		c->cmd = command_find(word, NULL);
-		return c->cmd ? 0 : no_such_command(p, word, NULL);
+		return c->cmd ? 0 : cli_no_such_command(c, word, NULL);
 	}
 	c->cmd = command_find(p->word, word);
 	if (c->cmd)
 		return 0;
 	/* "snapshot" is a verb too: what follows is its argument. */
 	c->cmd = command_find(p->word, NULL);
-	return c->cmd ? argument(p, word) : no_such_command(p, p->word, word);
+	return c->cmd ? argument(p, word) : cli_no_such_command(c, p->word, word);
 }
 
 static int one_word(struct parser *p)
@@ -221,6 +236,37 @@ static bool is_in(const char *list, const char *word)
 	return false;
 }
 
+/* The words of `list` with commas between them. */
+static void enumerate(const char *list, char *out, size_t size)
+{
+	size_t at = 0;
+
+	for (; *list && at + 3 < size; list++) {
+		if (*list == ' ')
+			out[at++] = ',';
+		out[at++] = *list;
+	}
+	out[at] = '\0';
+}
+
+static int check_choices(const struct cli *c)
+{
+	char shown[64], reason[160], words[128];
+
+	for (size_t i = 0; c->cmd->options[i].name; i++) {
+		const struct option *o = &c->cmd->options[i];
+
+		if (!c->options[i] || !o->choices || o->kind != W_TEXT ||
+			is_in(o->choices, c->options[i]))
+			continue;
+		snprintf(shown, sizeof(shown), "--%s %.32s", o->name, c->options[i]);
+		enumerate(o->choices, words, sizeof(words));
+		snprintf(reason, sizeof(reason), "it is one of %s", words);
+		return cli_usage(c, shown, reason);
+	}
+	return 0;
+}
+
 static int check_together(const struct cli *c)
 {
 	char shown[64], reason[128];
@@ -246,10 +292,11 @@ static int check_complete(struct parser *p)
 
 	if (!c->cmd && p->word)
 		c->cmd = command_find(p->word, NULL);
+	c->noun = c->cmd ? NULL : p->word;
 	if (c->help || c->version)
 		return 0;
 	if (!c->cmd)
-		return p->word ? no_such_command(p, p->word, "...") : 0;
+		return c->noun ? incomplete(c) : 0;
 	for (size_t i = 0; c->cmd->args[i].name; i++) {
 		const struct arg *a = &c->cmd->args[i];
 		bool given = a->flags & ARG_MANY ? c->n_many > 0 : c->args[i] != NULL;
@@ -259,7 +306,7 @@ static int check_complete(struct parser *p)
 		snprintf(reason, sizeof(reason), "%s is missing", a->name);
 		return cli_usage(c, NULL, reason);
 	}
-	return check_together(c);
+	return check_choices(c) ? FSC_EXIT_USAGE : check_together(c);
 }
 
 /* Errors found early must know of --json too. */

@@ -20,14 +20,14 @@ static void problem_member(const char *name, const char *text, const char *after
 	fputs(after, stderr);
 }
 
-static void print_problem(const struct fsc_error *e)
+static void print_problem(const struct fsc_error *e, const char *hint)
 {
 	fputc('{', stderr);
 	problem_member("code", e->code, ", ");
 	problem_member("title", e->title, ", ");
 	problem_member("object", e->object, ", ");
 	problem_member("reason", e->reason, ", ");
-	problem_member("hint", e->hint, "}\n");
+	problem_member("hint", hint, "}\n");
 }
 
 /* The first error of standard output; a failed fflush() tells only once. */
@@ -41,12 +41,24 @@ int flush_output(void)
 	return output_errno;
 }
 
+/* The hint of the argument that was not found, or fsd's. */
+static const char *hint_of(const struct cli *c, const struct fsc_error *e)
+{
+	for (size_t i = 0; c->cmd && e->exit == FSC_EXIT_NOT_FOUND && c->cmd->args[i].name; i++) {
+		if (c->cmd->args[i].hint && c->args[i] && strcmp(c->args[i], e->object) == 0)
+			return c->cmd->args[i].hint;
+	}
+	return e->hint;
+}
+
 int cli_fail(const struct cli *c, const struct fsc_error *e)
 {
+	const char *hint = hint_of(c, e);
+
 	/* Whatever was printed before stands before the error where both go to one file. */
 	flush_output();
 	if (c->json) {
-		print_problem(e);
+		print_problem(e, hint);
 		return e->exit;
 	}
 	fputs("fsctl: ", stderr);
@@ -58,9 +70,9 @@ int cli_fail(const struct cli *c, const struct fsc_error *e)
 	}
 	put_safe(stderr, e->reason);
 	fputc('\n', stderr);
-	if (e->hint[0]) {
+	if (hint[0]) {
 		fputs("hint: ", stderr);
-		put_safe(stderr, e->hint);
+		put_safe(stderr, hint);
 		fputc('\n', stderr);
 	}
 	return e->exit;

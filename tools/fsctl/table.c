@@ -7,7 +7,7 @@
 #include "tools/fsctl/cli.h"
 
 const struct global_option global_options[] = {
-	{"json", 0, NULL, "print one JSON object, errors too (on standard error)"},
+	{"json", 0, NULL, "print JSON, errors too (on standard error)"},
 	{"quiet", 'q', NULL, "print only the new id or name"},
 	{"yes", 'y', NULL, "answer every \"sure?\" with yes"},
 	{"dry-run", 'n', NULL, "say what would be done, change nothing"},
@@ -42,9 +42,7 @@ const struct command commands[] = {
 			{"method", "METHOD", W_TEXT, "method",
 				.choices = "snapshot reflink hardlink copy",
 				.help = "how: snapshot, reflink, hardlink or copy (the pool's best)"},
-			OPT_EXPIRES("delete it after this time (7d, 24h, or never)"),
-			{"if-exists", "WHAT", W_TEXT, "if_exists", .choices = "fail refresh",
-				.help = "fail, or refresh: replace the site NEW by the clone"}}},
+			OPT_EXPIRES("delete it after this time (7d, 24h, or never)")}},
 	{"restore", "restore", NULL, run_job, "bring a site back to a snapshot",
 		"The whole tree becomes a new generation of the site, which is published; the one "
 		"before is kept and \"fsctl undo\" brings it back. With PATHs only these are put in "
@@ -62,10 +60,10 @@ const struct command commands[] = {
 	{"publish", "publish", NULL, run_job, "make another generation the live one",
 		"The switch is atomic: who reads \"live\" sees one generation or the other.",
 		{{"SITE:N", W_GENERATION}}, {{0}}},
-	{"rollback", "rollback", NULL, run_job, "publish the generation that was live before",
+	{"rollback", "rollback", NULL, run_job, "go back to the generation live before",
 		NULL, {{"SITE[:N]", W_MAYBE_GEN}}, {{0}}},
 	{"undo", "undo", NULL, run_job, "undo a job",
-		"Which jobs can be undone is shown by \"fsctl job show\".",
+		"\"fsctl job show\" says whether a job can be undone.",
 		{{"JOB", W_JOB, "job"}},
 		{{"discard-since", NULL, W_NONE, "discard_since",
 			.help = "also throw away what changed since the job"}}},
@@ -74,7 +72,7 @@ const struct command commands[] = {
 		"line: + added, - removed, M content changed, m metadata changed, R renamed (old -> "
 		"new). Paths with unusual characters are quoted as in C. PATHs come after B; after "
 		"\"--\" every word is a PATH.",
-		{{"A", W_SOURCE, "a"}, {"B", W_SOURCE, "b", ARG_OPTIONAL},
+		{{"A", W_SOURCE, "a"}, {"B", W_SOURCE, "b", ARG_OPTIONAL, "PATHs stand behind \"--\": fsctl diff A -- PATH"},
 			{"PATH", W_PATHS, "paths", ARG_OPTIONAL | ARG_MANY}},
 		{{"exit-code", NULL, W_NONE, .local = LOCAL_EXIT_CODE,
 			.help = "exit with 1 where there are differences"}}},
@@ -166,10 +164,10 @@ const struct command commands[] = {
 
 	{"pool list", NULL, "/v1/pools", run_list, "list pools", NULL, {{0}}, {{0}}},
 	{"pool show", NULL, "/v1/pools/%s", run_show,
-		"show a pool: what was probed, what was chosen and why", NULL,
+		"show a pool and why it has its driver", NULL,
 		{{"POOL", W_POOL}}, {{0}}},
 	{"pool scan", "pool-scan", NULL, run_pool_scan,
-		"take over what the pools hold into the catalog",
+		"make the catalog what the pools hold",
 		"Without a POOL all pools are scanned, one after another.",
 		{{"POOL", W_POOL, "pool", ARG_OPTIONAL}}, {{0}}},
 	{"pool check", "pool-check", NULL, run_check, "compare a pool with the catalog",
@@ -192,6 +190,17 @@ const struct command *command_find(const char *word, const char *second)
 			return cmd;
 	}
 	return NULL;
+}
+
+bool is_noun(const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const struct command *cmd = commands; cmd->words; cmd++) {
+		if (strncmp(cmd->words, word, len) == 0 && cmd->words[len] == ' ')
+			return true;
+	}
+	return false;
 }
 
 static void add(char *out, size_t size, const char *before, const char *text, const char *after)

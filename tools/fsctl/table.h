@@ -6,6 +6,7 @@
 #ifndef FSCTL_TABLE_H
 #define FSCTL_TABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct cli;
@@ -37,6 +38,7 @@ struct arg {
 	enum word_kind kind;
 	const char *field; /* of the request, or of the query; NULL: part of the path, or see kind */
 	unsigned flags;
+	const char *hint;  /* what may have been meant where fsd finds nothing of this name */
 };
 
 /* Options that mean something to fsctl itself rather than to fsd. */
@@ -84,5 +86,12 @@ extern const struct global_option global_options[]; /* ends with .name NULL */
 void command_synopsis(const struct command *cmd, char *out, size_t size);
 /* By its words; NULL when there is none. */
 const struct command *command_find(const char *word, const char *second);
+/* Is it the first word of commands of two? */
+bool is_noun(const char *word);
+
+/* What may have been meant by a word that is none: the words of a command or the name of an option
+ * (of `cmd`, which may be NULL, or of all); NULL where nothing is near. Static. */
+const char *command_near(const char *word, const char *second);
+const char *option_near(const struct command *cmd, const char *dashed);
 
 #endif

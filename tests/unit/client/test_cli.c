@@ -85,9 +85,9 @@ static void test_cli__requests_say_what_was_typed(void **state)
 		{{"--expires=7d", "snapshot", "shop"}, NULL},
 		{{"snapshot", "--expires=7d", "shop"},
 			"{\"kind\":\"snapshot\",\"site\":\"shop\",\"expires\":\"7d\"}"},
-		{{"clone", "shop@2026-11-22T03:00", "new", "--if-exists", "refresh"},
+		{{"clone", "shop@2026-11-22T03:00", "new", "--method", "copy"},
 			"{\"kind\":\"clone\",\"source\":\"shop@2026-11-22T02:00:00Z\","
-			"\"name\":\"new\",\"if_exists\":\"refresh\"}"},
+			"\"name\":\"new\",\"method\":\"copy\"}"},
 		{{"clone", "shop@2026-07-01", "new"},
 			"{\"kind\":\"clone\",\"source\":\"shop@2026-06-30T22:00:00Z\","
 			"\"name\":\"new\"}"},
@@ -304,6 +304,19 @@ static void test_cli__a_refused_request_leaves_the_output_empty(void **state)
 			"{\"code\": \"c_d\", \"title\": \"t\", \"object\": \"shop\", "
 			"\"reason\": \"no such site\", \"hint\": \"look around\"}\n");
 	}
+}
+
+static void test_cli__a_path_that_was_taken_for_a_source_is_explained(void **state)
+{
+	struct world *w = *state;
+
+	peer_always(w->peer, "POST /v1/jobs", 404, "{\"code\":\"not_found\",\"object\":\"docs\","
+		"\"reason\":\"there is no such site\",\"hint\":\"fsctl site list\"}");
+	assert_int_equal(fsctl(w, "diff", "shop@a", "docs"), 3);
+	assert_string_equal(w->ran.err, "fsctl: diff docs: there is no such site\n"
+		"hint: PATHs stand behind \"--\": fsctl diff A -- PATH\n");
+	assert_int_equal(fsctl(w, "diff", "docs"), 3);
+	assert_non_null(strstr(w->ran.err, "hint: fsctl site list\n"));
 }
 
 static void test_cli__a_failed_job_is_printed_and_is_an_error(void **state)
@@ -567,6 +580,35 @@ static void test_cli__tables_are_aligned_on_a_terminal(void **state)
 	assert_non_null(strstr(w->ran.out, "shop@n1  2026-11-22 04:00:00 user"));
 }
 
+static void test_cli__a_table_fits_the_terminal(void **state)
+{
+	struct world *w = *state;
+
+	peer_always(w->peer, "GET /v1/sites/shop/generations", 200,
+		"{\"items\":[{\"site\":{\"name\":\"shop\"},\"number\":1,\"live\":false,"
+		"\"created\":\"2026-11-22T03:00:00.123Z\",\"method\":\"copy\","
+		"\"consistency\":\"settled\",\"origin\":\"/var/www/customers/a-long-name/shop\","
+		"\"retired\":\"2026-11-22T04:00:00Z\",\"retired_by\":\"1m0000000\"},"
+		"{\"site\":{\"name\":\"shop\"},\"number\":2,\"live\":true,"
+		"\"created\":\"2026-11-22T04:00:00Z\",\"method\":\"copy\","
+		"\"consistency\":\"atomic\",\"origin\":\"shop@a\",\"retired\":null}],\"next\":null}");
+	/* 100 columns: the origin is cut. */
+	assert_int_equal(fsctl_tty(w, "", NULL, "generation", "list", "shop"), 0);
+	assert_string_equal(w->ran.out,
+		"GENERATION LIVE CREATED             METHOD CONSISTENCY ORIGIN          RETIRED           "
+		"  BY JOB\r\n"
+		"shop:1     no   2026-11-22 04:00:00 copy   settled     /var/www/custo\u2026 2026-11-22 05:00:"
+		"00 1m0000000\r\n"
+		"shop:2     yes  2026-11-22 05:00:00 copy   atomic      shop@a\r\n");
+	/* 60: the last columns find no room. */
+	terminal_words(w, "", NULL, (const char *const[]){"/bin/sh", "-c",
+		"stty cols 60; exec " FSCTL " generation list shop", NULL});
+	assert_string_equal(w->ran.out,
+		"GENERATION LIVE CREATED             METHOD CONSISTENCY\r\n"
+		"shop:1     no   2026-11-22 04:00:00 copy   settled\r\n"
+		"shop:2     yes  2026-11-22 05:00:00 copy   atomic\r\n");
+}
+
 static void test_cli__a_bar_is_shown_and_taken_away(void **state)
 {
 	struct world *w = *state;
@@ -645,6 +687,7 @@ int main(void)
 		T(test_cli__a_snapshot_is_named),
 		T(test_cli__waits_for_the_job_unless_told_not_to),
 		T(test_cli__a_refused_request_leaves_the_output_empty),
+		T(test_cli__a_path_that_was_taken_for_a_source_is_explained),
 		T(test_cli__a_failed_job_is_printed_and_is_an_error),
 		T(test_cli__a_job_done_in_part_is_exit_8),
 		T(test_cli__nobody_there_is_exit_7),
@@ -662,6 +705,7 @@ int main(void)
 		T(test_cli__scan_without_a_pool_scans_all),
 		T(test_cli__a_full_output_is_an_error_and_a_closed_one_is_not),
 		T(test_cli__tables_are_aligned_on_a_terminal),
+		T(test_cli__a_table_fits_the_terminal),
 		T(test_cli__a_bar_is_shown_and_taken_away),
 		T(test_cli__interrupting_the_wait_leaves_the_job),
 		T(test_cli__a_person_is_asked),
