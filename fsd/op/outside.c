@@ -107,6 +107,9 @@ static int open_failed(int num, const char *path, struct err *err)
 		err_hint(err, "name it as realpath(1) prints it");
 		return -EINVAL;
 	}
+	if (num == ENOENT)
+		return err_set(err, ENOENT, "not_found", path,
+			"a directory on the way to it does not exist");
 	if (num == ENOTDIR)
 		return err_set(err, EINVAL, "not_a_directory", path,
 			"a part of the path is not a directory");
@@ -237,9 +240,11 @@ int outside_open(const struct job *job, struct outside *o, struct err *err)
 
 int outside_require_free(const struct outside *o, struct err *err)
 {
-	return o->st.st_nlink == 0 ? 0
-				   : err_set(err, EEXIST, "exists", o->path,
-					     "there is something of this name already");
+	if (o->st.st_nlink == 0)
+		return 0;
+	err_set(err, EEXIST, "exists", o->path, "there is something of this name already");
+	err_hint(err, "name a directory that does not exist yet");
+	return -EEXIST;
 }
 
 int outside_require_dir(const struct outside *o, struct err *err)

@@ -98,14 +98,32 @@ static int add_hold(const struct cat_hold *h, void *arg)
 	return json_array_append_new(arg, json_string_nocheck(h->tag));
 }
 
+/*
+ * By which word does its site stand before the '@' today? Its own name; once it is gone the one it
+ * had when the snapshot was taken, or its id where another site has that name.
+ */
+static void site_word(struct catalog *c, const struct cat_snapshot *s, char out[CAT_NAME_SIZE])
+{
+	struct cat_site site;
+
+	if (catalog_site_get(c, s->site, &site, NULL) == 0 && !site.deleted)
+		strcpy(out, site.name);
+	else
+		strcpy(out, s->site_name);
+	if (catalog_site_get(c, out, &site, NULL) == 0 && strcmp(site.id, s->site) != 0)
+		strcpy(out, s->site);
+}
+
 json_t *present_snapshot(struct fsd *f, struct catalog *c, const struct cat_snapshot *s)
 {
 	json_t *v = json_object(), *holds = json_array();
+	char word[CAT_NAME_SIZE];
 
+	site_word(c, s, word);
 	catalog_holds(c, s->id, add_hold, holds, NULL);
 	json_object_set_new(v, "id", json_string(s->id));
 	json_object_set_new(v, "site",
-		json_pack("{s:s,s:s}", "id", s->site, "name", s->site_name));
+		json_pack("{s:s,s:s}", "id", s->site, "name", word));
 	json_object_set_new(v, "name", json_string(s->name));
 	json_object_set_new(v, "pool", json_string(s->pool));
 	json_object_set_new(v, "time", json_time(s->created));

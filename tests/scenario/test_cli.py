@@ -177,6 +177,28 @@ def test_cli__properties_labels_and_holds(shop):
     assert shop.json('snapshot', 'list', 'shop')['items'] == []
 
 
+def test_cli__snapshots_are_called_by_what_leads_to_them(shop):
+    def listed(*args):
+        return shop.fsctl('snapshot', 'list', *args, '--quiet').stdout.split()
+
+    shop.fsctl('snapshot', 'shop@a')
+    first = live(shop, 'shop@a')
+    shop.fsctl('site', 'rename', 'shop', 'laden')
+    assert listed() == ['laden@a'] and live(shop, 'laden@a') == first
+    # The old name leads there until somebody else has it.
+    assert live(shop, 'shop@a') == first and listed('shop') == ['laden@a']
+    assert 'laden@a held' in shop.fsctl('snapshot', 'hold', 'shop@a').stdout
+    shop.fsctl('site', 'create', 'shop')
+    shop.fsctl('snapshot', 'shop@a')
+    assert listed() == ['laden@a', 'shop@a'] and live(shop, 'shop@a') != first
+    # Of a site that is gone the name at that time, which another site has by now.
+    shop.fsctl('site', 'delete', 'laden', '--yes')
+    by_id = listed()[0]
+    assert re.fullmatch('[0-9a-f-]{36}@a', by_id) and live(shop, by_id) == first
+    shop.fsctl('site', 'delete', 'shop', '--yes')
+    assert listed()[0] == 'shop@a' and live(shop, by_id) == first
+
+
 def test_cli__measuring_counts_first(shop):
     assert shop.json('site', 'show', 'shop')['bytes'] is None
     assert shop.json('site', 'show', 'shop', '--measure')['bytes']['logical'] > 0

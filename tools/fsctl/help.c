@@ -9,9 +9,10 @@
 
 #define WIDTH_MAX 100 /* longer lines are hard to read */
 
+/* Where it is piped into a pager, that shares the terminal of standard error. */
 static size_t width(void)
 {
-	size_t columns = terminal_width(STDOUT_FILENO);
+	size_t columns = terminal_width(isatty(STDOUT_FILENO) ? STDOUT_FILENO : STDERR_FILENO);
 
 	return columns < WIDTH_MAX ? columns : WIDTH_MAX;
 }
