@@ -25,7 +25,7 @@ struct late {
 	bool reflink;
 	const char *old_name; /* for messages: what `from` is called now */
 	uint64_t merged;      /* out: paths brought over */
-	uint64_t left;	      /* out: paths that differ and were not, each with a warning */
+	uint64_t left;	      /* out: paths of which `from` alone has the newest, each with a warning */
 };
 
 /*

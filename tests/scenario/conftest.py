@@ -222,6 +222,15 @@ class Steps:
             assert time.monotonic() < deadline, f'no step {name}: {self.daemon.log()}'
             time.sleep(0.001)
 
+    def restart(self):
+        """Kill the daemon where it is held, and start it again; the job as it ended then."""
+        self.daemon.stop(signal.SIGKILL)
+        self.thread.join()
+        self.set_hold('')
+        self.daemon.start()
+        newest = self.daemon.http('GET', '/v1/jobs?limit=1')[1]['items'][0]
+        return self.daemon.http('GET', f'/v1/jobs/{newest["id"]}?wait=60')[1]
+
     @contextlib.contextmanager
     def held(self, name):
         """Within, whoever comes to this step stays there; a function that waits for it."""
@@ -235,12 +244,15 @@ class Steps:
     def until(self, name, request):
         """Ask, and return with the job held at the first step of this name."""
         self.answer = []
-        self.thread = threading.Thread(
-            target=lambda: self.answer.append(self.daemon.ask(request)))
+        self.thread = threading.Thread(target=self.ask, args=(request,))
         since = self.count()
         self.set_hold(name)
         self.thread.start()
         self.wait(name, since)
+
+    def ask(self, request):
+        with contextlib.suppress(OSError, IndexError):  # the daemon may be killed meanwhile
+            self.answer.append(self.daemon.ask(request))
 
     def on(self, name):
         """To the next step of this name."""

@@ -537,6 +537,25 @@ def test_import_link__leaves_a_directory_that_was_replaced(host):
     assert sorted(os.listdir(host.outside)) == ['away', 'shop']
 
 
+def test_import_link__gives_back_what_an_exchange_took_out(host):
+    """A visitor writes into the live tree between the look at it and the exchange, and the daemon
+    is killed before it could see that."""
+    path = host.make()
+    host.steps.until('renamed', {'kind': 'site-import', 'name': 'shop',
+                                 'dir': str(path), 'mode': 'link'})
+    (path / 'index.php').write_text('late')
+    host.steps.on('late.staged')
+    (host.live() / 'a/new').write_text('a visitor')
+    os.rename(host.live() / 'a/new', host.live() / 'index.php')
+    host.steps.on('late.exchanged')
+    assert (host.live() / 'index.php').read_text() == 'late'
+    job = host.steps.restart()
+    assert job['state'] == 'done', job['error']
+    assert (host.live() / 'index.php').read_text() == 'a visitor'
+    assert any('index.php in' in w for w in job['result']['warnings'])
+    assert not [n for n in os.listdir(host.live()) if n.startswith('.fsd-')]
+
+
 # ---- eject ----
 
 def test_eject__gives_back_a_plain_directory(host):
