@@ -7,7 +7,8 @@
  * deletion of the directory. By link: a copy, then the directory is exchanged for a symlink.
  *
  * What was written into the directory while it was copied is brought over (late.h). What follows
- * the commit point stands in site.json until it is done: "import" {"since", "until", "keep"}.
+ * the commit point stands in site.json until it is done: "import" {"since", "until", "keep",
+ * "removing"}.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +32,6 @@
 #include "snap/base/fd.h"
 #include "snap/remove.h"
 #include "snap/settle.h"
-
 
 static bool mode_is(const struct job *job, const char *mode)
 {
@@ -127,25 +127,7 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 
 /* ---- the documents of the new site ---- */
 
-/* The directory as it is called once it is put aside, without symlinks on the way. */
-static json_t *parked(struct job *job, const struct outside *o)
-{
-	char link[64], folder[PATH_MAX], side[NAME_MAX + 1];
-	char whole[PATH_MAX + NAME_MAX + 2];
-	ssize_t n;
-
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", o->parent);
-	n = readlink(link, folder, sizeof(folder) - 1);
-	if (n <= 0 || outside_side_name(o, job->text, side) < 0)
-		return NULL;
-	folder[n] = '\0';
-	snprintf(whole, sizeof(whole), "%s/%s", n == 1 ? "" : folder, side);
-	return json_pack("{s:o,s:I,s:I}", "path", json_text(whole), "ino",
-		(json_int_t)o->st.st_ino, "since", (json_int_t)clock_real());
-}
-
-static int store_site(struct job *job, int stage, const struct outside *o, json_t *info,
-	struct err *err)
+static int store_site(struct job *job, int stage, json_t *info, struct err *err)
 {
 	struct cat_site site = {.created = job_int(job, "created")};
 	json_t *labels = json_object(), *doc;
@@ -156,8 +138,6 @@ static int store_site(struct job *job, int stage, const struct outside *o, json_
 	json_decref(labels);
 	if (info)
 		json_object_set(doc, "import", info);
-	if (mode_is(job, "link"))
-		json_object_set_new(doc, "parked", parked(job, o));
 	r = meta_store(stage, META_SITE, doc, err);
 	json_decref(doc);
 	return r;
@@ -187,7 +167,7 @@ static int store_generation(struct job *job, int wrapper, const struct outside *
 static int furnish(struct job *job, int stage, int wrapper, const struct outside *o, json_t *info,
 	struct err *err)
 {
-	int r = store_site(job, stage, o, info, err);
+	int r = store_site(job, stage, info, err);
 
 	if (r == 0)
 		r = store_generation(job, wrapper, o, err);
@@ -439,12 +419,11 @@ static int open_side(const struct after *a)
 	return -ENOENT;
 }
 
-static int merge(struct after *a, int from, struct late *l, struct err *err)
+/* Bring late writes over. -ENOTEMPTY: the old directory has what the site has not, and is to stay. */
+static int merge(struct after *a, int from, struct err *err)
 {
 	_cleanup_fd_ int to = layout_open_tree(a->site, 1);
-	int r;
-
-	*l = (struct late){
+	struct late l = {
 		.job = a->job,
 		.ctx = &a->ctx,
 		.from = from,
@@ -454,13 +433,18 @@ static int merge(struct after *a, int from, struct late *l, struct err *err)
 		.reflink = a->job->pool->driver->caps(a->job->pool->handle) & POOL_SHARES,
 		.old_name = a->side,
 	};
-	if (to < 0)
-		return err_sys(err, -to, "open the live tree", a->job->site_name);
-	r = late_merge(l, err);
-	if (r == 0 && l->merged)
+	int r = to < 0 ? err_sys(err, -to, "open the live tree", a->job->site_name)
+		       : late_merge(&l, err);
+
+	if (r < 0)
+		return r;
+	if (l.merged)
 		job_warn(a->job, "%" PRIu64 " paths that were written meanwhile were brought over",
-			l->merged);
-	return r;
+			l.merged);
+	if (l.left || json_is_true(json_object_get(a->info, "keep")))
+		return err_set(err, ENOTEMPTY, "not_deleted", a->side,
+			"not everything in it is in the site; it is kept as %s", a->side);
+	return 0;
 }
 
 static int sync_parent(const struct outside *o, struct err *err)
@@ -484,11 +468,22 @@ static int put_aside(struct after *a, struct err *err)
 	return sync_parent(o, err);
 }
 
+/* From here on what is missing in it was removed by fsd. */
+static int note_removing(struct after *a, struct err *err)
+{
+	int r;
+
+	json_object_set_new(a->info, "removing", json_true());
+	r = meta_change(a->site, META_SITE, a->job->site_name, "import", json_incref(a->info), err);
+	if (r == 0 && (r = fd_sync(a->site)) < 0)
+		err_sys(err, -r, "fsync", a->job->site_name);
+	step("import.removing");
+	return r;
+}
+
 static int finish_move(struct after *a, struct err *err)
 {
 	_cleanup_fd_ int aside = -1;
-	bool keep = json_is_true(json_object_get(a->info, "keep"));
-	struct late l;
 	int r = put_aside(a, err);
 
 	if (r < 0)
@@ -498,16 +493,16 @@ static int finish_move(struct after *a, struct err *err)
 		return sync_parent(&a->o, err);
 	if (aside < 0)
 		return err_sys(err, -aside, "open", a->side);
-	r = merge(a, aside, &l, err);
-	if (r < 0)
-		return r;
-	if (!keep && !l.left) {
-		r = snap_remove_held(a->o.parent, a->side, aside, &a->ctx, err);
-		step("import.removed");
-		return r < 0 ? r : sync_parent(&a->o, err); /* before what tells of it is forgotten */
+	if (!json_is_true(json_object_get(a->info, "removing"))) {
+		r = merge(a, aside, err);
+		if (r == 0)
+			r = note_removing(a, err);
+		if (r < 0)
+			return r;
 	}
-	return err_set(err, ENOTEMPTY, "not_deleted", a->side,
-		"not everything in it is in the site; it is kept as %s", a->side);
+	r = snap_remove_held(a->o.parent, a->side, aside, &a->ctx, err);
+	step("import.removed");
+	return r < 0 ? r : sync_parent(&a->o, err); /* before what tells of it is forgotten */
 }
 
 /* ---- link: the old directory is exchanged for a symlink ---- */
@@ -565,22 +560,42 @@ static int link_in(struct after *a, struct err *err)
 	return exchange(a, target, err);
 }
 
+/* The directory that was put aside, for work_sweep: its path without symlinks on the way. */
+static json_t *parked(const struct after *a, int64_t since)
+{
+	char link[64], folder[PATH_MAX], whole[PATH_MAX + NAME_MAX + 2];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", a->o.parent);
+	n = readlink(link, folder, sizeof(folder) - 1);
+	if (n <= 0)
+		return NULL;
+	folder[n] = '\0';
+	snprintf(whole, sizeof(whole), "%s/%s", n == 1 ? "" : folder, a->side);
+	return json_pack("{s:o,s:I,s:I}", "path", json_text(whole), "ino",
+		(json_int_t)job_int(a->job, "ino"), "since", (json_int_t)since);
+}
+
+/* It is swept only if all of it was brought over, and then only what was not written since. */
 static int finish_link(struct after *a, struct err *err)
 {
 	_cleanup_fd_ int aside = -1;
-	struct err forget = ERR_INIT;
-	struct late l;
+	int64_t since;
 	int r = link_in(a, err);
 
-	if (r < 0) {
-		meta_change(a->site, META_SITE, a->job->site_name, "parked", NULL, &forget);
+	if (r == 0)
+		r = meta_change(a->site, META_SITE, a->job->site_name, "linked",
+			json_text(a->o.path), err);
+	if (r < 0)
 		return r;
-	}
-	r = meta_change(a->site, META_SITE, a->job->site_name, "linked", json_text(a->o.path), err);
-	aside = r < 0 ? r : open_side(a);
+	aside = open_side(a);
 	if (aside < 0)
-		return r < 0 ? r : aside == -ENOENT ? 0 : err_sys(err, -aside, "open", a->side);
-	return merge(a, aside, &l, err);
+		return aside == -ENOENT ? 0 : err_sys(err, -aside, "open", a->side);
+	since = late_now();
+	r = merge(a, aside, err);
+	return r < 0 ? r
+		     : meta_change(a->site, META_SITE, a->job->site_name, "parked",
+			       parked(a, since), err);
 }
 
 /* ---- both ---- */

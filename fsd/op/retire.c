@@ -30,8 +30,6 @@
 #include "snap/base/fd.h"
 #include "snap/changed.h"
 
-#define LATE_KEPT 100 /* paths in an event */
-
 static int plan(struct fsd *f, struct job *job, struct err *err)
 {
 	int64_t number = request_int(&job->request, F_GENERATION);
@@ -213,12 +211,7 @@ static int64_t retired_since(int wrapper, const struct job *job)
 /* What was written after the switch is no secret: into the result, from there into an event. */
 static void tell_late(struct job *job, const struct paths *late)
 {
-	json_t *paths = json_array();
-
-	for (size_t i = 0; i < late->n && i < LATE_KEPT; i++)
-		json_array_append_new(paths, json_text(late->items[i].path));
-	json_object_set_new(job->result, "late",
-		json_pack("{s:I,s:o}", "total", (json_int_t)late->total, "paths", paths));
+	json_object_set_new(job->result, "late", present_late(late));
 	job_warn(job, "%" PRIu64 " paths were written in generation %" PRId64
 		" after it was retired, first: %s; they are in %s@%s", late->total,
 		job_int(job, "generation"), late->items[0].path, job->site_name,

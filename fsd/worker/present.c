@@ -8,6 +8,8 @@
 #include "fsd/worker/layout.h"
 #include "snap/base/clock.h"
 
+#define LATE_KEPT 100 /* paths in an event */
+
 static json_t *text_or_null(const char *s)
 {
 	return *s ? json_string_nocheck(s) : json_null();
@@ -252,4 +254,13 @@ json_t *present_event(const struct cat_event *e)
 		"site", text_or_null(e->site), "job",
 		e->job ? json_string(job_id_format(e->job, id)) : json_null(), "data",
 		data ? data : json_object());
+}
+
+json_t *present_late(const struct paths *late)
+{
+	json_t *paths = json_array();
+
+	for (size_t i = 0; i < late->n && i < LATE_KEPT; i++)
+		json_array_append_new(paths, json_text(late->items[i].path));
+	return json_pack("{s:I,s:o}", "total", (json_int_t)late->total, "paths", paths);
 }

@@ -6,11 +6,14 @@
 #include <jansson.h>
 
 #include "fsd/worker/state.h"
+#include "snap/paths.h"
 
 json_t *present_site(struct fsd *f, struct catalog *c, const struct cat_site *s);
 json_t *present_generation(struct fsd *f, const struct cat_site *s, const struct cat_generation *g);
 json_t *present_snapshot(struct fsd *f, struct catalog *c, const struct cat_snapshot *s);
 json_t *present_pool(struct fsd *f, struct catalog *c, struct pool_root *r);
 json_t *present_event(const struct cat_event *e);
+/* {"total", "paths": the first hundred}: what was written where nobody should any more. */
+json_t *present_late(const struct paths *late);
 
 #endif

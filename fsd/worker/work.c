@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,11 +16,13 @@
 #include "fsd/core/log.h"
 #include "fsd/worker/layout.h"
 #include "fsd/worker/meta.h"
+#include "fsd/worker/present.h"
 #include "fsd/worker/state.h"
 #include "fsd/worker/step.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
+#include "snap/changed.h"
 #include "snap/remove.h"
 
 #define WORK_GONE WORK_PREFIX "gone-" /* on its way out */
@@ -148,8 +151,36 @@ static void sweep_tree(const struct sweep *s, int tree)
 	closedir(d);
 }
 
-/* The parked directory `path`, by name and inode: another one of this name is not ours. */
-static int remove_parked(const struct sweep *s, const char *path, uint64_t ino)
+/* A directory that import --link put aside (site.json "parked"). */
+struct parked {
+	char *path;
+	uint64_t ino;
+	int64_t since;	   /* what is newer by its ctime is not in the site */
+	struct paths late; /* of what is newer */
+};
+
+static int parked_load(const struct sweep *s, int site, struct parked *p)
+{
+	json_t *doc, *value;
+	const char *text;
+	int r = meta_load(site, META_SITE, s->site, &doc, NULL);
+
+	if (r < 0)
+		return r;
+	value = json_object_get(doc, "parked");
+	text = json_string_value(json_object_get(value, "path"));
+	p->ino = (uint64_t)json_integer_value(json_object_get(value, "ino"));
+	p->since = json_integer_value(json_object_get(value, "since"));
+	r = text ? json_text_decode(text, &p->path) : -ENOENT;
+	json_decref(doc);
+	return r < 0 ? r : *p->path == '/' ? 0 : -ENOENT;
+}
+
+/*
+ * Remove it, by name and inode: another one of this name is not ours. What somebody who still held
+ * the directory wrote into it is nowhere else, so then it stays: p->late says so.
+ */
+static int remove_parked(const struct sweep *s, struct parked *p)
 {
 	_cleanup_fd_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_fd_ int parent = -1, dir = -1;
@@ -158,48 +189,66 @@ static int remove_parked(const struct sweep *s, const char *path, uint64_t ino)
 	struct stat st;
 	int r;
 
-	parent = root < 0 ? -errno : work_open_parent(root, path + 1, &name);
+	parent = root < 0 ? -errno : work_open_parent(root, p->path + 1, &name);
 	if (parent < 0)
 		return parent;
 	if (!strstr(name, WORK_PREFIX))
 		return 0;
 	dir = fd_open_dir(parent, name);
-	if (dir < 0 || fstat(dir, &st) < 0 || st.st_ino != ino)
+	if (dir < 0 || fstat(dir, &st) < 0 || st.st_ino != p->ino)
 		return 0;
-	r = snap_remove_held(parent, name, dir, s->ctx, &err);
+	r = snap_changed(dir, p->since + 1, s->ctx, &p->late, &err);
+	step("work.looked");
+	if (r == 0 && !p->late.total)
+		r = snap_remove_held(parent, name, dir, s->ctx, &err);
 	if (r < 0 && !snap_canceled(s->ctx))
 		log_err(LOG_WARNING, "cannot remove a directory that import put aside", &err, NULL);
 	return r;
 }
 
+static int tell_late(const struct sweep *s, const struct parked *p)
+{
+	struct cat_event e = {.kind = "import.late_writes", .time = clock_real()};
+	json_t *data = present_late(&p->late);
+	_cleanup_free_ char *text = NULL;
+	struct err err = ERR_INIT;
+	int r;
+
+	json_object_set_new(data, "directory", json_text(p->path));
+	text = json_dumps(data, JSON_COMPACT);
+	json_decref(data);
+	e.data = text;
+	strcpy(e.site, s->site);
+	r = fsd_event(s->f, &e, &err);
+	err_set(&err, EBUSY, "late_writes", p->path,
+		"%" PRIu64 " paths were written in it after import linked the site, first: %s; it is "
+		"kept", p->late.total, p->late.items[0].path);
+	err_hint(&err, "take over what you need, end whoever still writes there, and remove it");
+	log_err(LOG_WARNING, "a directory that import put aside is still in use", &err, "site",
+		s->site, NULL);
+	return r;
+}
+
 /* site.json is a job's to change, unless none holds the site. */
-static void forget_parked(const struct sweep *s, int site)
+static void forget_parked(const struct sweep *s, int site, const struct parked *p)
 {
 	char holder[JOB_ID_SIZE];
 
 	pthread_mutex_lock(&s->f->write_lock);
-	if (!jobs_holds(s->f, "site", s->site, true, holder))
+	if (!jobs_holds(s->f, "site", s->site, true, holder) &&
+		(!p->late.total || tell_late(s, p) == 0))
 		meta_change(site, META_SITE, s->site, "parked", NULL, NULL);
 	pthread_mutex_unlock(&s->f->write_lock);
 }
 
 static void sweep_parked(const struct sweep *s, int site)
 {
-	json_t *doc, *parked;
-	const char *text;
-	char *path = NULL;
+	struct parked p = {.late = PATHS_INIT};
 
-	if (meta_load(site, META_SITE, s->site, &doc, NULL) < 0)
-		return;
-	parked = json_object_get(doc, "parked");
-	text = json_string_value(json_object_get(parked, "path"));
-	if (text && json_integer_value(json_object_get(parked, "since")) < s->before &&
-		json_text_decode(text, &path) == 0 && *path == '/' &&
-		remove_parked(s, path,
-			(uint64_t)json_integer_value(json_object_get(parked, "ino"))) == 0)
-		forget_parked(s, site);
-	free(path);
-	json_decref(doc);
+	if (parked_load(s, site, &p) == 0 && p.since < s->before && remove_parked(s, &p) == 0)
+		forget_parked(s, site, &p);
+	paths_release(&p.late);
+	free(p.path);
 }
 
 static void sweep_site(struct sweep *s, const char *id, const char *name)

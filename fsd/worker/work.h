@@ -34,7 +34,8 @@ int work_open_parent(int tree, const char *path, const char **name);
 /*
  * Remove what was kept for undo longer than undo_keep: work directories in the trees of all sites
  * of a pool, and directories that import --link has put aside (site.json "parked": {"path", "ino",
- * "since"}). `c` is the caller's reader. write_lock must not be held.
+ * "since"}): one in which something was written since is kept, and an event tells of it. `c` is the
+ * caller's reader. write_lock must not be held.
  */
 void work_sweep(struct fsd *f, struct catalog *c, struct pool_root *r, struct snap_ctx *ctx);
 

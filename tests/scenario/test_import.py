@@ -421,6 +421,21 @@ def test_import_move__takes_late_writes_along(host, scratch):
     assert not path.exists() and not list(path.parent.glob('shop*'))
 
 
+def test_import_move__killed_while_it_deletes_goes_on(host, scratch):
+    path = elsewhere(host, scratch)
+    before = content(path)
+    host.steps.until('import.removing', {'kind': 'site-import', 'name': 'shop',
+                                         'dir': str(path), 'mode': 'move'})
+    aside, = path.parent.glob('shop.fsd-*')
+    (aside / 'a/x').unlink()  # as far as the deletion came
+    (aside / 'a/deep/z').unlink()
+    job = host.steps.restart()
+    assert job['state'] == 'done' and not job['result'].get('failed'), job['result']
+    assert not job['result'].get('warnings'), job['result']
+    assert not list(path.parent.glob('shop*'))
+    same(before, host.live())
+
+
 # ---- import by link ----
 
 def test_import_link__exchanges_the_directory_for_a_symlink(host):
@@ -438,14 +453,42 @@ def test_import_link__exchanges_the_directory_for_a_symlink(host):
     host.daemon.stop()
     host.daemon.start()
     assert kept.exists()
-    host.daemon.stop()
-    doc = host.pool / 'sites/boutique/site.json'
-    value = json.loads(doc.read_text())
-    value['parked']['since'] -= 8 * 86400 * 10**9  # a week is undo_keep
-    doc.write_text(json.dumps(value))
-    host.daemon.start()
-    wait_for(lambda: not kept.exists() and 'parked' not in json.loads(doc.read_text()))
+    undo_is_over(host)
+    wait_for(lambda: not kept.exists() and 'parked' not in site_json(host, 'boutique'))
     same(before, path)
+
+
+def site_json(host, name):
+    return json.loads((host.pool / 'sites' / name / 'site.json').read_text())
+
+
+def undo_is_over(host):
+    """Start the daemon anew, with all that was kept for undo kept long enough."""
+    host.daemon.stop()
+    host.daemon.configure(undo_keep='1s')
+    end = time.time_ns() + 10**9
+    while time.time_ns() <= end:
+        time.sleep(0.01)
+    host.daemon.start()
+
+
+def test_import_link__keeps_what_was_written_into_the_old_directory(host):
+    """Somebody still holds the directory: a bind mount, a working directory."""
+    path = host.make()
+    held = os.open(path / 'a', os.O_RDONLY | os.O_DIRECTORY)
+    job = host.imported(path, 'link')
+    kept = host.outside / f'shop.fsd-{job["id"]}'
+    os.close(os.open('order', os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=held))
+    os.close(held)
+    undo_is_over(host)
+    wait_for(lambda: 'parked' not in site_json(host, 'shop'))
+    assert (kept / 'a/order').exists() and (kept / 'index.php').exists()
+    assert not (host.live() / 'a/order').exists()
+    told = [e for e in host.daemon.http('GET', '/v1/events?limit=100')[1]['items']
+            if e['kind'] == 'import.late_writes']
+    assert [e['data'] for e in told] == [
+        {'directory': str(kept), 'total': 2, 'paths': ['a', 'a/order']}]
+    assert 'still in use' in host.daemon.log() and 'take over what you need' in host.daemon.log()
 
 
 def test_import_link__is_only_touched_while_it_is_the_sites_own(host, scratch):
@@ -521,6 +564,10 @@ def test_import_link__brings_over_what_was_written_meanwhile(host):
     assert 'both in' in warnings and 'gone in' in warnings
     assert 'theirs' not in warnings and 'late in' not in warnings
     assert not [n for n in os.listdir(live) if n.startswith('.fsd-')]
+    kept = host.outside / job['result']['failed'][0]['path']
+    assert kept.name == f'shop.fsd-{job["id"]}'
+    undo_is_over(host)
+    assert (kept / 'both').read_text() == 'old one' and 'parked' not in site_json(host, 'shop')
 
 
 def test_import_link__leaves_a_directory_that_was_replaced(host):
