@@ -2,6 +2,7 @@
 #include "fsd/worker/auth.h"
 
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "snap/base/err.h"
@@ -33,16 +34,67 @@ static const char *group_for(const struct config *c, enum role role)
 	return c->admin_group;
 }
 
+/* ---- what lets housekeeping delete takes the role of deleting ---- */
+
+/* A property that keeps an object as long as it has this value. */
+struct guard {
+	const char *key, *keeps;
+	bool keeps_removed; /* so does having none */
+	const char *step;   /* what setting anything else is called */
+};
+
+static const struct guard guards[] = {
+	{"expires", "never", true, "setting when it expires"},
+	{"protected", "yes", false, "taking its protection off"},
+};
+
+/* Does this "K=V", or "K" that is to be removed, take the guard away? */
+static bool takes_away(const struct guard *g, const char *item)
+{
+	size_t len = strlen(g->key);
+
+	if (strncmp(item, g->key, len) != 0)
+		return false;
+	if (item[len] == '=')
+		return strcmp(item + len + 1, g->keeps) != 0;
+	return item[len] == '\0' && !g->keeps_removed;
+}
+
+static const char *taken_away(const struct request *r)
+{
+	size_t n;
+	char *const *items = request_list(r, F_SET, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		for (size_t k = 0; k < sizeof(guards) / sizeof(guards[0]); k++) {
+			if (takes_away(&guards[k], items[i]))
+				return guards[k].step;
+		}
+	}
+	return NULL;
+}
+
+/* The step towards a deletion that this request is; NULL: none, or it says so by its name. */
+static const char *step_to_deletion(const struct request *r)
+{
+	if (r->op == OP_SNAPSHOT_HOLD)
+		return request_bool(r, F_HOLD) ? NULL : "releasing a hold";
+	return r->op == OP_SITE_SET || r->op == OP_SNAPSHOT_SET ? taken_away(r) : NULL;
+}
+
 int auth_check(const struct config *c, const struct request *r, struct err *err)
 {
 	enum role need = op_specs[r->op].role, have = auth_role(c, &r->actor);
-	const char *group = group_for(c, need);
+	const char *step = step_to_deletion(r), *group;
 
+	if (step)
+		need = op_specs[r->op == OP_SITE_SET ? OP_SITE_DELETE : OP_SNAPSHOT_DELETE].role;
 	if (have >= need)
 		return 0;
 	err_set(err, EACCES, "forbidden", op_specs[r->op].name,
-		"uid %u has the role %s, this needs %s", r->actor.uid, role_name(have),
-		role_name(need));
+		"uid %u has the role %s, %s needs %s%s", r->actor.uid, role_name(have),
+		step ? step : "this", role_name(need), step ? " as deleting does" : "");
+	group = group_for(c, need);
 	if (group)
 		err_hint(err, "members of the group %s may; or ask as root", group);
 	else

@@ -11,7 +11,11 @@ struct err;
 /* Root and fsd's own user are admins; otherwise the highest role one of the groups gives. */
 enum role auth_role(const struct config *config, const struct actor *actor);
 
-/* 0, or -EACCES "forbidden" with what would help. */
+/*
+ * May this peer ask this? 0, or -EACCES "forbidden" with what would help. The least role is the
+ * table's (fsd/core/request_table.c); but what lets housekeeping delete an object (releasing a hold,
+ * setting when it expires, taking its protection off) takes the role that deleting it takes.
+ */
 int auth_check(const struct config *config, const struct request *r, struct err *err);
 
 #endif

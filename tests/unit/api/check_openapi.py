@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Do the program's table, docs/openapi.yaml and docs/api.md say the same?
+"""Do the program's table, docs/openapi.yaml, docs/api.md and fsd.conf(5) say the same?
 
-check_openapi.py TABLE_DUMP OPENAPI API_MD: prints every difference; 1 if there is one.
+check_openapi.py TABLE_DUMP OPENAPI API_MD FSD_CONF_5: prints every difference; 1 if there is one.
 With --self-test it takes one thing after the other out of the document, or changes it, and
 fails if that goes unnoticed.
 """
 import copy
 import json
+import pathlib
 import re
 import subprocess
 import sys
@@ -156,10 +157,21 @@ def compare_prose(ops, text):
             yield from compare_sets("api.md: " + op["name"], "field", names, told)
 
 
-def differences(root, ops, prose):
+def compare_manual(ops, manual):
+    """fsd.conf(5) lists the kinds of jobs after each of the groups whose members may ask for them."""
+    kinds = {op["name"]: op["role"] for op in ops if not op["path"]}
+    for role in ("viewer", "operator", "admin"):
+        found = re.search(r"^\.I %s_group\n(.*?)^\.(?:PP|RE)$" % role, manual, re.M | re.S)
+        listed = "\n".join(re.findall(r"^\.BR? (.*)", found.group(1), re.M)) if found else ""
+        told = set(re.findall(r"[a-z]+(?:-[a-z]+)*(?![\w-])", listed)) & set(kinds)
+        yield from compare_sets("fsd.conf(5): %s_group" % role, "kind",
+                                {k for k, r in kinds.items() if r == role}, told)
+
+
+def differences(root, ops, prose, manual):
     doc = Document(root)
     return (doc.faults() + list(compare_paths(doc, ops)) + list(compare_kinds(doc, ops)) +
-            list(compare_prose(ops, prose)))
+            list(compare_prose(ops, prose)) + list(compare_manual(ops, manual)))
 
 
 # ---- does it notice? ----
@@ -209,18 +221,24 @@ def mutations(root, ops):
                 yield "table: %s: %s: %s" % (op["name"], field["name"], key), root, new
 
 
-def self_test(root, ops, prose):
+def self_test(root, ops, prose, manual):
     count = missed = 0
     for what, new_root, new_ops in mutations(root, ops):
         count += 1
-        if not differences(new_root, new_ops, prose):
+        if not differences(new_root, new_ops, prose, manual):
             print("not noticed:", what)
             missed += 1
     for op in ops:
         count += 1
         gone = prose.replace("`%s`" % op["name"], "").replace(op["path"] or "\0", "")
-        if not differences(root, ops, gone):
+        if not differences(root, ops, gone, manual):
             print("not noticed in api.md:", op["name"])
+            missed += 1
+        if op["path"]:
+            continue
+        count += 1
+        if not differences(root, ops, prose, re.sub(r"(?<=[ ])%s(?= )" % op["name"], "", manual)):
+            print("not noticed in fsd.conf(5):", op["name"])
             missed += 1
     print("%d changes, %d not noticed" % (count, missed))
     return missed
@@ -230,14 +248,13 @@ def main():
     args = [a for a in sys.argv[1:] if a != "--self-test"]
     ops = json.loads(subprocess.run([args[0]], check=True, stdout=subprocess.PIPE).stdout)
     root = load(args[1])
-    with open(args[2], encoding="utf-8") as f:
-        prose = f.read()
-    found = differences(root, ops, prose)
+    texts = [pathlib.Path(arg).read_text(encoding="utf-8") for arg in args[2:]]
+    found = differences(root, ops, *texts)
     for line in found:
         print(line)
     if found or "--self-test" not in sys.argv:
         return 1 if found else 0
-    return 1 if self_test(root, ops, prose) else 0
+    return 1 if self_test(root, ops, *texts) else 0
 
 
 if __name__ == "__main__":
