@@ -155,6 +155,22 @@ int op_plan_parts(struct job *job, struct err *err)
 	return 0;
 }
 
+int op_require_expired(const struct job *job, const char *name, int64_t expires, struct err *err)
+{
+	if (strcmp(job->actor, JOB_ACTOR_FSD) != 0 || (expires && expires <= clock_real()))
+		return 0;
+	return err_set(err, EBUSY, "not_expired", name, "its time is not over (any more)");
+}
+
+int op_require_deletable(const struct job *job, const struct cat_site *site, struct err *err)
+{
+	if (!site->protect)
+		return op_require_expired(job, site->name, site->expires, err);
+	err_set(err, EPERM, "protected", site->name, "the site is protected");
+	err_hint(err, "fsctl site set %s protected=no", site->name);
+	return -EPERM;
+}
+
 int op_next_generation(struct fsd *f, const struct pool_root *pool, const struct cat_site *site,
 	int64_t *number, struct err *err)
 {
@@ -210,7 +226,7 @@ bool op_snapshot_name_free(struct fsd *f, const struct pool_root *pool, const ch
 
 /* ---- running ---- */
 
-int op_site_name(struct fsd *f, const char *site_id, char name[NAME_SIZE], struct err *err)
+int op_site_now(struct fsd *f, const char *site_id, struct cat_site *out, struct err *err)
 {
 	struct cat_site s;
 	int r;
@@ -220,6 +236,16 @@ int op_site_name(struct fsd *f, const char *site_id, char name[NAME_SIZE], struc
 	pthread_mutex_unlock(&f->write_lock);
 	if (r == -ENOENT || (r == 0 && s.deleted))
 		return err_set(err, ENOENT, "site_deleted", site_id, "the site is gone meanwhile");
+	if (r == 0)
+		*out = s;
+	return r;
+}
+
+int op_site_name(struct fsd *f, const char *site_id, char name[NAME_SIZE], struct err *err)
+{
+	struct cat_site s;
+	int r = op_site_now(f, site_id, &s, err);
+
 	if (r == 0)
 		strcpy(name, s.name);
 	return r;

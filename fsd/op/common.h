@@ -35,6 +35,14 @@ int op_plan_expires(const char *text, int64_t *when, struct err *err);
 /* "only": are these parts that a site has? "no_such_part". */
 int op_plan_parts(struct job *job, struct err *err);
 
+/*
+ * May the site be taken away? "protected"; of a deletion that fsd asked for, since its time was over:
+ * "not_expired". Asked by plan, and by run again: what was queued before the job may have changed it.
+ */
+int op_require_deletable(const struct job *job, const struct cat_site *site, struct err *err);
+/* "not_expired" if fsd asked for the job, and what it is about (`name`) has not expired. */
+int op_require_expired(const struct job *job, const char *name, int64_t expires, struct err *err);
+
 /* The next number for a generation: none is ever given twice. */
 int op_next_generation(struct fsd *f, const struct pool_root *pool, const struct cat_site *site,
 	int64_t *number, struct err *err);
@@ -53,7 +61,8 @@ bool op_snapshot_name_free(struct fsd *f, const struct pool_root *pool, const ch
 
 /* ---- running ---- */
 
-/* The site's name now. 0, or -ENOENT "not_found" when it is gone. */
+/* The site, or its name, now. 0, or -ENOENT "site_deleted" when it is gone. */
+int op_site_now(struct fsd *f, const char *site_id, struct cat_site *out, struct err *err);
 int op_site_name(struct fsd *f, const char *site_id, char name[NAME_SIZE], struct err *err);
 
 /* Open the job's site (job->site_id). The fd, or -errno; "site_deleted", "site_missing" and

@@ -90,13 +90,10 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 	bool own_link;
 	int r = op_plan_site(f, job, request_str(&job->request, F_SITE), true, &site, err);
 
+	if (r == 0)
+		r = op_require_deletable(job, &site, err);
 	if (r < 0)
 		return r;
-	if (site.protect) {
-		err_set(err, EPERM, "protected", site.name, "the site is protected");
-		err_hint(err, "fsctl site set %s protected=no", site.name);
-		return -EPERM;
-	}
 	r = outside_plan(f, job, request_str(&job->request, F_DIR), &o, err);
 	if (r < 0)
 		return r;
@@ -282,8 +279,13 @@ static int run(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_eject_ struct eject e = EJECT_INIT(job);
 	_cleanup_fd_ int tree = -1;
-	int r = open_all(f, &e, err);
+	struct cat_site site;
+	int r = op_site_now(f, job->site_id, &site, err);
 
+	if (r == 0)
+		r = op_require_deletable(job, &site, err);
+	if (r == 0)
+		r = open_all(f, &e, err);
 	if (r < 0)
 		return r;
 	tree = e.wrapper < 0 ? e.wrapper : fd_open_dir(e.wrapper, LAYOUT_TREE);

@@ -33,13 +33,10 @@ static int plan_delete(struct fsd *f, struct job *job, struct err *err)
 	struct cat_site site;
 	int r = op_plan_site(f, job, request_str(&job->request, F_SITE), true, &site, err);
 
+	if (r == 0)
+		r = op_require_deletable(job, &site, err);
 	if (r < 0)
 		return r;
-	if (site.protect) {
-		err_set(err, EPERM, "protected", site.name, "the site is protected");
-		err_hint(err, "fsctl site set %s protected=no", site.name);
-		return -EPERM;
-	}
 	filter.site = site.id;
 	r = catalog_snapshots(f->catalog, &filter, count_snapshot, &snapshots, err);
 	if (r < 0)
@@ -56,19 +53,22 @@ static int plan_delete(struct fsd *f, struct job *job, struct err *err)
 
 static int run_delete(struct fsd *f, struct job *job, struct err *err)
 {
-	_cleanup_fd_ int site = op_open_site(f, job, err);
-	char name[NAME_SIZE];
+	_cleanup_fd_ int dir = op_open_site(f, job, err);
+	struct cat_site site;
 	int r;
 
-	if (site < 0)
-		return site;
-	r = op_site_name(f, job->site_id, name, err);
+	if (dir < 0)
+		return dir;
+	r = op_site_now(f, job->site_id, &site, err);
+	if (r == 0)
+		r = op_require_deletable(job, &site, err);
 	if (r == 0) /* a rebuilt catalog knows what it was called */
-		r = meta_change(site, META_SITE, name, "name", json_string(name), err);
-	layout_sweep_links(site, true); /* nobody would look for them where it goes */
-	if (r == 0 && (r = layout_move(job->pool->sites, name, job->pool->deleted, job->site_id)) < 0)
-		r = err_sys(err, -r, "rename into deleted", name);
-	return r;
+		r = meta_change(dir, META_SITE, site.name, "name", json_string(site.name), err);
+	if (r < 0)
+		return r;
+	layout_sweep_links(dir, true); /* nobody would look for them where it goes */
+	r = layout_move(job->pool->sites, site.name, job->pool->deleted, job->site_id);
+	return r < 0 ? err_sys(err, -r, "rename into deleted", site.name) : 0;
 }
 
 /* Parked, and not a copy of it that other hands parked there. */

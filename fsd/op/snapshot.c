@@ -232,6 +232,8 @@ static int plan_delete(struct fsd *f, struct job *job, struct err *err)
 		r = resolve_source(f, f->catalog, text, &s, err);
 	if (r == 0)
 		r = refuse_held(f, &s, err);
+	if (r == 0) /* and it stays so until it runs: nothing in front of it has the snapshot */
+		r = op_require_expired(job, s.text, s.snapshot.expires, err);
 	if (r < 0)
 		return r;
 	job->pool = s.pool;

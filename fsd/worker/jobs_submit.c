@@ -25,7 +25,7 @@ static void name_actor(uid_t uid, char out[CAT_ACTOR_SIZE])
 	char text[1024];
 
 	if (uid == (uid_t)-1) {
-		strcpy(out, "fsd");
+		strcpy(out, JOB_ACTOR_FSD);
 		return;
 	}
 	if (getpwuid_r(uid, &pw, text, sizeof(text), &found) == 0 && found)

@@ -13,6 +13,8 @@
 #include <cmocka.h>
 
 #include "fsd/op/late.h"
+#include "snap/base/clock.h"
+#include "snap/base/err.h"
 #include "snap/base/fd.h"
 #include "tests/unit/worker/harness.h"
 
@@ -529,6 +531,82 @@ static void test_expiry__retires_old_generations_and_deletes_what_expired(void *
 	json_decref(v);
 }
 
+static void failed(json_t *view, const char *code)
+{
+	assert_string_equal(harness_text(view, "state"), "failed");
+	assert_string_equal(harness_text(view, "error.code"), code);
+	json_decref(view);
+}
+
+/* It was asked for before, and is done when the deletion's turn has come. */
+static void test_delete__minds_a_protection_that_was_queued_before_it(void **state)
+{
+	HARNESS(h);
+	int64_t set, delete, eject;
+	char dir[128];
+
+	make_site(h, "shop");
+	snprintf(dir, sizeof(dir), "%s/ejected", h->dir);
+	harness_let_run(h, 0);
+	set = harness_submit(h, "site-set", "site", "shop", "set", "protected=yes", NULL);
+	delete = harness_submit(h, "site-delete", "site", "shop", "confirm", "1", NULL);
+	eject = harness_submit(h, "site-eject", "site", "shop", "dir", dir, NULL);
+	harness_let_run(h, 4);
+	done(harness_wait(h, set));
+	failed(harness_wait(h, delete), "protected");
+	failed(harness_wait(h, eject), "protected");
+	assert_int_equal(access(dir, F_OK), -1);
+	harness_expect(h, "shop", "index.php", "one");
+	done(harness_done(h, "site-set", "site", "shop", "set", "protected=no", NULL));
+	done(harness_done(h, "site-delete", "site", "shop", "confirm", "1", NULL));
+}
+
+/* As housekeeping does with what it found expired. */
+static int64_t expire(struct harness *h, enum op op, enum field f, const char *text, const char *code)
+{
+	int64_t last = h->fsd.jobs.last_id;
+	struct err err = ERR_INIT;
+	struct request r;
+
+	request_init(&r, op);
+	request_set_str(&r, f, text);
+	request_set_int(&r, F_CONFIRM, 1);
+	if (code) {
+		assert_true(jobs_submit_internal(&h->fsd, &r, &err) < 0);
+		assert_string_equal(err.code, code);
+	} else {
+		assert_int_equal(jobs_submit_internal(&h->fsd, &r, &err), 0);
+		assert_int_not_equal(h->fsd.jobs.last_id, last);
+	}
+	request_release(&r);
+	return h->fsd.jobs.last_id;
+}
+
+static void test_expiry__minds_that_it_was_put_off_meanwhile(void **state)
+{
+	HARNESS(h);
+	int64_t until, set, delete;
+
+	make_site(h, "shop");
+	done(harness_done(h, "snapshot", "site", "shop", "name", "a", "expires", "1s", NULL));
+	done(harness_done(h, "site-set", "site", "shop", "set", "expires=1s", NULL));
+	until = clock_real() + NSEC_PER_SEC;
+	while (clock_real() <= until) /* until "1s" is over, by the clock that counts */
+		usleep(10000);
+	harness_let_run(h, 0);
+	set = harness_submit(h, "site-set", "site", "shop", "set", "expires=1h", NULL);
+	delete = expire(h, OP_SITE_DELETE, F_SITE, "shop", NULL);
+	harness_let_run(h, 4);
+	done(harness_wait(h, set));
+	failed(harness_wait(h, delete), "not_expired");
+	expire(h, OP_SITE_DELETE, F_SITE, "shop", "not_expired");
+	harness_expect(h, "shop", "index.php", "one");
+
+	done(harness_done(h, "snapshot-set", "source", "shop@a", "set", "expires=never", NULL));
+	expire(h, OP_SNAPSHOT_DELETE, F_SOURCE, "shop@a", "not_expired");
+	done(harness_done(h, "snapshot-delete", "source", "shop@a", "confirm", "1", NULL));
+}
+
 static bool is_parked(struct harness *h, const char *id)
 {
 	char path[256];
@@ -748,6 +826,8 @@ int main(int argc, char **argv)
 		TEST(test_scan__knows_a_site_that_was_overwritten_by_a_copy),
 		TEST(test_delete__does_not_take_a_parked_copy_for_its_own_work),
 		TEST(test_expiry__retires_old_generations_and_deletes_what_expired),
+		TEST(test_delete__minds_a_protection_that_was_queued_before_it),
+		TEST(test_expiry__minds_that_it_was_put_off_meanwhile),
 		TEST(test_purge__leaves_a_site_that_is_about_to_come_back),
 		TEST(test_rollback__goes_back_from_what_is_live_when_it_runs),
 		TEST(test_delete__of_a_damaged_snapshot_is_not_done_before_it_is_gone),
