@@ -189,7 +189,7 @@ static int run_diff(struct fsd *f, struct job *job, struct err *err)
 
 const struct op_kind op_diff = {
 	.op = OP_DIFF,
-	.priority = PRIO_RESTORE, /* somebody looks at the screen */
+	.priority = PRIO_CHECK, /* a viewer may ask, and holds up nobody who may do more */
 	.plan = plan_diff,
 	.run = run_diff,
 	.why_not = "a diff changes nothing",

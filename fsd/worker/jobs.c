@@ -180,25 +180,42 @@ static bool conflict(const struct job *a, const struct job *b)
 	return false;
 }
 
-/* Nothing that runs, and nothing that was asked for earlier, stands in its way. */
-static bool may_run(const struct jobs *j, const struct job *job)
+/* What runs, or was asked for earlier, and conflicts with it. */
+static struct job *in_the_way(const struct jobs *j, const struct job *job)
 {
-	const struct pool_root *p = job->pool;
 	bool earlier = true;
 
 	if (snap_canceled(&job->ctx)) /* it will do nothing, so nothing stands in its way */
-		return true;
-	if (p && (!atomic_load(&p->online) || p->busy >= atomic_load(&p->jobs)))
-		return false;
-	for (const struct job *o = j->head; o; o = o->next) {
-		if (o == job) {
+		return NULL;
+	for (struct job *o = j->head; o; o = o->next) {
+		if (o == job)
 			earlier = false;
-			continue;
-		}
-		if ((earlier || o->state == JOB_RUNNING) && conflict(o, job))
-			return false;
+		else if ((earlier || o->state == JOB_RUNNING) && conflict(o, job))
+			return o;
 	}
-	return true;
+	return NULL;
+}
+
+static bool has_room(const struct job *job)
+{
+	const struct pool_root *p = job->pool;
+
+	return !p || snap_canceled(&job->ctx) ||
+	       (atomic_load(&p->online) && p->busy < atomic_load(&p->jobs));
+}
+
+/* The job, or what it has to wait for, which is as urgent as the job is; NULL: that runs already, or
+ * finds no room. */
+static struct job *first_step(const struct jobs *j, struct job *job)
+{
+	struct job *o;
+
+	while ((o = in_the_way(j, job))) {
+		if (o->state == JOB_RUNNING)
+			return NULL;
+		job = o; /* which is older */
+	}
+	return has_room(job) ? job : NULL;
 }
 
 static void count_busy(const struct jobs *j)
@@ -215,7 +232,8 @@ static void count_busy(const struct jobs *j)
 
 static struct job *pick(struct jobs *j)
 {
-	struct job *best = NULL;
+	enum job_priority urgency = PRIO_HOUSEKEEPING;
+	struct job *best = NULL, *next;
 	bool room = j->queued && j->running - j->unsettled < j->most;
 
 	if (!room && !j->unsettled)
@@ -225,8 +243,10 @@ static struct job *pick(struct jobs *j)
 		if (job->look_again && job->look_again <= clock_mono())
 			return job;
 		if (room && job->state == JOB_QUEUED &&
-			(!best || job->kind->priority > best->kind->priority) && may_run(j, job))
-			best = job;
+			(!best || job->kind->priority > urgency) && (next = first_step(j, job))) {
+			best = next;
+			urgency = job->kind->priority;
+		}
 	}
 	return best;
 }

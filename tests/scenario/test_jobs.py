@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The queue of a real daemon: what goes first, and what a job that waits keeps from being deleted."""
+
+import re
+
+import pytest
+
+from conftest import Steps
+
+
+@pytest.fixture
+def busy(make_daemon):
+    """A daemon whose pool runs one job at a time."""
+    daemon = make_daemon()
+    Steps(daemon)
+    daemon.configure(extra='jobs = 1\n')
+    return daemon.start()
+
+
+def ask(daemon, **request):
+    status, answer = daemon.http('POST', '/v1/jobs', request)
+    assert status == 202, answer
+    return answer['job']['id']
+
+
+def ended(daemon, jobs):
+    """These jobs in the order in which they ended, all of them done."""
+    for job in jobs:
+        daemon.fsctl('job', 'wait', job)
+    done = re.findall(r'job done job=(\w+)', daemon.log())
+    return [job for job in done if job in jobs]
+
+
+def test_queue__lets_what_is_urgent_go_first(busy):
+    """Each about a site of its own: nothing but the priority decides."""
+    names = ('held', 'retired', 'checked', 'compared', 'kept', 'copied', 'copied-too', 'restored')
+    for name in names:
+        busy.fsctl('site', 'create', name)
+        busy.fsctl('snapshot', f'{name}@a')
+    busy.fsctl('restore', 'retired@a', '--yes')
+    with busy.steps.held('tree.made') as reached:
+        ask(busy, kind='snapshot', site='held')
+        reached()
+        jobs = [ask(busy, **request) for request in (
+            {'kind': 'generation-retire', 'site': 'retired', 'generation': 1},
+            {'kind': 'check', 'source': 'checked@a'},
+            {'kind': 'diff', 'a': 'compared@a'},
+            {'kind': 'snapshot', 'site': 'kept'},
+            {'kind': 'clone', 'source': 'copied', 'name': 'new'},
+            {'kind': 'clone', 'source': 'copied-too@a', 'name': 'newer'},
+            {'kind': 'restore', 'source': 'restored@a', 'confirm': True})]
+        assert busy.json('status')['jobs'] == {'running': 1, 'queued': len(jobs)}
+    retired, checked, compared, kept, copied, copied_too, restored = jobs
+    assert ended(busy, jobs) == [restored, copied, copied_too, kept, checked, compared, retired]
+
+
+def test_queue__hurries_what_stands_in_the_way_of_something_urgent(busy):
+    """Else a viewer's question, or housekeeping, held up a restore as long as others ask for clones."""
+    for name in ('held', 'shop', 'other'):
+        busy.fsctl('site', 'create', name)
+        busy.fsctl('snapshot', f'{name}@a')
+    busy.fsctl('restore', 'shop@a', '--yes')
+    with busy.steps.held('tree.made') as reached:
+        ask(busy, kind='snapshot', site='held')
+        reached()
+        jobs = [ask(busy, **request) for request in (
+            {'kind': 'clone', 'source': 'other', 'name': 'new'},
+            {'kind': 'diff', 'a': 'shop@a'},
+            {'kind': 'generation-retire', 'site': 'shop', 'generation': 1},
+            {'kind': 'clone', 'source': 'other', 'name': 'newer'},
+            {'kind': 'restore', 'source': 'shop@a', 'confirm': True})]
+        assert busy.json('status')['jobs'] == {'running': 1, 'queued': len(jobs)}
+    copied, compared, retired, copied_too, restored = jobs
+    assert ended(busy, jobs) == [compared, retired, restored, copied, copied_too]
+
+
+def test_snapshot__that_a_job_needs_is_not_deleted(busy):
+    busy.fsctl('site', 'create', 'shop')
+    busy.fsctl('snapshot', 'shop@a')
+    with busy.steps.held('tree.made') as reached:
+        job = ask(busy, kind='clone', source='shop@a', name='copy')
+        reached()
+        waits = ask(busy, kind='clone', source='shop@a', name='copy-too')
+        for extra in ((), ('--dry-run',)):
+            r = busy.fsctl('--json', 'snapshot', 'delete', 'shop@a', '--yes', *extra, check=False)
+            assert (r.returncode, r.stdout) == (4, '') and '"code": "has_dependents"' in r.stderr, r
+            assert f'job {job} needs it' in r.stderr and f'fsctl job wait {job}' in r.stderr, r
+        busy.fsctl('job', 'cancel', waits)
+    busy.fsctl('job', 'wait', job)
+    busy.fsctl('snapshot', 'delete', 'shop@a', '--yes')
+    assert busy.fsctl('site', 'list', '-q').stdout == 'copy\nshop\n'
