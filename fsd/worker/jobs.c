@@ -196,6 +196,16 @@ static struct job *in_the_way(const struct jobs *j, const struct job *job)
 	return NULL;
 }
 
+bool jobs_in_the_way(struct fsd *f, const struct job *job)
+{
+	bool found;
+
+	pthread_mutex_lock(&f->jobs.lock);
+	found = in_the_way(&f->jobs, job);
+	pthread_mutex_unlock(&f->jobs.lock);
+	return found;
+}
+
 static bool has_room(const struct job *job)
 {
 	const struct pool_root *p = job->pool;
@@ -225,8 +235,8 @@ static void count_busy(const struct jobs *j)
 			job->pool->busy = 0;
 	}
 	for (const struct job *job = j->head; job; job = job->next) {
-		if (job->pool && job->state == JOB_RUNNING)
-			job->pool->busy++;
+		if (job->pool && job->state == JOB_RUNNING && !job->look_again)
+			job->pool->busy++; /* one that only waits to be looked at takes nobody's place */
 	}
 }
 

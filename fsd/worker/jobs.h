@@ -226,6 +226,8 @@ struct job *job_new(enum op op);
 void job_free(struct job **job);
 /* Into the queue, oldest first; the queue owns it from here on. */
 void jobs_enqueue(struct fsd *f, struct job *job);
+/* Does a job that is not in the queue yet conflict with one that is? */
+bool jobs_in_the_way(struct fsd *f, const struct job *job);
 /* The catalog's record of a job in this state; cat_job_release() it. 0 or -ENOMEM. */
 int job_row(const struct job *job, enum job_state state, struct cat_job *row);
 /* The JSON object of a job in memory: queued or running under jobs.lock, ended on its thread. */

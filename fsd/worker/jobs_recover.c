@@ -138,6 +138,12 @@ static int recover(struct fsd *f, struct pool_root *pool, const struct cat_job *
 	r = job_of(f, pool, row, &job, err);
 	if (r < 0)
 		return r;
+	if (jobs_in_the_way(f, job)) {
+		/* So it cannot have begun. What it asks for may hold already, but will not when it is
+		 * its turn. */
+		jobs_enqueue(f, job);
+		return 0;
+	}
 	staged = job->pool && fd_exists(job->pool->staging, job->text) != 0;
 	interrupted(job);
 	r = job_settle(f, job, err);

@@ -2,6 +2,7 @@
 """The queue of a real daemon: what goes first, and what a job that waits keeps from being deleted."""
 
 import re
+import signal
 
 import pytest
 
@@ -89,3 +90,18 @@ def test_snapshot__that_a_job_needs_is_not_deleted(busy):
     busy.fsctl('job', 'wait', job)
     busy.fsctl('snapshot', 'delete', 'shop@a', '--yes')
     assert busy.fsctl('site', 'list', '-q').stdout == 'copy\nshop\n'
+
+
+def test_recovery__keeps_the_order_in_which_changes_were_asked_for(busy):
+    """What the last one asks for holds already when the daemon comes back, but not after the first."""
+    busy.fsctl('site', 'create', 'shop')
+    busy.fsctl('site', 'set', 'shop', 'label.stage=old')
+    with busy.steps.held('tree.made') as reached:
+        ask(busy, kind='snapshot', site='shop')
+        reached()
+        jobs = [ask(busy, kind='site-set', site='shop', set={'label.stage': value})
+                for value in ('new', 'old')]
+        busy.stop(signal.SIGKILL)
+    busy.start()
+    assert ended(busy, jobs) == jobs
+    assert busy.json('site', 'show', 'shop')['labels'] == {'stage': 'old'}
