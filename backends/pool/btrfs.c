@@ -75,13 +75,7 @@ static int btrfs_open(int rootfd, struct pool **out, struct err *err)
 
 	if (!pool)
 		return err_sys(err, ENOMEM, "open pool", NULL);
-	pool->rootfd = fd_reopen_dir(rootfd);
-	if (pool->rootfd < 0) {
-		int r = err_sys(err, -pool->rootfd, "open pool", NULL);
-
-		free(pool);
-		return r;
-	}
+	pool->rootfd = rootfd;
 	pool->privileged = may_search(rootfd);
 	*out = pool;
 	return 0;
@@ -89,9 +83,6 @@ static int btrfs_open(int rootfd, struct pool **out, struct err *err)
 
 static void btrfs_close(struct pool **pool)
 {
-	if (!*pool)
-		return;
-	fd_close(&(*pool)->rootfd);
 	free(*pool);
 	*pool = NULL;
 }

@@ -71,7 +71,8 @@ struct pool_driver {
 	 */
 	int (*probe)(int rootfd, char why[POOL_WHY_SIZE]);
 
-	/* `rootfd` is duplicated. `out` is the caller's, freed by close. */
+	/* `rootfd` stays the caller's and open until close; he may put another mount of the same file
+	 * system in its place (dup2). `out` is the caller's, freed by close. */
 	int (*open)(int rootfd, struct pool **out, struct err *err);
 	void (*close)(struct pool **pool);
 	/* enum pool_cap bits, as found on this file system. Mandatory. */

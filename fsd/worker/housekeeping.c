@@ -140,11 +140,21 @@ static void pool_event(struct fsd *f, const struct pool_root *r, const char *kin
 	json_decref(data);
 }
 
+static int open_or_reopen(struct fsd *f, struct pool_root *r, struct err *err)
+{
+	if (r->fd < 0)
+		return pool_root_open(r, f->catalog, &f->write_lock, err);
+	if (pool_root_verify(r, err) == 0)
+		return 0;
+	err_clear(err);
+	r->recovered = false;
+	return pool_root_reopen(r, f->catalog, &f->write_lock, err);
+}
+
 static int open_and_recover(struct fsd *f, struct pool_root *r, struct err *err)
 {
 	struct snap_ctx ctx = {0};
-	int ret = r->fd < 0 ? pool_root_open(r, f->catalog, &f->write_lock, err)
-			    : pool_root_verify(r, err);
+	int ret = open_or_reopen(f, r, err);
 
 	if (ret == 0)
 		ret = jobs_recover(f, r, err);
@@ -183,15 +193,13 @@ static void look_at_pools(struct fsd *f, struct housekeeping *h)
 			} else {
 				sweep_trash(f, r, &h->ctx);
 			}
-		} else if (!r->recovered) {
-			if (housekeeping_bring_online(f, r, &err) < 0)
-				continue;
-			scan_report(f, h->catalog, r);
-			pool_event(f, r, "pool.online");
-		} else if (pool_root_verify(r, &err) == 0) {
+		} else if (r->recovered && pool_root_verify(r, &err) == 0) {
 			atomic_store(&r->online, true);
 			jobs_look(f);
 			log_msg(LOG_INFO, "pool is back", "pool", r->config->name, NULL);
+			pool_event(f, r, "pool.online");
+		} else if (!jobs_run_in(f, r) && housekeeping_bring_online(f, r, &err) == 0) {
+			scan_report(f, h->catalog, r);
 			pool_event(f, r, "pool.online");
 		}
 	}

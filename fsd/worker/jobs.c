@@ -206,6 +206,17 @@ bool jobs_in_the_way(struct fsd *f, const struct job *job)
 	return found;
 }
 
+bool jobs_run_in(struct fsd *f, const struct pool_root *pool)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&f->jobs.lock);
+	for (const struct job *job = f->jobs.head; job && !found; job = job->next)
+		found = job->pool == pool && job->state == JOB_RUNNING && !job->look_again;
+	pthread_mutex_unlock(&f->jobs.lock);
+	return found;
+}
+
 static bool has_room(const struct job *job)
 {
 	const struct pool_root *p = job->pool;
@@ -325,6 +336,19 @@ bool jobs_holds(struct fsd *f, const char *type, const char *name, bool any,
 		if (found)
 			memcpy(holder, o->text, JOB_ID_SIZE);
 	}
+	pthread_mutex_unlock(&f->jobs.lock);
+	return found;
+}
+
+bool jobs_at_work_on(struct fsd *f, const char *type, const char *name)
+{
+	struct job probe = {0};
+	bool found = false;
+
+	job_lock(&probe, type, name, false);
+	pthread_mutex_lock(&f->jobs.lock);
+	for (struct job *o = f->jobs.head; o && !found; o = o->next)
+		found = o->state == JOB_RUNNING && conflict(&probe, o);
 	pthread_mutex_unlock(&f->jobs.lock);
 	return found;
 }

@@ -201,6 +201,8 @@ void jobs_look(struct fsd *f);
 /* Is any unfinished job holding this key exclusively, or at all? Names it. */
 bool jobs_holds(struct fsd *f, const char *type, const char *name, bool any,
 	char holder[JOB_ID_SIZE]);
+/* Does one hold it exclusively that has begun and is not recorded yet? */
+bool jobs_at_work_on(struct fsd *f, const char *type, const char *name);
 
 /*
  * Jobs of this pool that have no outcome: finish, undo or queue them. Called when the pool comes
@@ -226,6 +228,8 @@ struct job *job_new(enum op op);
 void job_free(struct job **job);
 /* Into the queue, oldest first; the queue owns it from here on. */
 void jobs_enqueue(struct fsd *f, struct job *job);
+/* Is a job at work in this pool? One that waits to be looked at again is not. */
+bool jobs_run_in(struct fsd *f, const struct pool_root *pool);
 /* Does a job that is not in the queue yet conflict with one that is? */
 bool jobs_in_the_way(struct fsd *f, const struct job *job);
 /* The catalog's record of a job in this state; cat_job_release() it. 0 or -ENOMEM. */

@@ -20,14 +20,24 @@
 
 #define POOL_FILE "pool.json"
 
+#define ROOT_FDS 8
+
+static void root_fds(struct pool_root *r, int *out[ROOT_FDS])
+{
+	int *fds[ROOT_FDS] = {&r->sites, &r->snapshots, &r->deleted, &r->staging, &r->trash,
+		&r->control, &r->lock_fd, &r->fd};
+
+	memcpy(out, fds, sizeof(fds));
+}
+
 static void root_close(struct pool_root *r)
 {
-	int *fds[] = {&r->sites, &r->snapshots, &r->deleted, &r->staging, &r->trash, &r->control,
-		&r->lock_fd, &r->fd};
+	int *fds[ROOT_FDS];
 
 	if (r->handle)
 		r->driver->close(&r->handle);
-	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+	root_fds(r, fds);
+	for (size_t i = 0; i < ROOT_FDS; i++)
 		fd_close(fds[i]);
 	r->driver = NULL;
 	r->id[0] = '\0';
@@ -396,6 +406,26 @@ int pool_root_open(struct pool_root *r, struct catalog *c, pthread_mutex_t *writ
 		root_close(r);
 	if (ret < 0 && err)
 		*err = e;
+	return ret;
+}
+
+int pool_root_reopen(struct pool_root *r, struct catalog *c, pthread_mutex_t *write_lock,
+	struct err *err)
+{
+	struct pool_root fresh;
+	int *from[ROOT_FDS], *to[ROOT_FDS], ret;
+
+	root_init(&fresh, r->config);
+	ret = pool_root_open(&fresh, c, write_lock, err);
+	root_fds(&fresh, from);
+	root_fds(r, to);
+	for (size_t i = 0; i < ROOT_FDS && ret == 0; i++) {
+		if (dup3(*from[i], *to[i], O_CLOEXEC) < 0)
+			ret = err_sys(err, errno, "open", r->config->path);
+	}
+	root_close(&fresh);
+	pool_told_release(&fresh.told);
+	pthread_mutex_destroy(&fresh.lock);
 	return ret;
 }
 

@@ -2,7 +2,8 @@
 /*
  * The configured pools: opening their roots, telling an unmounted disk from an empty pool, free
  * space, and the fixed directories beneath a root. A pool_root lives as long as the process; when
- * its storage goes away it is offline, and its descriptors stay open for jobs that still run.
+ * its storage goes away it is offline, and its descriptors stay open for jobs that still run, until
+ * the pool is back by another mount.
  */
 #ifndef FSD_WORKER_POOLS_H
 #define FSD_WORKER_POOLS_H
@@ -80,6 +81,15 @@ int pool_root_open(struct pool_root *r, struct catalog *c, pthread_mutex_t *writ
 
 /* Is what stands at the configured path still what was opened? Marks it offline otherwise. */
 int pool_root_verify(struct pool_root *r, struct err *err);
+
+/*
+ * The same pool stands there again by another mount, or on another device: open it, and put its
+ * descriptors in the place of the old ones, numbers and all, so that whoever looks meanwhile sees
+ * the one or the other. No job may be at work in it. It stays offline: its jobs are to be recovered.
+ * Blocks like pool_root_open, with the same errors.
+ */
+int pool_root_reopen(struct pool_root *r, struct catalog *c, pthread_mutex_t *write_lock,
+	struct err *err);
 
 /* A copy of what is told; pool_told_release() it. */
 void pool_root_told(struct pool_root *r, struct pool_told *out);

@@ -122,6 +122,12 @@ struct compare {
 	void *arg;
 };
 
+/* What a job is changing it records itself: until then the two differ, and that is all right. */
+static bool at_work_on(struct fsd *f, const char *kind, const char *id)
+{
+	return jobs_at_work_on(f, strcmp(kind, "snapshot") == 0 ? "snapshot" : "site", id);
+}
+
 static int note_site(const struct cat_site *s, void *arg)
 {
 	return json_object_set_new(((struct compare *)arg)->known, s->name, json_string(s->id));
@@ -205,6 +211,42 @@ static void unknown_site(struct compare *c, const char *name, int dir)
 	c->fn(c->kind, twin ? '=' : '+', name, twin ? &why : NULL, c->arg);
 }
 
+/* Is it in the catalog as it is in the pool, by now? */
+static bool is_recorded(const struct compare *c, const char *name, const char *id)
+{
+	const char *pool = c->r->config->name;
+	struct cat_snapshot snapshot;
+	struct cat_site site;
+
+	if (is_kind(c, "snapshot"))
+		return catalog_snapshot_get_id(c->c, id, &snapshot, NULL) == 0 &&
+		       strcmp(snapshot.pool, pool) == 0 &&
+		       strcmp(snapshot.name, strchr(name, '/') + 1) == 0;
+	if (catalog_site_get(c->c, id, &site, NULL) < 0 || strcmp(site.pool, pool) != 0)
+		return false;
+	return is_kind(c, "deleted") ? site.deleted != 0
+				     : !site.deleted && strcmp(site.name, name) == 0;
+}
+
+/* The lists were made one after the other, while jobs went on. */
+static bool is_passing(const struct compare *c, const char *name, json_t *doc)
+{
+	const char *id = json_string_value(json_object_get(doc, "id"));
+	char key[CAT_ID_SIZE + CAT_NAME_SIZE];
+	char *slash;
+
+	if (!id)
+		return false;
+	if (at_work_on(c->f, c->kind, id) || is_recorded(c, name, id))
+		return true;
+	if (!is_kind(c, "snapshot"))
+		return false;
+	snprintf(key, sizeof(key), "%s", name); /* one that is made is held by SITE-ID@SNAP */
+	slash = strchr(key, '/');
+	*slash = '@';
+	return jobs_at_work_on(c->f, "name", key);
+}
+
 static void compare_one(struct compare *c, const char *name, json_t *known)
 {
 	struct err why = ERR_INIT;
@@ -218,9 +260,9 @@ static void compare_one(struct compare *c, const char *name, json_t *known)
 		c->fn(c->kind, known ? '!' : '+', name, &why, c->arg);
 		return;
 	}
-	if (!known)
+	if (!known && !is_passing(c, name, doc))
 		(is_kind(c, "snapshot") ? unknown_snapshot : unknown_site)(c, name, dir);
-	else if (!json_equal(json_object_get(doc, "id"), known))
+	else if (known && !json_equal(json_object_get(doc, "id"), known))
 		c->fn(c->kind, '!', name, NULL, c->arg);
 	json_decref(doc);
 }
@@ -237,13 +279,27 @@ static int in_pool(const char *name, void *arg)
 	return 0;
 }
 
+/* Is it in the catalog, and not in the pool, even now? */
+static bool still_known(const struct compare *c, const char *name, const char *id)
+{
+	int root = is_kind(c, "snapshot") ? c->r->snapshots
+		   : is_kind(c, "site")	  ? c->r->sites
+					  : c->r->deleted;
+
+	return is_recorded(c, name, id) && fd_exists(root, name) == 0;
+}
+
 static void rest(struct compare *c)
 {
 	const char *name;
 	json_t *v;
 
-	json_object_foreach(c->known, name, v)
-		c->fn(c->kind, '-', name, NULL, c->arg);
+	json_object_foreach(c->known, name, v) {
+		const char *id = json_string_value(v);
+
+		if (!at_work_on(c->f, c->kind, id) && still_known(c, name, id))
+			c->fn(c->kind, '-', name, NULL, c->arg);
+	}
 	json_object_clear(c->known);
 }
 
@@ -382,6 +438,11 @@ static int apply_site(const char *name, void *arg)
 {
 	struct apply *a = arg;
 	struct err err = ERR_INIT;
+	struct cat_site known;
+
+	if (catalog_site_get(a->f->catalog, name, &known, NULL) == 0 &&
+		at_work_on(a->f, "site", known.id))
+		return 0;
 
 	return judge(a, name, reflect_site(a->f, a->r, name, NULL, &err), &err);
 }
@@ -391,6 +452,9 @@ static int apply_deleted(const char *name, void *arg)
 	struct apply *a = arg;
 	struct err err = ERR_INIT;
 
+	if (at_work_on(a->f, "site", name))
+		return 0;
+
 	return judge(a, name, reflect_deleted(a->f, a->r, name, 0, &err), &err);
 }
 
@@ -398,6 +462,7 @@ static int apply_snapshot(const char *path, void *arg)
 {
 	struct apply *a = arg;
 	struct err err = ERR_INIT;
+	struct cat_snapshot known;
 	char site[CAT_ID_SIZE];
 	const char *slash = strchr(path, '/');
 
@@ -405,6 +470,9 @@ static int apply_snapshot(const char *path, void *arg)
 		return 0;
 	memcpy(site, path, slash - path);
 	site[slash - path] = '\0';
+	if (catalog_snapshot_get(a->f->catalog, site, slash + 1, &known, NULL) == 0 &&
+		at_work_on(a->f, "snapshot", known.id))
+		return 0;
 	return judge(a, path, reflect_snapshot(a->f, a->r, site, slash + 1, NULL, &err), &err);
 }
 

@@ -9,7 +9,8 @@
  * What differs between the pool and the catalog by names and ids alone: called for each, `kind` is
  * "site", "deleted" or "snapshot"; `change` is '+' in the pool only, '-' in the catalog only, '!'
  * another id, '?' a snapshot without its generation that no job is at work on, '='
- * a copy of another site (reflect_twin). `name` is SITE,
+ * a copy of another site (reflect_twin). What a job is at work on is left out: it will be recorded.
+ * `name` is SITE,
  * SITE-ID or SITE-ID/SNAP; `why`, else NULL, explains '=' and whatever cannot be read. `c` is a
  * handle of the caller's.
  */
@@ -25,7 +26,7 @@ void scan_report(struct fsd *f, struct catalog *c, struct pool_root *r);
 /* One more, until the next look: what a job made in this pool cannot be read back. */
 void scan_unreadable(struct fsd *f, const struct pool_root *r, const struct err *why);
 
-/* Bring the catalog in line with the pool, everything read again; write_lock and a transaction are
+/* Bring the catalog in line with the pool, everything read again but what a job is at work on; write_lock and a transaction are
  * the caller's.
  * What cannot be read is listed in `bad` ([{"path","reason"}]) and does not stop the rest. */
 int scan_apply(struct fsd *f, struct pool_root *r, struct snap_ctx *ctx, json_t *bad,

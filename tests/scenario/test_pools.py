@@ -2,10 +2,13 @@
 """Pools whose storage is slow, away, wrong or comes back, beside one that is well."""
 
 import contextlib
+import json
 import os
 import pathlib
+import shutil
 import subprocess
 import time
+import uuid
 
 import pytest
 
@@ -76,6 +79,37 @@ def test_pools__one_that_is_slow_to_open_keeps_nobody_else_waiting(make_daemon, 
         assert not pool(daemon, 'slow')['online']
     wait_until(lambda: pool(daemon, 'slow')['online'], daemon)
     daemon.fsctl('site', 'create', 'blog', '--pool', 'slow')
+    assert daemon.stop() == 0
+
+
+def test_pool__that_comes_back_on_another_device_goes_on(make_daemon, mount, scratch):
+    """As after a failover: the path is the same, the device and the superblock are others."""
+    root = mount('ext4', size='64M', name='disk')
+    image, other = root.with_suffix('.img'), scratch / 'other.img'
+    daemon = make_daemon({'main': root, 'near': scratch / 'pool'}).start()
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'main')
+    daemon.fsctl('snapshot', 'shop@one')
+    command('sync', '-f', root)
+    shutil.copy(image, other)
+    command('umount', '-l', root)
+    wait_until(lambda: not pool(daemon)['online'], daemon)
+    assert 'is its disk mounted' in pool(daemon)['hint']
+    refused = daemon.fsctl('snapshot', 'shop@two', check=False)
+    assert refused.returncode == 1 and 'pool.json is not there' in refused.stderr
+    command('mkfs.ext4', '-q', '-F', image.with_suffix('.new'), '16M')
+    command('mount', '-o', 'loop', image.with_suffix('.new'), root)  # not this one
+    (root / '.fsd').mkdir()
+    (root / '.fsd/pool.json').write_text(json.dumps({'format': 1, 'id': str(uuid.uuid4())}))
+    wait_until(lambda: 'another disk is mounted' in (pool(daemon)['hint'] or ''), daemon)
+    command('umount', root)
+    command('mount', '-o', 'loop', other, root)
+    wait_until(lambda: pool(daemon)['online'], daemon)
+    daemon.fsctl('snapshot', 'shop@two')
+    daemon.fsctl('clone', 'shop@one', 'copy')
+    assert (root / 'sites/copy/live').is_dir()
+    assert pool(daemon)['reason'] is None and daemon.json('status')['problems'] == []
+    kinds = [e['kind'] for e in daemon.http('GET', '/v1/events?limit=100')[1]['items']]
+    assert [k for k in kinds if k.startswith('pool.')][-2:] == ['pool.offline', 'pool.online']
     assert daemon.stop() == 0
 
 

@@ -128,6 +128,43 @@ static void test_scan__says_what_to_do_about_every_difference(void **state)
 	expect(h, "unreadable", "new", "start the fsd that wrote it");
 }
 
+/* A job that has begun and does not end: what it changes exclusively. */
+static void at_work_on(struct harness *h, const char *type, const char *key)
+{
+	struct job *job = job_new(OP_SITE_DELETE);
+
+	assert_non_null(job);
+	job->kind = h->fsd.jobs.kinds[OP_SITE_DELETE];
+	job->id = 1;
+	job_lock(job, type, key, true);
+	job->look_again = INT64_MAX;
+	jobs_enqueue(&h->fsd, job);
+}
+
+/* Between a job's commit and its record the two differ. */
+static void test_scan__leaves_alone_what_a_job_is_at_work_on(void **state)
+{
+	struct harness *h = *state;
+	struct cat_site shop, site;
+	struct cat_snapshot a, snapshot;
+
+	make_sites(h);
+	assert_int_equal(catalog_site_get(h->fsd.catalog, "shop", &shop, NULL), 0);
+	assert_int_equal(catalog_snapshot_get(h->fsd.catalog, shop.id, "a", &a, NULL), 0);
+	at_work_on(h, "site", shop.id);
+	at_work_on(h, "snapshot", a.id);
+	shell(h, "mv sites/shop .fsd/away; mv sites/blog .fsd/gone; mv .fsd/snapshots/* .fsd/a");
+	look(h);
+	expect(h, "not_in_pool", "blog", "fsctl pool scan main");
+	assert_null(find(h, "not_in_pool", "shop"));
+	done(harness_done(h, "pool-scan", "pool", "main", NULL));
+	assert_int_equal(catalog_site_get(h->fsd.catalog, "blog", &site, NULL), -ENOENT);
+	assert_int_equal(catalog_site_get(h->fsd.catalog, "shop", &site, NULL), 0);
+	assert_int_equal(catalog_snapshot_get(h->fsd.catalog, shop.id, "a", &snapshot, NULL), 0);
+	assert_string_equal(site.id, shop.id);
+	shell(h, "mv .fsd/away sites/shop");
+}
+
 /* A job made it, and cannot read it back. */
 static void test_scan__forgets_what_was_unreadable(void **state)
 {
@@ -302,6 +339,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_scan__says_what_to_do_about_every_difference),
+		TEST(test_scan__leaves_alone_what_a_job_is_at_work_on),
 		TEST(test_scan__forgets_what_was_unreadable),
 		TEST(test_scan__says_that_a_pool_cannot_be_compared),
 		TEST(test_pool__that_is_away_says_where_and_when),
