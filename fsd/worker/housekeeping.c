@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "fsd/core/log.h"
+#include "fsd/worker/expire.h"
 #include "fsd/worker/layout.h"
 #include "fsd/worker/scan.h"
 #include "fsd/worker/work.h"
@@ -38,6 +39,7 @@ struct housekeeping {
 	struct snap_ctx ctx;
 	struct catalog *catalog; /* the thread's own reader */
 	int64_t expired;	 /* monotonic: the last look for what has expired */
+	json_t *asked;		 /* what that look asked for (expire.h) */
 	int64_t next_work;	 /* monotonic: and for what was kept for undo */
 	struct kept_link *links;
 	unsigned n_links;
@@ -255,201 +257,6 @@ static void sweep_kept_links(struct housekeeping *h)
 	}
 }
 
-/* ---- what time does ---- */
-
-struct due {
-	struct fsd *f;
-	int64_t now;
-	json_t *requests; /* [[op, site or source, generation]] */
-};
-
-static void add_due(struct due *d, enum op op, const char *text, int64_t number)
-{
-	json_array_append_new(d->requests,
-		json_pack("[i,s,I]", (int)op, text, (json_int_t)number));
-}
-
-static int site_due(const struct cat_site *s, void *arg)
-{
-	struct due *d = arg;
-
-	if (!s->protect)
-		add_due(d, OP_SITE_DELETE, s->id, 0);
-	return 0;
-}
-
-static int snapshot_due(const struct cat_snapshot *s, void *arg)
-{
-	struct due *d = arg;
-	char source[2 * NAME_SIZE];
-
-	snprintf(source, sizeof(source), "%s@%s", s->site, s->name);
-	add_due(d, OP_SNAPSHOT_DELETE, source, 0);
-	return 0;
-}
-
-/* The retired generations of one site: while they are few they are kept, the newest always. */
-struct generation_due {
-	struct due *due;
-	char site[ID_SIZE];
-	struct retired {
-		int64_t number, when, by;
-	} items[256];
-	unsigned n;
-};
-
-static int newest_first(const void *a, const void *b)
-{
-	const struct retired *x = a, *y = b;
-
-	if (x->when != y->when)
-		return x->when < y->when ? 1 : -1;
-	/* One tick of the clock saw both: jobs count upwards. */
-	return (x->by < y->by) - (x->by > y->by);
-}
-
-static void flush_generations(struct generation_due *g)
-{
-	const struct config *c = fsd_config(g->due->f);
-	unsigned keep = c->keep_generations ? c->keep_generations : 1;
-
-	if (g->n)
-		qsort(g->items, g->n, sizeof(g->items[0]), newest_first);
-	for (unsigned i = keep; i < g->n; i++) {
-		if (g->items[i].when + c->grace <= g->due->now)
-			add_due(g->due, OP_GENERATION_RETIRE, g->site, g->items[i].number);
-	}
-	g->n = 0;
-}
-
-static int generation_seen(const struct cat_generation *row, void *arg)
-{
-	struct generation_due *g = arg;
-
-	if (strcmp(g->site, row->site) != 0) {
-		flush_generations(g);
-		strcpy(g->site, row->site);
-	}
-	if (g->n < sizeof(g->items) / sizeof(g->items[0]))
-		g->items[g->n++] = (struct retired){row->number, row->retired, row->retired_by};
-	return 0;
-}
-
-static void submit_due(struct fsd *f, struct housekeeping *h, const json_t *list)
-{
-	json_t *item;
-	size_t i;
-
-	json_array_foreach(list, i, item) {
-		enum op op = (enum op)json_integer_value(json_array_get(item, 0));
-		const char *text = json_string_value(json_array_get(item, 1));
-		int64_t number = json_integer_value(json_array_get(item, 2));
-		struct err err = ERR_INIT;
-		struct request r;
-
-		if (h->stop)
-			return;
-		request_init(&r, op);
-		request_set_str(&r, op == OP_SNAPSHOT_DELETE ? F_SOURCE : F_SITE, text);
-		if (number)
-			request_set_int(&r, F_GENERATION, number);
-		request_set_int(&r, F_CONFIRM, 1);
-		request_set_str(&r, F_NOTE, "expired");
-		if (jobs_submit_internal(f, &r, &err) < 0)
-			log_err(LOG_DEBUG, "not expired yet", &err, NULL);
-		request_release(&r);
-	}
-}
-
-/* Is its time over, by the catalog and the configuration as they are now? */
-static bool may_purge(struct fsd *f, const char *id, struct err *err)
-{
-	char holder[JOB_ID_SIZE];
-	struct cat_site s;
-
-	return catalog_site_get(f->catalog, id, &s, err) == 0 && s.deleted &&
-	       s.deleted < clock_real() - fsd_config(f)->undo_keep &&
-	       !jobs_holds(f, "site", id, true, holder);
-}
-
-/*
- * A deleted site beyond undo_keep: into the trash for good. An undelete is planned under write_lock
- * and holds the site until it has run: one that came before is seen here, one that comes later does
- * not find the site.
- */
-static void purge_deleted(struct fsd *f, struct pool_root *r, const char *id)
-{
-	struct err err = ERR_INIT;
-	int ret;
-
-	pthread_mutex_lock(&f->write_lock);
-	if (may_purge(f, id, &err) && pool_root_verify(r, &err) == 0) {
-		ret = layout_move(r->deleted, id, r->trash, id);
-		if (ret == 0 || ret == -ENOENT)
-			catalog_site_delete(f->catalog, id, &err);
-		else
-			err_sys(&err, -ret, "rename into trash", id);
-	}
-	pthread_mutex_unlock(&f->write_lock);
-	if (err.num && err.num != ENOENT)
-		log_err(LOG_WARNING, "cannot remove a deleted site", &err, "pool", r->config->name,
-			NULL);
-}
-
-struct purge {
-	struct fsd *f;
-	json_t *ids;
-	int64_t before;
-};
-
-static int deleted_due(const struct cat_site *s, void *arg)
-{
-	struct purge *p = arg;
-
-	if (s->deleted && s->deleted < p->before)
-		json_object_set_new(p->ids, s->id, json_string(s->pool));
-	return 0;
-}
-
-static void purge(struct fsd *f, struct housekeeping *h, int64_t now)
-{
-	struct purge p = {f, json_object(), now - fsd_config(f)->undo_keep};
-	struct cat_site_filter filter = {.deleted = true};
-	const char *id;
-	json_t *pool;
-
-	catalog_sites(h->catalog, &filter, deleted_due, &p, NULL);
-	json_object_foreach(p.ids, id, pool) {
-		struct pool_root *r = pools_find(&f->pools, json_string_value(pool));
-
-		if (r && atomic_load(&r->online))
-			purge_deleted(f, r, id);
-	}
-	json_decref(p.ids);
-}
-
-static void expire(struct fsd *f, struct housekeeping *h)
-{
-	struct due due = {f, clock_real(), json_array()};
-	struct generation_due generations = {.due = &due};
-	struct cat_site_filter sites = {.expired_by = due.now};
-	struct cat_snapshot_filter snapshots = {.expired_by = due.now};
-	struct err err = ERR_INIT;
-
-	catalog_sites(h->catalog, &sites, site_due, &due, &err);
-	catalog_snapshots(h->catalog, &snapshots, snapshot_due, &due, &err);
-	catalog_retired(h->catalog, generation_seen, &generations, &err);
-	flush_generations(&generations);
-	submit_due(f, h, due.requests);
-	json_decref(due.requests);
-	purge(f, h, due.now);
-	pthread_mutex_lock(&f->write_lock);
-	catalog_expire(f->catalog, due.now - fsd_config(f)->job_keep, &err);
-	pthread_mutex_unlock(&f->write_lock);
-	if (err.num)
-		log_err(LOG_WARNING, "cannot look for what has expired", &err, NULL);
-}
-
 /* ---- the thread ---- */
 
 static void sweep_kept(struct fsd *f, struct housekeeping *h)
@@ -493,7 +300,7 @@ static void *housekeeping_thread(void *arg)
 		look_at_pools(f, h);
 		sweep_kept_links(h);
 		if (clock_mono() >= h->expired + EXPIRE_EVERY) {
-			expire(f, h);
+			expire_look(f, h->catalog, clock_real(), h->asked, &h->ctx);
 			h->expired = clock_mono();
 		}
 		if (clock_mono() >= h->next_work) {
@@ -517,6 +324,16 @@ void housekeeping_wake(struct fsd *f)
 	pthread_mutex_unlock(&h->lock);
 }
 
+static void housekeeping_free(struct housekeeping *h)
+{
+	if (!h)
+		return;
+	catalog_close(&h->catalog);
+	json_decref(h->asked);
+	free(h->links);
+	free(h);
+}
+
 int housekeeping_start(struct fsd *f, struct err *err)
 {
 	struct housekeeping *h = calloc(1, sizeof(*h));
@@ -524,8 +341,8 @@ int housekeeping_start(struct fsd *f, struct err *err)
 
 	if (h)
 		h->links = calloc(LINKS_KEPT, sizeof(*h->links));
-	if (!h || !h->links) {
-		free(h);
+	if (!h || !h->links || !(h->asked = json_object())) {
+		housekeeping_free(h);
 		return err_sys(err, ENOMEM, "start", NULL);
 	}
 	pthread_mutex_init(&h->lock, NULL);
@@ -537,9 +354,7 @@ int housekeeping_start(struct fsd *f, struct err *err)
 	}
 	if (r < 0) {
 		f->housekeeping = NULL;
-		catalog_close(&h->catalog);
-		free(h->links);
-		free(h);
+		housekeeping_free(h);
 	}
 	return r;
 }
@@ -557,7 +372,5 @@ void housekeeping_stop(struct fsd *f)
 	pthread_mutex_unlock(&h->lock);
 	pthread_join(h->thread, NULL);
 	f->housekeeping = NULL;
-	catalog_close(&h->catalog);
-	free(h->links);
-	free(h);
+	housekeeping_free(h);
 }

@@ -175,9 +175,9 @@ int jobs_submit(struct fsd *f, struct request *r, int64_t *out, json_t **view,
  * thread may cancel the job's ctx: -ECANCELED. The job stays the caller's, to be freed. */
 int jobs_survey(struct fsd *f, struct job *job, json_t **view, struct err *err);
 
-/* Plan and queue a job of fsd's own: its actor is this, which no client's can be. */
+/* Plan and queue a job of fsd's own: its actor is this, which no client's can be. 0 and its id. */
 #define JOB_ACTOR_FSD "fsd"
-int jobs_submit_internal(struct fsd *f, struct request *r, struct err *err);
+int jobs_submit_internal(struct fsd *f, struct request *r, int64_t *id, struct err *err);
 
 /* Ask a job to stop. 0; -ENOENT; -EALREADY "job_ended". */
 int jobs_cancel(struct fsd *f, int64_t id, struct err *err);

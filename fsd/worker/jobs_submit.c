@@ -329,15 +329,14 @@ int jobs_submit(struct fsd *f, struct request *r, int64_t *out, json_t **view,
 	return ret;
 }
 
-int jobs_submit_internal(struct fsd *f, struct request *r, struct err *err)
+int jobs_submit_internal(struct fsd *f, struct request *r, int64_t *id, struct err *err)
 {
 	struct job *survey = NULL;
 	json_t *view = NULL;
-	int64_t id;
 	int ret;
 
 	r->actor.uid = (uid_t)-1;
-	ret = jobs_submit(f, r, &id, &view, &survey, err);
+	ret = jobs_submit(f, r, id, &view, &survey, err);
 	assert(ret <= 0); /* fsd asks itself no questions */
 	json_decref(view);
 	return ret;

@@ -8,11 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
 #include "fsd/op/ops.h"
+#include "fsd/worker/expire.h"
 #include "fsd/worker/jobs.h"
+#include "snap/base/clock.h"
+#include "snap/base/err.h"
 #include "tests/unit/worker/harness.h"
 
 #define ANNA 71001
@@ -69,6 +73,69 @@ static void test_queue__of_one_user_leaves_room_for_others(void **state)
 	ask(h, admin, "too_many");
 }
 
+/* ---- what time asks for ---- */
+
+static int count(const struct cat_job *row, void *arg)
+{
+	if (strcmp(row->kind, "snapshot-delete") == 0)
+		++*(unsigned *)arg;
+	return 0;
+}
+
+/* How many deletions has housekeeping asked for, ever, after a look `minutes` from now? */
+static unsigned asked_for(struct harness *h, json_t *asked, unsigned minutes)
+{
+	struct cat_job_filter all = {0};
+	struct snap_ctx ctx = {0};
+	unsigned n = 0;
+
+	expire_look(&h->fsd, h->fsd.catalog, clock_real() + minutes * 60 * NSEC_PER_SEC, asked, &ctx);
+	pthread_mutex_lock(&h->fsd.write_lock);
+	assert_int_equal(catalog_jobs(h->fsd.catalog, &all, count, &n, NULL), 0);
+	pthread_mutex_unlock(&h->fsd.write_lock);
+	return n;
+}
+
+static int refuse_to_run(struct fsd *f, struct job *job, struct err *err)
+{
+	(void)f;
+	return err_set(err, EIO, "io_error", job->site_name, "it fails each time");
+}
+
+static void test_expiry__is_asked_for_once_and_later_each_time_it_fails(void **state)
+{
+	struct harness *h = *state;
+	const struct op_kind *kinds[OP_COUNT], *const *real = h->fsd.jobs.kinds;
+	struct op_kind failing = op_snapshot_delete;
+	json_t *asked = json_object();
+
+	failing.run = refuse_to_run;
+	memcpy(kinds, real, sizeof(kinds));
+	kinds[OP_SNAPSHOT_DELETE] = &failing;
+	json_decref(harness_done(h, "site-create", "name", "shop", NULL));
+	json_decref(harness_done(h, "snapshot", "site", "shop", "name", "a", "expires", "1s", NULL));
+	for (int64_t end = clock_real() + NSEC_PER_SEC; clock_real() <= end;)
+		nanosleep(&(struct timespec){.tv_nsec = NSEC_PER_MSEC}, NULL);
+	h->fsd.jobs.kinds = kinds;
+	harness_let_run(h, 0);
+	assert_int_equal(asked_for(h, asked, 0), 1);
+	assert_int_equal(asked_for(h, asked, 90), 1); /* it still waits */
+	harness_let_run(h, 1);
+	harness_wait_event(h);
+	assert_int_equal(asked_for(h, asked, 0), 1); /* failed just now */
+	assert_int_equal(asked_for(h, asked, 1), 2);
+	harness_wait_event(h);
+	assert_int_equal(asked_for(h, asked, 2), 2); /* two minutes after that */
+	assert_int_equal(asked_for(h, asked, 3), 3);
+	harness_wait_event(h);
+	h->fsd.jobs.kinds = real;
+	assert_int_equal(asked_for(h, asked, 60), 4);
+	harness_wait_event(h);
+	assert_int_equal(asked_for(h, asked, 600), 4);
+	assert_int_equal(json_object_size(asked), 0);
+	json_decref(asked);
+}
+
 /* ---- ends ---- */
 
 static int cancel_silently(struct fsd *f, struct job *job, struct err *err)
@@ -117,6 +184,9 @@ static void test_job__that_ends_without_a_word_ends_as_its_errno_says(void **sta
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			test_expiry__is_asked_for_once_and_later_each_time_it_fails, harness_plain,
+			harness_end),
 		cmocka_unit_test_setup_teardown(
 			test_queue__of_one_user_leaves_room_for_others, harness_plain, harness_end),
 		cmocka_unit_test_setup_teardown(

@@ -564,22 +564,22 @@ static void test_delete__minds_a_protection_that_was_queued_before_it(void **sta
 /* As housekeeping does with what it found expired. */
 static int64_t expire(struct harness *h, enum op op, enum field f, const char *text, const char *code)
 {
-	int64_t last = h->fsd.jobs.last_id;
 	struct err err = ERR_INIT;
 	struct request r;
+	int64_t id = 0;
 
 	request_init(&r, op);
 	request_set_str(&r, f, text);
 	request_set_int(&r, F_CONFIRM, 1);
 	if (code) {
-		assert_true(jobs_submit_internal(&h->fsd, &r, &err) < 0);
+		assert_true(jobs_submit_internal(&h->fsd, &r, &id, &err) < 0);
 		assert_string_equal(err.code, code);
 	} else {
-		assert_int_equal(jobs_submit_internal(&h->fsd, &r, &err), 0);
-		assert_int_not_equal(h->fsd.jobs.last_id, last);
+		assert_int_equal(jobs_submit_internal(&h->fsd, &r, &id, &err), 0);
+		assert_int_not_equal(id, 0);
 	}
 	request_release(&r);
-	return h->fsd.jobs.last_id;
+	return id;
 }
 
 static void test_expiry__minds_that_it_was_put_off_meanwhile(void **state)
