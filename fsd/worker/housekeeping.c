@@ -271,11 +271,12 @@ static void wait_for_work(struct housekeeping *h)
 {
 	struct timespec until;
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += h->n_links ? 2 : TICK_SEC;
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	pthread_mutex_lock(&h->lock);
+	until.tv_sec += h->n_links ? 2 : TICK_SEC;
 	while (!h->stop && !h->woken) {
-		if (pthread_cond_timedwait(&h->wake, &h->lock, &until) == ETIMEDOUT)
+		if (pthread_cond_clockwait(&h->wake, &h->lock, CLOCK_MONOTONIC, &until) ==
+			ETIMEDOUT)
 			break;
 	}
 	h->woken = false;

@@ -441,16 +441,19 @@ int job_conclude(struct fsd *f, struct job *job, struct err *err)
 	return r;
 }
 
-/* The outcome must not be lost to a catalog that is locked or full for a while. */
-static void conclude(struct fsd *f, struct job *job)
+/* The outcome must not be lost to a catalog that is locked or full for a while. -errno: fsd stops,
+ * and the next start finds it. */
+static int conclude(struct fsd *f, struct job *job, struct err *err)
 {
-	struct err err = ERR_INIT;
+	int r;
 
-	while (job_conclude(f, job, &err) < 0 && !atomic_load(&f->stopping)) {
-		log_err(LOG_ERR, "cannot record a job's outcome; trying again", &err, "job",
+	while ((r = job_conclude(f, job, err)) < 0 && !atomic_load(&f->stopping)) {
+		log_err(LOG_ERR, "cannot record a job's outcome; trying again", err, "job",
 			job->text, NULL);
+		err_clear(err);
 		nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
 	}
+	return r;
 }
 
 static void log_end(const struct job *job)
@@ -458,7 +461,7 @@ static void log_end(const struct job *job)
 	char ms[32];
 
 	snprintf(ms, sizeof(ms), "%.1f",
-		(double)(job->finished - job->started) / (double)NSEC_PER_MSEC);
+		job->started ? (double)(job->finished - job->started) / (double)NSEC_PER_MSEC : 0);
 	if (job->outcome == JOB_DONE)
 		log_msg(LOG_INFO, "job done", "job", job->text, "kind", op_specs[job->shown].name,
 			"site", job->site_name, "actor", job->actor, "ms", ms, NULL);
@@ -494,7 +497,7 @@ static int execute(struct fsd *f, struct job *job)
 	}
 	job->finished = clock_real();
 	job->syncs += fd_sync_count() - syncs;
-	conclude(f, job);
+	conclude(f, job, &err);
 	log_end(job);
 	return 0;
 }
@@ -543,9 +546,9 @@ static void wait_for_job(struct jobs *j)
 		pthread_cond_wait(&j->wake, &j->lock);
 		return;
 	}
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec++;
-	pthread_cond_timedwait(&j->wake, &j->lock, &until);
+	pthread_cond_clockwait(&j->wake, &j->lock, CLOCK_MONOTONIC, &until);
 }
 
 /* jobs.lock is held. */
@@ -588,6 +591,7 @@ int jobs_cancel(struct fsd *f, int64_t id, struct err *err)
 	char text[JOB_ID_SIZE];
 	bool waited = false;
 	struct job *job;
+	int r;
 
 	pthread_mutex_lock(&f->jobs.lock);
 	job = find(&f->jobs, id);
@@ -609,7 +613,11 @@ int jobs_cancel(struct fsd *f, int64_t id, struct err *err)
 		err_set(&job->err, ECANCELED, "canceled", NULL, "canceled before it started");
 		job->outcome = JOB_CANCELED;
 		job->finished = clock_real();
-		conclude(f, job);
+		r = conclude(f, job, err);
+		if (r < 0) {
+			job_free(&job); /* the next start finds it waiting */
+			return r;
+		}
 		log_end(job);
 		tell(f, job);
 	}

@@ -126,6 +126,12 @@ static void answer_query(struct fsd *f, struct catalog *c, struct work *w)
 		reply_body(f, w->id, 200, &out);
 }
 
+static bool is_canceled(const struct cat_job *row)
+{
+	return strcmp(row->state, job_state_name(JOB_CANCELED)) == 0;
+}
+
+/* Who asks again, because the first answer was lost, has what he wants. */
 static void answer_cancel(struct fsd *f, struct catalog *c, struct work *w)
 {
 	struct err err = ERR_INIT;
@@ -139,7 +145,7 @@ static void answer_cancel(struct fsd *f, struct catalog *c, struct work *w)
 		err_set(&err, ENOENT, "not_found", request_str(&w->request, F_JOB),
 			"there is no such job");
 	if (r == 0) {
-		r = jobs_cancel(f, id, &err);
+		r = is_canceled(&row) ? 0 : jobs_cancel(f, id, &err);
 		cat_job_release(&row);
 		if (r == 0)
 			r = catalog_job_get(c, id, &row, &err);

@@ -92,6 +92,19 @@ def test_snapshot__that_a_job_needs_is_not_deleted(busy):
     assert busy.fsctl('site', 'list', '-q').stdout == 'copy\nshop\n'
 
 
+def test_cancel__asked_for_again_is_what_it_was(busy):
+    """The first answer may have been lost."""
+    busy.fsctl('site', 'create', 'shop')
+    with busy.steps.held('tree.made') as reached:
+        ask(busy, kind='snapshot', site='shop')
+        reached()
+        job = ask(busy, kind='clone', source='shop', name='copy')
+        for _ in range(2):
+            status, answer = busy.http('POST', f'/v1/jobs/{job}/cancel')
+            assert (status, answer['job']['state']) == (202, 'canceled'), answer
+    assert re.search(rf'canceled before it started .*job={job} .*ms=0.0', busy.log())
+
+
 def test_recovery__keeps_the_order_in_which_changes_were_asked_for(busy):
     """What the last one asks for holds already when the daemon comes back, but not after the first."""
     busy.fsctl('site', 'create', 'shop')
