@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import time
 import uuid
@@ -174,3 +175,65 @@ def test_pool__that_became_read_only_refuses_changes_and_serves(mount, make_daem
     assert [s['name'] for s in daemon.http('GET', '/v1/sites')[1]['items']] == ['shop']
     assert daemon.fsctl('path', 'shop@a').stdout
     assert sorted(str(p) for p in (where / 'pool').rglob('*')) == before
+
+
+def checked(daemon):
+    """fsctl status --check: what a monitor sees."""
+    r = daemon.fsctl('status', '--check', check=False)
+    return r.returncode, r.stdout
+
+
+def test_pool__that_is_nearly_full_takes_nothing_new(mount, make_daemon):
+    root = mount('ext4', size='64M')
+    daemon = make_daemon({'main': root})
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop')
+    (root / 'sites/shop/live/index.php').write_text('one')
+    daemon.fsctl('snapshot', 'shop@one')
+    assert checked(daemon)[0] == 0
+    os.posix_fallocate(fd := os.open(root / 'ballast', os.O_WRONLY | os.O_CREAT), 0, 48 << 20)
+    os.close(fd)
+    daemon.configure(min_free='50%')
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: checked(daemon)[0] == 1, daemon)
+    assert 'min_free keeps' in checked(daemon)[1] and 'fsctl snapshot list' in checked(daemon)[1]
+    for refused in (('snapshot', 'shop@two'), ('clone', 'shop', 'copy'), ('clone', 'shop@one', 'copy'),
+                    ('site', 'create', 'copy', '--from', 'shop')):
+        r = daemon.fsctl('--json', *refused, check=False)
+        assert r.returncode == 5 and '"code": "below_min_free"' in r.stderr, refused
+        assert 'the oldest are shop@one: fsctl snapshot delete' in r.stderr, refused
+    assert [s['name'] for s in daemon.json('site', 'list')['items']] == ['shop']
+    (root / 'sites/shop/live/order').write_text('a visitor')
+    daemon.fsctl('snapshot', 'delete', 'shop@one', '--yes')
+    daemon.fsctl('site', 'delete', 'shop', '--yes')
+    (root / 'ballast').unlink()
+    wait_until(lambda: checked(daemon)[0] == 0, daemon)
+    daemon.fsctl('site', 'create', 'copy')
+
+
+def test_pools__that_are_not_this_ones(mount, make_daemon, scratch):
+    """Somebody's directory, another installation's pool, and one that is away."""
+    mine = scratch / 'mine'
+    daemon = make_daemon({'main': mine}).start()
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.stop()
+    mine.rename(scratch / 'away')
+    daemon.pools['other'] = other = scratch / 'other'
+    other.mkdir()
+    (other / 'holiday.jpg').touch()
+    daemon.configure()
+    daemon.start()
+    assert not mine.exists() and os.listdir(other) == ['holiday.jpg']
+    code, said = checked(daemon)
+    assert code == 2 and 'is its disk mounted' in said and 'holds "holiday.jpg"' in said
+    assert 'name an empty directory in [pool other]' in said
+    daemon.stop()
+    # Another installation's, by the same name and at the same path.
+    (folder := scratch / 'theirs').mkdir()
+    theirs = make_daemon({'main': mine}, folder)
+    theirs.start().fsctl('site', 'create', 'theirs')
+    theirs.stop()
+    daemon.start()
+    assert 'the pool was made anew' in checked(daemon)[1]
+    assert daemon.fsctl('site', 'list', '-q').stdout == 'shop\n'
+    assert not (mine / 'sites/shop').exists()
