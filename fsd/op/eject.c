@@ -424,7 +424,6 @@ static int64_t mend(struct eject *e, const json_t *note, struct err *err)
 
 static int park(struct eject *e, struct err *err)
 {
-	struct pool_root *p = e->job->pool;
 	json_t *doc;
 	int r = meta_load(e->site, META_SITE, e->name, &doc, err);
 
@@ -434,9 +433,7 @@ static int park(struct eject *e, struct err *err)
 	json_object_del(doc, "linked");
 	r = meta_store(e->site, META_SITE, doc, err);
 	json_decref(doc);
-	layout_sweep_links(e->site, true);
-	if (r == 0 && ((r = fd_sync(e->site)) < 0 ||
-			      (r = layout_move(p->sites, e->name, p->deleted, e->job->site_id)) < 0))
+	if (r == 0 && (r = layout_park(e->job->pool, e->site, e->name, e->job->site_id)) < 0)
 		r = err_sys(err, -r, "rename into deleted", e->name);
 	return r;
 }

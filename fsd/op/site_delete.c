@@ -66,8 +66,7 @@ static int run_delete(struct fsd *f, struct job *job, struct err *err)
 		r = meta_change(dir, META_SITE, site.name, "name", json_string(site.name), err);
 	if (r < 0)
 		return r;
-	layout_sweep_links(dir, true); /* nobody would look for them where it goes */
-	r = layout_move(job->pool->sites, site.name, job->pool->deleted, job->site_id);
+	r = layout_park(job->pool, dir, site.name, job->site_id);
 	return r < 0 ? err_sys(err, -r, "rename into deleted", site.name) : 0;
 }
 

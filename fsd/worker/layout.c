@@ -347,6 +347,15 @@ int layout_sweep_links(int site, bool all)
 	return 0;
 }
 
+int layout_park(const struct pool_root *r, int site, const char *name, const char *id)
+{
+	int ret = layout_sweep_links(site, true);
+
+	if (ret == 0)
+		ret = fd_sync(site);
+	return ret == 0 ? layout_move(r->sites, name, r->deleted, id) : ret;
+}
+
 static int sweep_wrapper(const char *name, void *arg)
 {
 	_cleanup_fd_ int wrapper = fd_open_dir(*(const int *)arg, name);

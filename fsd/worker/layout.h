@@ -66,6 +66,9 @@ int layout_move(int from_dir, const char *from, int to_dir, const char *to);
 int layout_publish(int site, int64_t number, int64_t job);
 /* Remove live.JOB and live.old.* of publishes older than a second, at start all of them. */
 int layout_sweep_links(int site, bool all);
+/* Move the site `name`, open as `site`, from sites/ to deleted/`id`. Its links of publishes go first:
+ * nobody looks for them there. That, and documents replaced before, are durable with the rename. */
+int layout_park(const struct pool_root *r, int site, const char *name, const char *id);
 
 /* What a power cut left of documents that were just being replaced, in all that is this site's, its
  * snapshots too. Only while nobody else works on it. */

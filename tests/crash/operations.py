@@ -231,6 +231,15 @@ def site_delete(s, site='alpha'):
     return delete(s, victim)
 
 
+def delete_published(s, site='alpha'):
+    """Soon after a publish, whose kept link is still there, and on the disk."""
+    ask = site_delete(s, site)
+    s.run(generation_create(s, ask.request['site']))
+    s.run(publish(s, ask.request['site'], 2))
+    sync(s.world.pools['main'])
+    return ask
+
+
 def site_undelete(s, site='alpha'):
     victim = s.new('gone')
     s.run(clone_named(s, site, victim))
@@ -482,7 +491,7 @@ def pool_check(s, site='alpha'):
 OPERATIONS = {f.__name__.replace('_', '-'): f for f in (
     site_create, site_create_from, clone_live, clone_dirty, clone_snapshot, clone_generation,
     clone_other_pool, clone_live_other_pool, site_set, site_rename, site_delete, site_undelete,
-    delete_in_queue, site_measure, snapshot, snapshot_first, snapshot_dirty, snapshot_delete, snapshot_hold,
+    delete_published, delete_in_queue, site_measure, snapshot, snapshot_first, snapshot_dirty, snapshot_delete, snapshot_hold,
     snapshot_release, snapshot_set, generation_create, generation_dirty, generation_delete,
     generation_retire, publish, publish_mend, rollback, restore, restore_to, undo_restore, undo_publish,
     undo_rename, undo_delete, undo_set, pool_scan, pool_check)}
