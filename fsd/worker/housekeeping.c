@@ -173,12 +173,24 @@ int housekeeping_bring_online(struct fsd *f, struct pool_root *r, struct err *er
 		pool_root_refuse(r, err);
 		return ret;
 	}
-	r->recovered = true;
+	r->recovered = r->announced = true;
 	atomic_store(&r->online, true);
 	log_msg(LOG_INFO, "pool online", "pool", r->config->name, "driver", r->driver->name, "path",
 		r->config->path, NULL);
 	jobs_look(f);
 	return 0;
+}
+
+/* A job may have noticed it first. */
+static void tell_offline(struct fsd *f, struct pool_root *r)
+{
+	struct pool_told told;
+
+	r->announced = false;
+	pool_root_told(r, &told);
+	log_err(LOG_ERR, "pool went offline", &told.reason, "pool", r->config->name, NULL);
+	pool_told_release(&told);
+	pool_event(f, r, "pool.offline");
 }
 
 static void look_at_pools(struct fsd *f, struct housekeeping *h)
@@ -187,15 +199,14 @@ static void look_at_pools(struct fsd *f, struct housekeeping *h)
 		struct pool_root *r = &f->pools.items[i];
 		struct err err = ERR_INIT;
 
-		if (atomic_load(&r->online)) {
-			if (pool_root_verify(r, &err) < 0) {
-				log_err(LOG_ERR, "pool went offline", &err, "pool", r->config->name,
-					NULL);
-				pool_event(f, r, "pool.offline");
-			} else {
-				sweep_trash(f, r, &h->ctx);
-			}
-		} else if (r->recovered && pool_root_verify(r, &err) == 0) {
+		if (atomic_load(&r->online) && pool_root_verify(r, &err) == 0) {
+			sweep_trash(f, r, &h->ctx);
+			continue;
+		}
+		if (r->announced)
+			tell_offline(f, r);
+		if (r->recovered && pool_root_verify(r, &err) == 0) {
+			r->announced = true;
 			atomic_store(&r->online, true);
 			jobs_look(f);
 			log_msg(LOG_INFO, "pool is back", "pool", r->config->name, NULL);

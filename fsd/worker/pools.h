@@ -36,6 +36,7 @@ struct pool_root {
 	struct pool_told told; /* under the lock */
 	atomic_bool online; /* set last and read first: the rest is valid once this was seen */
 	bool recovered; /* its jobs were settled since it was opened: it may be called online */
+	bool announced; /* it was told to be online; housekeeping's */
 	const struct pool_driver *driver;
 	struct pool *handle;
 	char id[ID_SIZE];

@@ -93,7 +93,9 @@ def test_pool__that_comes_back_on_another_device_goes_on(make_daemon, mount, scr
     command('sync', '-f', root)
     shutil.copy(image, other)
     command('umount', '-l', root)
-    wait_until(lambda: not pool(daemon)['online'], daemon)
+    refused = daemon.fsctl('snapshot', 'shop@two', check=False)  # a job sees it first
+    assert refused.returncode == 1 and 'pool.json is not there' in refused.stderr
+    assert not pool(daemon)['online']
     assert 'is its disk mounted' in pool(daemon)['hint']
     refused = daemon.fsctl('snapshot', 'shop@two', check=False)
     assert refused.returncode == 1 and 'pool.json is not there' in refused.stderr
