@@ -87,12 +87,13 @@ static unsigned asked_for(struct harness *h, json_t *asked, unsigned minutes)
 {
 	struct cat_job_filter all = {0};
 	struct snap_ctx ctx = {0};
+	struct catalog *c;
 	unsigned n = 0;
 
-	expire_look(&h->fsd, h->fsd.catalog, clock_real() + minutes * 60 * NSEC_PER_SEC, asked, &ctx);
-	pthread_mutex_lock(&h->fsd.write_lock);
-	assert_int_equal(catalog_jobs(h->fsd.catalog, &all, count, &n, NULL), 0);
-	pthread_mutex_unlock(&h->fsd.write_lock);
+	assert_int_equal(catalog_open(h->config.catalog, CATALOG_READ_ONLY, &c, NULL), 0);
+	expire_look(&h->fsd, c, clock_real() + minutes * 60 * NSEC_PER_SEC, asked, &ctx);
+	assert_int_equal(catalog_jobs(c, &all, count, &n, NULL), 0);
+	catalog_close(&c);
 	return n;
 }
 
