@@ -31,16 +31,18 @@ struct lists {
 };
 
 /* The API's words: {"sites": {"added": [...], "removed": [...], "changed": [...]}, ...} */
-static void list_difference(const char *kind, char change, const char *name, const struct err *why,
-	void *arg)
+static void list_difference(const char *kind, enum scan_change change, const char *name,
+	const struct err *why, void *arg)
 {
 	json_t *result = ((struct lists *)arg)->result;
 	const char *what = strcmp(kind, "site") == 0 ? "sites"
 			   : strcmp(kind, "snapshot") == 0 ? "snapshots"
 							   : "deleted";
-	const char *how = change == '+' ? "added" : change == '-' ? "removed" : "changed";
+	const char *how = change == SCAN_ADDED	? "added"
+			  : change == SCAN_GONE ? "removed"
+						: "changed";
 
-	if (change == '?' || why) /* it stays as it is, among what failed */
+	if (change == SCAN_UNFINISHED || why) /* it stays as it is, among what failed */
 		return;
 	json_array_append_new(json_object_get(json_object_get(result, what), how),
 		json_text(name));
@@ -56,33 +58,21 @@ static void init_lists(json_t *result)
 	json_object_set_new(result, "failed", json_array());
 }
 
-static int scan(struct fsd *f, struct job *job, struct err *err)
-{
-	struct lists lists = {job->result};
-	int r = scan_differences(f, f->catalog, job->pool, list_difference, &lists, err);
-
-	if (r == 0)
-		r = catalog_begin(f->catalog, err);
-	if (r < 0)
-		return r;
-	r = scan_apply(f, job->pool, &job->ctx, json_object_get(job->result, "failed"), err);
-	if (r == 0)
-		r = catalog_commit(f->catalog, err);
-	else
-		catalog_rollback(f->catalog);
-	if (r == 0)
-		scan_report(f, f->catalog, job->pool);
-	return r;
-}
-
 static int run_scan(struct fsd *f, struct job *job, struct err *err)
 {
-	int r;
+	struct lists lists = {job->result};
+	struct catalog *c = NULL;
+	int r = catalog_open(fsd_config(f)->catalog, CATALOG_READ_ONLY, &c, err);
 
 	init_lists(job->result);
-	pthread_mutex_lock(&f->write_lock);
-	r = scan(f, job, err);
-	pthread_mutex_unlock(&f->write_lock);
+	if (r == 0)
+		r = scan_differences(f, c, job->pool, list_difference, &lists, err);
+	if (r == 0)
+		r = scan_apply(f, c, job->pool, &job->ctx, json_object_get(job->result, "failed"),
+			err);
+	if (r == 0)
+		scan_report(f, c, job->pool);
+	catalog_close(&c);
 	return r;
 }
 
@@ -96,19 +86,22 @@ const struct op_kind op_pool_scan = {
 
 /* ---- check ---- */
 
-static void add_difference(const char *kind, char change, const char *name, const struct err *why,
-	void *arg)
+static void add_difference(const char *kind, enum scan_change change, const char *name,
+	const struct err *why, void *arg)
 {
+	static const char *const texts[] = {
+		[SCAN_ADDED] = "not in the catalog",
+		[SCAN_GONE] = "in the catalog only",
+		[SCAN_OTHER] = "not the one in the catalog",
+		[SCAN_UNFINISHED] = "its generation is not in it",
+		[SCAN_TWIN] = "a copy of another one",
+	};
 	char reason[2 * ERR_TEXT_SIZE + 2];
 
 	if (why)
 		snprintf(reason, sizeof(reason), "%s: %s", why->reason, why->hint);
 	else
-		snprintf(reason, sizeof(reason), "%s: %s", kind,
-			change == '+'	? "not in the catalog"
-			: change == '-' ? "in the catalog only"
-			: change == '?' ? "its generation is not in it"
-					: "not the one in the catalog");
+		snprintf(reason, sizeof(reason), "%s: %s", kind, texts[change]);
 	json_array_append_new(arg, json_pack("{s:o,s:s}", "path", json_text(name), "reason", reason));
 }
 

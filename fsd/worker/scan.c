@@ -8,12 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "fsd/core/json.h"
 #include "fsd/core/log.h"
 #include "fsd/worker/layout.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/reflect.h"
+#include "fsd/worker/step.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
@@ -76,7 +78,7 @@ static int oldest_first(int dirfd, layout_name_fn *fn, void *arg)
 	return r;
 }
 
-struct each_snapshot {
+struct snapshots {
 	struct pool_root *r;
 	layout_name_fn *fn; /* given SITE-ID/SNAP */
 	void *arg;
@@ -85,7 +87,7 @@ struct each_snapshot {
 
 static int one_snapshot(const char *name, void *arg)
 {
-	struct each_snapshot *e = arg;
+	struct snapshots *e = arg;
 	char path[CAT_ID_SIZE + CAT_NAME_SIZE + 64];
 
 	snprintf(path, sizeof(path), "%s/%s", e->site, name);
@@ -94,7 +96,7 @@ static int one_snapshot(const char *name, void *arg)
 
 static int snapshots_of_site(const char *site, void *arg)
 {
-	struct each_snapshot *e = arg;
+	struct snapshots *e = arg;
 	_cleanup_fd_ int dir = fd_open_dir(e->r->snapshots, site);
 
 	if (dir < 0)
@@ -105,7 +107,7 @@ static int snapshots_of_site(const char *site, void *arg)
 
 static int each_pool_snapshot(struct pool_root *r, layout_name_fn *fn, void *arg)
 {
-	struct each_snapshot e = {r, fn, arg, NULL};
+	struct snapshots e = {r, fn, arg, NULL};
 
 	return layout_each_name(r->snapshots, snapshots_of_site, &e);
 }
@@ -196,9 +198,9 @@ static void unknown_snapshot(struct compare *c, const char *name, int dir)
 	int64_t job;
 
 	if (!reflect_is_shell(dir, &job))
-		c->fn(c->kind, '+', name, NULL, c->arg);
+		c->fn(c->kind, SCAN_ADDED, name, NULL, c->arg);
 	else if (!jobs_unfinished(c->f, job))
-		c->fn(c->kind, '?', name, NULL, c->arg);
+		c->fn(c->kind, SCAN_UNFINISHED, name, NULL, c->arg);
 }
 
 /* A site or deleted site, or a copy of another one. */
@@ -208,7 +210,7 @@ static void unknown_site(struct compare *c, const char *name, int dir)
 	const char *used = is_kind(c, "site") ? name : NULL;
 	bool twin = reflect_twin(c->f, c->c, c->r, dir, used, &why) == 1;
 
-	c->fn(c->kind, twin ? '=' : '+', name, twin ? &why : NULL, c->arg);
+	c->fn(c->kind, twin ? SCAN_TWIN : SCAN_ADDED, name, twin ? &why : NULL, c->arg);
 }
 
 /* Is it in the catalog as it is in the pool, by now? */
@@ -257,13 +259,13 @@ static void compare_one(struct compare *c, const char *name, json_t *known)
 	if (r == -ENOENT)
 		return;
 	if (r < 0) {
-		c->fn(c->kind, known ? '!' : '+', name, &why, c->arg);
+		c->fn(c->kind, known ? SCAN_OTHER : SCAN_ADDED, name, &why, c->arg);
 		return;
 	}
 	if (!known && !is_passing(c, name, doc))
 		(is_kind(c, "snapshot") ? unknown_snapshot : unknown_site)(c, name, dir);
 	else if (known && !json_equal(json_object_get(doc, "id"), known))
-		c->fn(c->kind, '!', name, NULL, c->arg);
+		c->fn(c->kind, SCAN_OTHER, name, NULL, c->arg);
 	json_decref(doc);
 }
 
@@ -298,7 +300,7 @@ static void rest(struct compare *c)
 		const char *id = json_string_value(v);
 
 		if (!at_work_on(c->f, c->kind, id) && still_known(c, name, id))
-			c->fn(c->kind, '-', name, NULL, c->arg);
+			c->fn(c->kind, SCAN_GONE, name, NULL, c->arg);
 	}
 	json_object_clear(c->known);
 }
@@ -339,8 +341,8 @@ struct report {
 	const char *pool, *path, *scope;
 };
 
-static void report_one(const char *kind, char change, const char *name, const struct err *why,
-	void *arg)
+static void report_one(const char *kind, enum scan_change change, const char *name,
+	const struct err *why, void *arg)
 {
 	const struct report *rep = arg;
 	struct err e = ERR_INIT;
@@ -349,19 +351,19 @@ static void report_one(const char *kind, char change, const char *name, const st
 		problems_add(&rep->f->problems, false, rep->scope, why);
 		return;
 	}
-	if (change == '+')
+	if (change == SCAN_ADDED)
 		err_set(&e, 1, "not_in_catalog", name, "a %s of pool %s is not in the catalog", kind,
 			rep->pool);
-	else if (change == '-')
+	else if (change == SCAN_GONE)
 		err_set(&e, 1, "not_in_pool", name, "a %s of the catalog is not in pool %s", kind,
 			rep->pool);
-	else if (change == '?')
+	else if (change == SCAN_UNFINISHED)
 		err_set(&e, 1, "snapshot_unfinished", name, "a %s of pool %s is without its generation",
 			kind, rep->pool);
 	else
 		err_set(&e, 1, "other_id", name, "the %s in pool %s is not the catalog's", kind,
 			rep->pool);
-	if (change == '?')
+	if (change == SCAN_UNFINISHED)
 		err_hint(&e, "if fsctl generation list shows that the site still has it: rm -r "
 			"%s/.fsd/snapshots/%s", rep->path, name);
 	else
@@ -415,13 +417,42 @@ void scan_unreadable(struct fsd *f, const struct pool_root *r, const struct err 
 
 /* ---- apply ---- */
 
+#define BATCH (20 * NSEC_PER_MSEC) /* others may have to wait for as long */
+
 struct apply {
 	struct fsd *f;
 	struct pool_root *r;
 	struct snap_ctx *ctx;
 	json_t *bad;
 	json_t *names; /* of the catalog, to be looked at as well: they may be gone */
+	struct err *err;
+	bool locked;
+	int64_t since; /* monotonic: write_lock is held, and a transaction open */
 };
+
+static int enter(struct apply *a)
+{
+	if (a->locked)
+		return 0;
+	pthread_mutex_lock(&a->f->write_lock);
+	a->locked = true;
+	a->since = clock_mono();
+	return catalog_begin(a->f->catalog, a->err);
+}
+
+static int leave(struct apply *a, int r)
+{
+	if (r == 0)
+		r = catalog_commit(a->f->catalog, a->err);
+	if (r < 0)
+		catalog_rollback(a->f->catalog);
+	pthread_mutex_unlock(&a->f->write_lock);
+	a->locked = false;
+	step("scan.batch");
+	/* A mutex is not fair: who waits for it needs a moment to come to it. */
+	nanosleep(&(struct timespec){.tv_nsec = NSEC_PER_MSEC}, NULL);
+	return r;
+}
 
 /* One object that cannot be read must not stop the rest; a failing catalog must. */
 static int judge(struct apply *a, const char *name, int r, const struct err *err)
@@ -429,38 +460,37 @@ static int judge(struct apply *a, const char *name, int r, const struct err *err
 	atomic_fetch_add(&a->ctx->entries_done, 1);
 	if (r >= 0)
 		return snap_canceled(a->ctx) ? -ECANCELED : 0;
+	if (strncmp(err->code, "catalog", 7) == 0 || r == -ENOSPC) {
+		*a->err = *err;
+		return r;
+	}
 	json_array_append_new(a->bad,
 		json_pack("{s:o,s:s}", "path", json_text(name), "reason", err->reason));
-	return strncmp(err->code, "catalog", 7) == 0 || r == -ENOSPC ? r : 0;
+	return 0;
 }
 
-static int apply_site(const char *name, void *arg)
+static int apply_site(struct apply *a, const char *name)
 {
-	struct apply *a = arg;
 	struct err err = ERR_INIT;
 	struct cat_site known;
 
 	if (catalog_site_get(a->f->catalog, name, &known, NULL) == 0 &&
 		at_work_on(a->f, "site", known.id))
 		return 0;
-
 	return judge(a, name, reflect_site(a->f, a->r, name, NULL, &err), &err);
 }
 
-static int apply_deleted(const char *name, void *arg)
+static int apply_deleted(struct apply *a, const char *name)
 {
-	struct apply *a = arg;
 	struct err err = ERR_INIT;
 
 	if (at_work_on(a->f, "site", name))
 		return 0;
-
 	return judge(a, name, reflect_deleted(a->f, a->r, name, 0, &err), &err);
 }
 
-static int apply_snapshot(const char *path, void *arg)
+static int apply_snapshot(struct apply *a, const char *path)
 {
-	struct apply *a = arg;
 	struct err err = ERR_INIT;
 	struct cat_snapshot known;
 	char site[CAT_ID_SIZE];
@@ -476,12 +506,37 @@ static int apply_snapshot(const char *path, void *arg)
 	return judge(a, path, reflect_snapshot(a->f, a->r, site, slash + 1, NULL, &err), &err);
 }
 
-static void gone(const char *kind, char change, const char *name, const struct err *why, void *arg)
+static int apply(struct apply *a, int (*one)(struct apply *a, const char *name), const char *name)
+{
+	int r = enter(a);
+
+	if (r == 0)
+		r = one(a, name);
+	return r < 0 || clock_mono() >= a->since + BATCH ? leave(a, r) : 0;
+}
+
+static int each_site(const char *name, void *arg)
+{
+	return apply(arg, apply_site, name);
+}
+
+static int each_deleted(const char *id, void *arg)
+{
+	return apply(arg, apply_deleted, id);
+}
+
+static int each_snapshot(const char *path, void *arg)
+{
+	return apply(arg, apply_snapshot, path);
+}
+
+static void gone(const char *kind, enum scan_change change, const char *name,
+	const struct err *why, void *arg)
 {
 	struct apply *a = arg;
 
 	(void)why;
-	if (change == '-' || change == '!')
+	if (change == SCAN_GONE || change == SCAN_OTHER)
 		json_array_append_new(a->names, json_pack("[s,s]", kind, name));
 }
 
@@ -493,42 +548,39 @@ static int apply_gone(struct apply *a)
 	int r = 0;
 
 	a->bad = json_array();
-
 	json_array_foreach(a->names, i, pair) {
 		const char *kind = json_string_value(json_array_get(pair, 0));
 		const char *name = json_string_value(json_array_get(pair, 1));
 
-		if (r < 0)
-			break;
-		if (strcmp(kind, "site") == 0)
-			r = apply_site(name, a);
-		else if (strcmp(kind, "deleted") == 0)
-			r = apply_deleted(name, a);
-		else
-			r = apply_snapshot(name, a);
+		if (r == 0)
+			r = (strcmp(kind, "site") == 0	    ? each_site
+				: strcmp(kind, "deleted") == 0 ? each_deleted
+							       : each_snapshot)(name, a);
 	}
 	json_decref(a->bad);
 	a->bad = bad;
 	return r;
 }
 
-int scan_apply(struct fsd *f, struct pool_root *r, struct snap_ctx *ctx, json_t *bad,
-	struct err *err)
+int scan_apply(struct fsd *f, struct catalog *c, struct pool_root *r, struct snap_ctx *ctx,
+	json_t *bad, struct err *err)
 {
-	struct apply a = {f, r, ctx, bad, json_array()};
-	int ret = scan_differences(f, f->catalog, r, gone, &a, err);
+	struct apply a = {f, r, ctx, bad, json_array(), err, false, 0};
+	int ret = scan_differences(f, c, r, gone, &a, err);
 
 	/* The gone ones first: their names may stand in the way of new ones. */
 	if (ret == 0)
 		ret = apply_gone(&a);
 	if (ret == 0)
-		ret = layout_each_name(r->deleted, apply_deleted, &a);
+		ret = layout_each_name(r->deleted, each_deleted, &a);
 	if (ret == 0)
-		ret = oldest_first(r->sites, apply_site, &a);
+		ret = oldest_first(r->sites, each_site, &a);
 	if (ret == 0)
-		ret = each_pool_snapshot(r, apply_snapshot, &a);
+		ret = each_pool_snapshot(r, each_snapshot, &a);
+	if (a.locked)
+		ret = leave(&a, ret);
 	json_decref(a.names);
-	if (ret < 0 && err && !err->num)
+	if (ret < 0 && !err->num)
 		err_sys(err, -ret, "scan", r->config->path);
 	return ret;
 }

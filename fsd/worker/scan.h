@@ -5,17 +5,22 @@
 
 #include "fsd/worker/state.h"
 
+enum scan_change {
+	SCAN_ADDED,	 /* in the pool only */
+	SCAN_GONE,	 /* in the catalog only */
+	SCAN_OTHER,	 /* another id */
+	SCAN_UNFINISHED, /* a snapshot without its generation that no job is at work on */
+	SCAN_TWIN,	 /* a copy of another site (reflect_twin) */
+};
+
 /*
  * What differs between the pool and the catalog by names and ids alone: called for each, `kind` is
- * "site", "deleted" or "snapshot"; `change` is '+' in the pool only, '-' in the catalog only, '!'
- * another id, '?' a snapshot without its generation that no job is at work on, '='
- * a copy of another site (reflect_twin). What a job is at work on is left out: it will be recorded.
- * `name` is SITE,
- * SITE-ID or SITE-ID/SNAP; `why`, else NULL, explains '=' and whatever cannot be read. `c` is a
- * handle of the caller's.
+ * "site", "deleted" or "snapshot", `name` is SITE, SITE-ID or SITE-ID/SNAP. `why`, else NULL,
+ * explains SCAN_TWIN and whatever cannot be read. What a job is at work on is left out: it will be
+ * recorded. `c` is a handle of the caller's.
  */
-typedef void scan_fn(const char *kind, char change, const char *name, const struct err *why,
-	void *arg);
+typedef void scan_fn(const char *kind, enum scan_change change, const char *name,
+	const struct err *why, void *arg);
 int scan_differences(struct fsd *f, struct catalog *c, struct pool_root *r, scan_fn *fn, void *arg,
 	struct err *err);
 
@@ -26,10 +31,13 @@ void scan_report(struct fsd *f, struct catalog *c, struct pool_root *r);
 /* One more, until the next look: what a job made in this pool cannot be read back. */
 void scan_unreadable(struct fsd *f, const struct pool_root *r, const struct err *why);
 
-/* Bring the catalog in line with the pool, everything read again but what a job is at work on; write_lock and a transaction are
- * the caller's.
- * What cannot be read is listed in `bad` ([{"path","reason"}]) and does not stop the rest. */
-int scan_apply(struct fsd *f, struct pool_root *r, struct snap_ctx *ctx, json_t *bad,
-	struct err *err);
+/*
+ * Bring the catalog in line with the pool, everything read again but what a job is at work on.
+ * Takes write_lock, again and again, and no transaction is longer than others can wait: a scan that
+ * is cut short has done a part. What cannot be read is listed in `bad` ([{"path","reason"}]) and
+ * does not stop the rest. `c` as above.
+ */
+int scan_apply(struct fsd *f, struct catalog *c, struct pool_root *r, struct snap_ctx *ctx,
+	json_t *bad, struct err *err);
 
 #endif

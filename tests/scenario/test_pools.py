@@ -239,3 +239,22 @@ def test_pools__that_are_not_this_ones(mount, make_daemon, scratch):
     assert 'the pool was made anew' in checked(daemon)[1]
     assert daemon.fsctl('site', 'list', '-q').stdout == 'shop\n'
     assert not (mine / 'sites/shop').exists()
+
+
+def test_scan__keeps_nobody_else_waiting(make_daemon):
+    """What is written meanwhile is read again, or recorded by whoever wrote it."""
+    daemon = make_daemon()
+    steps = Steps(daemon)
+    daemon.start()
+    for name in ('shop', 'blog'):
+        daemon.fsctl('site', 'create', name)
+    sites = daemon.pools['main'] / 'sites'
+    (sites / 'blog').rename(sites / 'moved')
+    steps.until('scan.batch', {'kind': 'pool-scan', 'pool': 'main'})
+    status, answer = daemon.ask({'kind': 'snapshot', 'site': 'shop', 'name': 'meanwhile'})
+    assert status == 200, answer
+    job = steps.go_on()
+    assert job['result']['sites'] == {'added': ['moved'], 'removed': ['blog'], 'changed': []}
+    assert [site['name'] for site in daemon.json('site', 'list')['items']] == ['moved', 'shop']
+    assert daemon.json('snapshot', 'show', 'shop@meanwhile')['name'] == 'meanwhile'
+    assert daemon.fsctl('status', '--check').returncode == 0
