@@ -231,6 +231,8 @@ static struct job *first_step(const struct jobs *j, struct job *job)
 {
 	struct job *o;
 
+	if (!has_room(job)) /* first: thousands may wait for the same pool */
+		return NULL;
 	while ((o = in_the_way(j, job))) {
 		if (o->state == JOB_RUNNING)
 			return NULL;
