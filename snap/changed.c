@@ -6,6 +6,7 @@
 
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
+#include "snap/skip.h"
 #include "snap/walk.h"
 
 struct looking {
@@ -21,7 +22,7 @@ static int batch(struct walk *w, struct io_item *items, size_t n)
 		const struct timespec *t = &items[i].st.ctime;
 		const char *path = trail_path(&w->trail, items[i].name);
 
-		if (walk_skip_default(path))
+		if (snap_skip(path))
 			items[i].type = DT_UNKNOWN; /* not to be entered */
 		else if (t->tv_sec * NSEC_PER_SEC + t->tv_nsec >= l->since &&
 			 paths_add(l->out, path, "written") < 0)

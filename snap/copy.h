@@ -31,9 +31,8 @@ struct snap_copy_opts {
 				and a change that shows all the same is -ESTALE "source_changed"
 				or makes the result fuzzy */
 	unsigned settle_rounds; /* 0: 5 */
-	/* Return a path's verdict: true leaves it (and everything below) out. NULL: `.fsd-*` and
-	 * NFS silly-renames (`.nfs` and hexadecimal digits) are left out; a function of your own
-	 * replaces that rule. Called from several threads, and in each round of settling anew. An
+	/* Return a path's verdict: true leaves it (and everything below) out. NULL: the
+	 * rule of snap/skip.h; a function of your own replaces it. Called from several threads, and in each round of settling anew. An
 	 * entry that snap_copy_entry() was asked for by name is not asked about. */
 	bool (*skip)(const char *path, void *arg);
 	void *skip_arg;

@@ -12,6 +12,7 @@
 
 #include "snap/base/err.h"
 #include "snap/copy_priv.h"
+#include "snap/skip.h"
 
 static void swap(struct io_item *a, struct io_item *b)
 {
@@ -377,7 +378,7 @@ static bool skipped(struct copy *c, const char *name)
 	if (copy_at_virtual_root(c))
 		return false; /* asked for by name */
 	path = trail_path(&c->src, name);
-	return c->opts->skip ? c->opts->skip(path, c->opts->skip_arg) : walk_skip_default(path);
+	return c->opts->skip ? c->opts->skip(path, c->opts->skip_arg) : snap_skip(path);
 }
 
 static int name_here(struct copy *c, const char *name)

@@ -15,6 +15,7 @@
 #include "snap/base/fd.h"
 #include "snap/idmap.h"
 #include "snap/io_threads.h"
+#include "snap/skip.h"
 #include "snap/walk.h"
 
 #define CHUNK (256 << 10)
@@ -74,7 +75,7 @@ static int by_name(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static int sort(struct sorted *s)
+static int sort(struct sorted *s, struct trail *where)
 {
 	unsigned char type;
 	const char *name;
@@ -84,7 +85,7 @@ static int sort(struct sorted *s)
 	if (!s->at)
 		return -ENOMEM;
 	while ((name = io_names_next(&s->names, &pos, &type))) {
-		if (!walk_skip_default(name))
+		if (!snap_skip(trail_path(where, name)))
 			s->at[s->n++] = name;
 	}
 	qsort(s->at, s->n, sizeof(*s->at), by_name);
@@ -103,7 +104,7 @@ static int list(struct diff *d, int side)
 		r = io_drv(dir)->dir_list(dir, false, &s->names);
 	}
 	if (r == 0 || r == -ENOENT)
-		r = sort(s);
+		r = sort(s, &d->trail[side]);
 	return r < 0 ? fail(d, r, "list", side, NULL) : 0;
 }
 

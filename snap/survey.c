@@ -6,6 +6,7 @@
 
 #include "snap/base/err.h"
 #include "snap/copy.h"
+#include "snap/skip.h"
 #include "snap/walk.h"
 
 struct surveying {
@@ -25,7 +26,7 @@ static int batch(struct walk *w, struct io_item *items, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		const char *path = trail_path(&w->trail, items[i].name);
 
-		if (walk_skip_default(path)) {
+		if (snap_skip(path)) {
 			items[i].type = DT_UNKNOWN; /* not to be entered */
 			continue;
 		}

@@ -62,24 +62,6 @@ int guard_error(struct err *err, const char *path)
 	return -EXDEV;
 }
 
-static bool silly_rename(const char *name)
-{
-	size_t n = 0;
-
-	if (strncmp(name, ".nfs", 4) != 0)
-		return false;
-	for (name += 4; isxdigit((unsigned char)name[n]); n++)
-		;
-	return n && name[n] == '\0';
-}
-
-bool walk_skip_default(const char *path)
-{
-	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-
-	return strncmp(name, ".fsd-", 5) == 0 || silly_rename(name);
-}
-
 bool walk_vanished(int error)
 {
 	return error == -ENOENT || error == -ESTALE || error == -ENOTDIR || error == -ELOOP;

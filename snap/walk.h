@@ -29,10 +29,6 @@ bool guard_stub(const struct guard *g, const struct io_stat *st);
 /* -EXDEV "nested_filesystem". */
 int guard_error(struct err *err, const char *path);
 
-/* The rule of snap_copy_opts.skip: names of fsd's own (`.fsd-*`) and NFS silly-renames, which are
- * `.nfs` and hexadecimal digits only. */
-bool walk_skip_default(const char *path);
-
 /* Is it a failure that says: this name is not what it was any more? */
 bool walk_vanished(int error);
 

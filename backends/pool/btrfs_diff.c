@@ -21,7 +21,7 @@
 #include "backends/pool/btrfs_compare.h"
 #include "backends/pool/btrfs_send.h"
 #include "snap/base/fd.h"
-#include "snap/walk.h"
+#include "snap/skip.h"
 
 /* What the kernel fills at most, whatever it is offered (btrfs_ioctl_ino_to_path). */
 #define INO_PATHS_SIZE 4096
@@ -61,7 +61,7 @@ static bool is_left_out(const char *path)
 		len += strcspn(path + len, "/");
 		memcpy(part, path, len);
 		part[len] = '\0';
-		if (walk_skip_default(part))
+		if (snap_skip(part))
 			return true;
 		if (!path[len])
 			return false;

@@ -17,13 +17,14 @@
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
+#include "snap/skip.h"
 #include "snap/walk.h"
 
 #define SIZE_MAX_PLAN (1u << 20) /* of a document of the pools */
 
 const char *change_name(const char *job, char out[CHANGE_NAME_SIZE])
 {
-	snprintf(out, CHANGE_NAME_SIZE, WORK_PREFIX "%s", job);
+	snprintf(out, CHANGE_NAME_SIZE, SNAP_WORK_PREFIX "%s", job);
 	return out;
 }
 

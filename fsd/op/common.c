@@ -13,6 +13,7 @@
 #include "fsd/worker/present.h"
 #include "fsd/worker/reflect.h"
 #include "fsd/worker/step.h"
+#include "fsd/worker/work.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
@@ -350,23 +351,12 @@ void op_count_walked(struct job *job, struct snap_copy_result *copied)
 	op_count_copy(job, &made);
 }
 
-/* Work of changes in place that the source carried along (.fsd-JOB at the root of its tree). */
+/* Work of changes in place that the source carried along. */
 static int drop_work(int wrapper, struct job *job, struct err *err)
 {
-	int fd = fd_open_dir(wrapper, LAYOUT_TREE), r = 0;
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
+	_cleanup_fd_ int tree = fd_open_dir(wrapper, LAYOUT_TREE);
 
-	if (!d) {
-		fd_close(&fd);
-		return err_sys(err, fd < 0 ? -fd : ENOMEM, "open", LAYOUT_TREE);
-	}
-	while (r == 0 && (e = readdir(d))) {
-		if (strncmp(e->d_name, ".fsd-", 5) == 0)
-			r = snap_remove(dirfd(d), e->d_name, &job->ctx, err);
-	}
-	closedir(d);
-	return r;
+	return tree < 0 ? err_sys(err, -tree, "open", LAYOUT_TREE) : work_drop(tree, &job->ctx, err);
 }
 
 int op_copy_tree(struct job *job, struct pool_root *from_pool, int from_wrapper, int wrapper,

@@ -483,31 +483,6 @@ static int finish_link(struct eject *e, const json_t *note, struct err *err)
 	return r;
 }
 
-/* What fsd kept in the tree for undo. */
-static int drop_work(int dir, struct err *err)
-{
-	int fd = fd_reopen_dir(dir), r = 0;
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct snap_ctx ctx = {0};
-	struct dirent *e;
-
-	if (!d) {
-		fd_close(&fd);
-		return err_sys(err, fd < 0 ? -fd : ENOMEM, "open", NULL);
-	}
-	while (r == 0 && (e = readdir(d))) {
-		_cleanup_fd_ int work = -1;
-
-		if (strncmp(e->d_name, WORK_PREFIX, strlen(WORK_PREFIX)) != 0)
-			continue;
-		work = work_open(dir, e->d_name);
-		if (work >= 0)
-			r = snap_remove_held(dir, e->d_name, work, &ctx, err);
-	}
-	closedir(d);
-	return r;
-}
-
 /* What visitors wrote between the copy and now. */
 static int merge(struct eject *e, const json_t *note, int dir, struct err *err)
 {
@@ -538,7 +513,9 @@ static int finish_dir(struct eject *e, const json_t *note, struct err *err)
 	dir = fd_open_dir(e->out.o.parent, e->out.o.name);
 	if (dir < 0)
 		return err_sys(err, -dir, "open", e->out.o.path);
-	return was_released(note) ? drop_work(dir, err) : merge(e, note, dir, err);
+	struct snap_ctx ctx = {0};
+
+	return was_released(note) ? work_drop(dir, &ctx, err) : merge(e, note, dir, err);
 }
 
 static void part_failed(struct job *job, const struct err *err)

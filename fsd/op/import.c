@@ -10,6 +10,7 @@
  * the commit point stands in site.json until it is done: "import" {"since", "until", "keep",
  * "removing"}.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -32,6 +33,7 @@
 #include "snap/base/fd.h"
 #include "snap/remove.h"
 #include "snap/settle.h"
+#include "snap/skip.h"
 
 static bool mode_is(const struct job *job, const char *mode)
 {
@@ -88,6 +90,24 @@ static void show_steps(struct fsd *f, struct job *job, const struct outside *o)
 	}
 }
 
+/* They came with a copy of a live tree: made by hand, or carried here from another fsd. */
+static void warn_of_work(struct job *job, const struct outside *o)
+{
+	int fd = fd_reopen_dir(o->dir);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	if (!d)
+		fd_close(&fd);
+	while (d && (e = readdir(d))) {
+		if (snap_is_work(e->d_name))
+			job_warn(job, "not carried over: %s (a work directory of fsd, kept for undo)",
+				e->d_name);
+	}
+	if (d)
+		closedir(d);
+}
+
 /* Two file systems of one type cannot be told apart beforehand (a subvolume is a device of its own). */
 static bool may_share(const struct pool_root *p, const struct outside *o)
 {
@@ -122,6 +142,7 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 		may_share(job->pool, &o) ? POOL_METHOD_REFLINK : POOL_METHOD_COPY);
 	job->consistency = snap_consistency_name(SNAP_SETTLED);
 	show_steps(f, job, &o);
+	warn_of_work(job, &o);
 	return 0;
 }
 

@@ -13,6 +13,7 @@
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
+#include "snap/skip.h"
 
 #define ITEMS_MAX 100000
 
@@ -99,7 +100,7 @@ static bool below(const char *path, const char *top)
 
 static bool wanted(const struct changes *c, const char *path)
 {
-	if (strncmp(path, ".fsd-", 5) == 0)
+	if (snap_is_work(path))
 		return false;
 	for (size_t i = 0; i < c->n_paths; i++) {
 		if (below(path, c->paths[i]))

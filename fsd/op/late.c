@@ -24,6 +24,7 @@
 #include "snap/diff.h"
 #include "snap/remove.h"
 #include "snap/settle.h"
+#include "snap/skip.h"
 
 #define CHANGES_MAX 100000 /* more than that is not "late" */
 #define WARNINGS_MAX 50
@@ -307,7 +308,7 @@ static bool handled_whole(const struct change *c)
 
 static void work_name(const struct late *l, char out[32])
 {
-	snprintf(out, 32, WORK_PREFIX "%s", l->job->text);
+	snprintf(out, 32, SNAP_WORK_PREFIX "%s", l->job->text);
 }
 
 static int drop_work(struct late *l, int work, struct err *err)

@@ -16,6 +16,7 @@
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
+#include "snap/skip.h"
 
 static int plan_whole(struct fsd *f, struct job *job, const struct cat_site *site,
 	const struct resolved *source, struct err *err)
@@ -75,7 +76,7 @@ static int count_change(enum snap_change change, const char *path, const char *f
 	struct count *c = arg;
 
 	(void)from;
-	if (strncmp(path, ".fsd-", 5) == 0)
+	if (snap_is_work(path))
 		return 0;
 	c->changed += change == SNAP_CONTENT || change == SNAP_RENAMED || change == SNAP_REMOVED;
 	c->added += change == SNAP_ADDED;

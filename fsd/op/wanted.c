@@ -12,29 +12,32 @@
 #include "fsd/core/json.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
-#include "snap/walk.h"
+#include "snap/skip.h"
 
 /* ---- plan ---- */
 
 static int check_word(const char *path, struct err *err)
 {
+	char until[PATH_MAX]; /* the path as far as it was looked at */
+
+	if (strlen(path) >= sizeof(until))
+		return err_set(err, EINVAL, "bad_path", path, "the path is too long");
 	for (const char *s = path; s; s = strchr(s, '/') ? strchr(s, '/') + 1 : NULL) {
-		char name[NAME_MAX + 1];
 		size_t len = strcspn(s, "/");
+		char *name = until + (s - path);
 
 		if (len > NAME_MAX)
 			return err_set(err, EINVAL, "bad_path", path, "a name in it is too long");
-		memcpy(name, s, len);
+		memcpy(until, path, s - path + len);
 		name[len] = '\0';
 		if (!len || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 			return err_set(err, EINVAL, "bad_path", path,
 				"this is not a plain relative path");
-		if (walk_skip_default(name))
+		if (snap_skip(until))
 			return err_set(err, EINVAL, "bad_path", path,
-				"names that begin so are fsd's own or NFS's");
+				"such names are fsd's own or NFS's");
 	}
-	return strlen(path) < PATH_MAX ? 0
-				       : err_set(err, EINVAL, "bad_path", path, "the path is too long");
+	return 0;
 }
 
 static int requested(struct job *job, struct path_list *paths, struct err *err)
@@ -125,7 +128,7 @@ bool wanted_skips(const char *path, void *arg)
 	const struct wanted *w = arg;
 	char whole[2 * PATH_MAX];
 
-	if (walk_skip_default(path))
+	if (snap_skip(path))
 		return true;
 	snprintf(whole, sizeof(whole), "%s%s%s", w->folder, *w->folder ? "/" : "", path);
 	for (size_t i = w->first; i < w->end; i++) {

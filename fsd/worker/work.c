@@ -24,8 +24,7 @@
 #include "snap/base/fd.h"
 #include "snap/changed.h"
 #include "snap/remove.h"
-
-#define WORK_GONE WORK_PREFIX "gone-" /* on its way out */
+#include "snap/skip.h"
 
 static bool is_ours(int fd)
 {
@@ -73,6 +72,26 @@ int work_open_parent(int tree, const char *path, const char **name)
 	return fd_open_beneath(tree, folder, O_RDONLY | O_DIRECTORY);
 }
 
+int work_drop(int tree, struct snap_ctx *ctx, struct err *err)
+{
+	int fd = fd_reopen_dir(tree), r = 0;
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	if (!d) {
+		fd_close(&fd);
+		return err_sys(err, fd < 0 ? -fd : ENOMEM, "open", NULL);
+	}
+	while (r == 0 && (e = readdir(d))) {
+		_cleanup_fd_ int work = snap_is_work(e->d_name) ? work_open(tree, e->d_name) : -1;
+
+		if (work >= 0)
+			r = snap_remove_held(tree, e->d_name, work, ctx, err);
+	}
+	closedir(d);
+	return r;
+}
+
 /* ---- sweeping ---- */
 
 struct sweep {
@@ -108,7 +127,7 @@ static int take_out(const struct sweep *s, int tree, const char *name, char out[
 	char holder[JOB_ID_SIZE];
 	int r = 0;
 
-	if (snprintf(out, NAME_MAX + 1, WORK_GONE "%s", name + strlen(WORK_PREFIX)) > NAME_MAX)
+	if (snprintf(out, NAME_MAX + 1, SNAP_WORK_GONE "%s", name + strlen(SNAP_WORK_PREFIX)) > NAME_MAX)
 		return -ENAMETOOLONG;
 	pthread_mutex_lock(&s->f->write_lock);
 	if (!jobs_holds(s->f, "site", s->site, true, holder))
@@ -125,7 +144,7 @@ static void sweep_work(const struct sweep *s, int tree, const char *name)
 
 	if (work < 0 || finished(work) >= s->before)
 		return;
-	if (strncmp(name, WORK_GONE, strlen(WORK_GONE)) == 0)
+	if (strncmp(name, SNAP_WORK_GONE, strlen(SNAP_WORK_GONE)) == 0)
 		strcpy(gone, name);
 	else if (take_out(s, tree, name, gone) != 1)
 		return;
@@ -145,7 +164,7 @@ static void sweep_tree(const struct sweep *s, int tree)
 		return;
 	}
 	while (!snap_canceled(s->ctx) && (e = readdir(d))) {
-		if (strncmp(e->d_name, WORK_PREFIX, strlen(WORK_PREFIX)) == 0)
+		if (snap_is_work(e->d_name))
 			sweep_work(s, tree, e->d_name);
 	}
 	closedir(d);
@@ -192,7 +211,7 @@ static int remove_parked(const struct sweep *s, struct parked *p)
 	parent = root < 0 ? -errno : work_open_parent(root, p->path + 1, &name);
 	if (parent < 0)
 		return parent;
-	if (!strstr(name, WORK_PREFIX))
+	if (!strstr(name, SNAP_WORK_PREFIX))
 		return 0;
 	dir = fd_open_dir(parent, name);
 	if (dir < 0 || fstat(dir, &st) < 0 || st.st_ino != p->ino)

@@ -13,12 +13,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct err;
 struct snap_ctx;
 struct fsd;
 struct pool_root;
 struct catalog;
 
-#define WORK_PREFIX ".fsd-"
 /* The plan of a change: {"format", "job", "site", "made", "done", "items": [...]} (op/change.h). */
 #define WORK_PLAN "plan.json"
 
@@ -26,6 +26,9 @@ struct catalog;
 int work_make(int tree, const char *name);
 /* -ENOENT also for something that is not fsd's own. */
 int work_open(int tree, const char *name);
+
+/* Remove all of them: from a tree that becomes another's, most of all. */
+int work_drop(int tree, struct snap_ctx *ctx, struct err *err);
 
 /* The directory that holds `path` and, in *name, its last component (borrowed from path). No
  * symlink is followed. The fd or -errno. */

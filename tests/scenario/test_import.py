@@ -166,6 +166,28 @@ def same(a, b):
 
 # ---- import by copy ----
 
+@pytest.mark.parametrize('mode', ['copy', 'move', 'link'])
+def test_import__takes_for_fsds_own_only_what_can_be(host, mode):
+    """A name that merely begins like a work directory is the site's, there and in what is made of it."""
+    path = host.make()
+    theirs = ('.fsd-cache/x', '.fsd-1', 'a/.fsd-1m8c7azcv')
+    (path / '.fsd-cache').mkdir(mode=0o700)
+    for name in theirs:
+        (path / name).write_text('theirs')
+    own = path / '.fsd-1m8c7azcv'
+    own.mkdir(mode=0o700)
+    (own / 'kept').write_text('for undo')
+    wait_until_older(path)
+    job = host.imported(path, mode)
+    assert any(own.name in w for w in job['result']['warnings']), job['result']
+    host.done(kind='snapshot', site='shop', name='s')
+    for source, name in (('shop', 'copy'), ('shop@s', 'copy-of-s')):
+        host.done(kind='clone', source=source, name=name)
+        for theirs_too in theirs:
+            assert (host.live(name) / theirs_too).read_text() == 'theirs'
+        assert not (host.live(name) / own.name).exists()
+
+
 def test_import__copies_a_directory_and_leaves_it(host):
     path = host.make()
     before, ino = content(path), path.stat().st_ino

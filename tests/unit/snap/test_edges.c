@@ -158,19 +158,27 @@ static void assert_has(int dir, const char *name, bool expect)
 
 static void test_copy__leaves_out_names_of_fsd_and_of_nfs(void **state)
 {
-	int src = make_dir(scratch, "src"), dst = make_dir(scratch, "dst"), sub;
+	int src = make_dir(scratch, "src"), dst = make_dir(scratch, "dst"), sub, sub2;
 
 	(void)state;
-	sub = make_dir(src, ".fsd-12");
+	sub = make_dir(src, ".fsd-1m8c7azcv");
 	make_file(sub, "planned", "x");
 	make_file(src, ".nfs000000000012d68700000001", "silly");
 	make_file(src, ".nfsrc", "kept");
 	make_file(src, "fsd-", "kept");
+	make_file(src, ".fsd-cache", "kept");
+	close(make_dir(src, ".fsd-12"));
+	sub2 = make_dir(src, "below");
+	make_file(sub2, ".fsd-1m8c7azcv", "kept");
 	copy_ok(src, dst, &plain);
-	assert_has(dst, ".fsd-12", false);
+	assert_has(dst, ".fsd-1m8c7azcv", false);
 	assert_has(dst, ".nfs000000000012d68700000001", false);
 	assert_has(dst, ".nfsrc", true);
 	assert_has(dst, "fsd-", true);
+	assert_has(dst, ".fsd-cache", true);
+	assert_has(dst, ".fsd-12", true);
+	assert_has(dst, "below/.fsd-1m8c7azcv", true);
+	close(sub2);
 	close(sub);
 	close(src);
 	close(dst);
@@ -191,10 +199,10 @@ static void test_copy__asks_the_callers_rule_instead_of_its_own(void **state)
 	dir = make_dir(src, "dir");
 	b = make_dir(dir, "b");
 	make_file(b, "below", "x");
-	make_file(src, ".fsd-kept", "x");
+	make_file(src, ".fsd-1m8c7azcv", "x");
 	copy_ok(src, dst, &opts);
 	assert_int_equal(asked, 3); /* not asked about what is below b */
-	assert_has(dst, ".fsd-kept", true);
+	assert_has(dst, ".fsd-1m8c7azcv", true);
 	assert_has(dst, "dir/b", false);
 	close(b);
 	close(dir);

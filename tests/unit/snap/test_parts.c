@@ -16,6 +16,7 @@
 #include "snap/depth.h"
 #include "snap/idmap.h"
 #include "snap/io.h"
+#include "snap/skip.h"
 #include "snap/walk.h"
 
 static void test_idmap__finds_all_it_was_given(void **state)
@@ -126,14 +127,19 @@ static void test_depth__says_nothing_about_small_batches(void **state)
 static void test_skip__knows_names_of_fsd_and_of_nfs(void **state)
 {
 	(void)state;
-	assert_true(walk_skip_default(".fsd-1"));
-	assert_true(walk_skip_default("a/b/.fsd-job"));
-	assert_true(walk_skip_default("a/.nfs0000000000a1b2c300000001"));
-	assert_false(walk_skip_default("a/.nfsrc"));
-	assert_false(walk_skip_default(".nfs"));
-	assert_false(walk_skip_default(".fsd"));
-	assert_false(walk_skip_default("x.fsd-1"));
-	assert_false(walk_skip_default(".fsd-1/below")); /* asked about .fsd-1 before */
+	assert_true(snap_skip(".fsd-1m8c7azcv"));
+	assert_true(snap_skip(".fsd-gone-1m8c7azcv"));
+	assert_true(snap_skip(".fsd-1m8c7azcv/below"));
+	assert_false(snap_skip("a/b/.fsd-1m8c7azcv"));
+	assert_false(snap_skip(".fsd-1"));
+	assert_false(snap_skip(".fsd-1m8c7azcu"));
+	assert_false(snap_skip(".fsd-cache-of-mine"));
+	assert_false(snap_skip(".fsd-00000000000000"));
+	assert_true(snap_skip("a/.nfs0000000000a1b2c300000001"));
+	assert_false(snap_skip("a/.nfsrc"));
+	assert_false(snap_skip(".nfs"));
+	assert_false(snap_skip(".fsd"));
+	assert_false(snap_skip("x.fsd-1m8c7azcv"));
 }
 
 static void test_xattrs__come_out_as_they_went_in(void **state)
