@@ -191,15 +191,35 @@ static int leave(struct diff *d)
 	return r;
 }
 
-/* 0 equal, 1 different, -errno with err filled. */
-static int same_bytes(struct diff *d, struct io_file *file[2], const char *name)
+/* Where either side has data next, into *off. False: holes to the end of both. */
+static bool find_data(struct io_file *file[2], uint64_t *off)
 {
-	uint64_t off = 0;
+	uint64_t start, end, next = UINT64_MAX;
+	int r;
+
+	for (int side = A; side <= B; side++) {
+		start = *off; /* no such call here: read all of it */
+		r = io_file_drv(file[side])->file_data(file[side], *off, &start, &end);
+		if (r != -ENXIO && start < next)
+			next = start;
+	}
+	if (next != UINT64_MAX)
+		*off = next;
+	return next != UINT64_MAX;
+}
+
+/* 0 equal, 1 different, -errno with err filled. `sparse`: where both have holes is not read. */
+static int same_bytes(struct diff *d, struct io_file *file[2], bool sparse, const char *name)
+{
+	uint64_t off = 0, from;
 	ssize_t n[2];
 
 	do {
 		if (snap_canceled(d->ctx))
 			return fail(d, -ECANCELED, NULL, A, name);
+		from = off;
+		if (sparse && !find_data(file, &off))
+			return 0;
 		for (int side = A; side <= B; side++) {
 			n[side] = io_file_drv(file[side])->file_read(file[side], d->chunk[side],
 				CHUNK, off);
@@ -209,7 +229,7 @@ static int same_bytes(struct diff *d, struct io_file *file[2], const char *name)
 		if (n[A] != n[B] || memcmp(d->chunk[A], d->chunk[B], n[A]) != 0)
 			return 1;
 		off += n[A];
-		atomic_fetch_add(&d->ctx->bytes_done, n[A]);
+		atomic_fetch_add(&d->ctx->bytes_done, off - from);
 	} while (n[A]);
 	return 0;
 }
@@ -231,7 +251,10 @@ static int compare_content(struct diff *d, const struct diff_pair *p)
 			r = fail(d, r, "open", side, p->name);
 	}
 	if (r == 0)
-		r = same_bytes(d, file, p->name);
+		r = same_bytes(d, file,
+			p->it[A]->st.allocated < p->it[A]->st.size &&
+				p->it[B]->st.allocated < p->it[B]->st.size,
+			p->name);
 	for (int side = A; side <= B; side++) {
 		if (file[side])
 			io_file_drv(file[side])->file_close(&file[side]);

@@ -204,6 +204,48 @@ static void test_diff__compares_xattrs_and_not_holes(void **state)
 	close(b);
 }
 
+static _Atomic uint64_t bytes_read;
+
+static ssize_t count_pread(int fd, void *buf, size_t len, off_t off)
+{
+	ssize_t n = sys_kernel.pread(fd, buf, len, off);
+
+	if (n > 0)
+		atomic_fetch_add(&bytes_read, n);
+	return n;
+}
+
+static void test_diff__reads_no_hole_that_both_sides_have(void **state)
+{
+	const off_t hole = (off_t)1 << 30;
+	struct sys_calls counting = sys_kernel;
+	int a, b, in_a, in_b;
+
+	(void)state;
+	make_pair(&a, &b);
+	in_a = openat(a, "file", O_WRONLY | O_CLOEXEC);
+	in_b = openat(b, "file", O_WRONLY | O_CLOEXEC);
+	assert_int_equal(pwrite(in_a, "end", 3, hole), 3);
+	assert_int_equal(pwrite(in_b, "end", 3, hole), 3);
+	assert_int_equal(ftruncate(in_a, 2 * hole), 0);
+	assert_int_equal(ftruncate(in_b, 2 * hole), 0);
+	set_mtime(a, "file", 1);
+	set_mtime(b, "file", 1);
+	counting.pread = count_pread;
+	sys = &counting;
+	bytes_read = 0;
+	assert_diff(a, b, full, "");
+	assert_true(bytes_read > 0 && bytes_read < 8 << 20);
+	assert_int_equal(pwrite(in_b, "End", 3, hole), 3);
+	set_mtime(b, "file", 1);
+	assert_diff(a, b, full, "M file\n");
+	sys = &sys_kernel;
+	close(in_a);
+	close(in_b);
+	close(a);
+	close(b);
+}
+
 static int stop_at_two(enum snap_change change, const char *path, const char *from, void *arg)
 {
 	(void)change;
@@ -407,6 +449,7 @@ int main(int argc, char **argv)
 		on_scratch(test_diff__full_trusts_no_time),
 		on_scratch(test_diff__full_compares_link_groups),
 		on_scratch(test_diff__compares_xattrs_and_not_holes),
+		on_scratch(test_diff__reads_no_hole_that_both_sides_have),
 		on_scratch(test_diff__stops_when_the_callback_says_so),
 		on_scratch(test_remove__clears_immutable_and_append_only),
 		on_scratch(test_remove__takes_single_entries_of_any_type),
