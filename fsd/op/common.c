@@ -315,10 +315,12 @@ int op_open_source(struct fsd *f, struct job *job, struct pool_root **pool, int6
 	if (dir < 0)
 		return err_sys(err, -dir, "open", text);
 	*number = job_int(job, "source_generation");
-	if (!*number && (r = layout_live(dir, number)) < 0) {
-		fd_close(&dir);
-		return err_set(err, -r, "bad_live", text,
-			"the link \"live\" does not name a generation");
+	if (!*number) {
+		_cleanup_fd_ int live = layout_open_live(dir, *snapshot ? text : name, number, err);
+
+		if (live < 0)
+			fd_close(&dir);
+		return live < 0 ? live : dir;
 	}
 	return dir;
 }

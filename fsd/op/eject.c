@@ -115,7 +115,7 @@ struct eject {
 	struct copy_out out;
 	char name[NAME_SIZE]; /* the site's, now */
 	bool own_link;
-	int64_t live;
+	int64_t live; /* 0: its link is damaged */
 	int site, wrapper, stage; /* -1 where there is none */
 };
 
@@ -145,9 +145,8 @@ static int open_site(struct fsd *f, struct eject *e, struct err *err)
 		return 0;
 	if (e->site < 0)
 		return err_sys(err, -e->site, "open site", e->name);
-	if ((r = layout_live(e->site, &e->live)) < 0)
-		return err_set(err, -r, "bad_live", e->name,
-			"the link \"live\" does not name a generation");
+	if (layout_live(e->site, &e->live) < 0)
+		return 0; /* damaged; it has to be settled all the same */
 	e->wrapper = layout_open_generation(e->site, e->live);
 	return e->wrapper < 0 && e->wrapper != -ENOENT
 		? err_sys(err, -e->wrapper, "open generation", e->name)
@@ -286,9 +285,11 @@ static int run(struct fsd *f, struct job *job, struct err *err)
 		r = op_require_deletable(job, &site, err);
 	if (r == 0)
 		r = open_all(f, &e, err);
+	if (r == 0 && e.wrapper < 0)
+		e.wrapper = r = layout_open_live(e.site, e.name, &e.live, err);
 	if (r < 0)
 		return r;
-	tree = e.wrapper < 0 ? e.wrapper : fd_open_dir(e.wrapper, LAYOUT_TREE);
+	tree = fd_open_dir(e.wrapper, LAYOUT_TREE);
 	if (tree < 0)
 		return err_sys(err, -tree, "open the live tree", job->site_name);
 	r = check_free(&e.out.o, e.own_link && S_ISLNK(e.out.o.st.st_mode), err);
@@ -413,7 +414,7 @@ static int64_t mend(struct eject *e, const json_t *note, struct err *err)
 	other = whole_generation(e, err);
 	if (other <= 0)
 		return other;
-	if (e->live == gone)
+	if (e->live == gone || !e->live)
 		r = layout_publish(e->site, other, job->id);
 	layout_sweep_links(e->site, true);
 	snprintf(number, sizeof(number), "%" PRId64, gone);

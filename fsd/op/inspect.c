@@ -42,7 +42,7 @@ static int open_side(struct fsd *f, struct job *job, const char *key, struct poo
 	const char *text = json_string_value(json_object_get(side, "text"));
 	int64_t number = json_integer_value(json_object_get(side, "generation"));
 	_cleanup_fd_ int dir = -1;
-	char name[NAME_SIZE];
+	char name[NAME_SIZE] = "";
 	int fd, r;
 
 	r = pools_require(&f->pools, json_string_value(json_object_get(side, "pool")), pool, err);
@@ -52,7 +52,7 @@ static int open_side(struct fsd *f, struct job *job, const char *key, struct poo
 		return r;
 	dir = *snapshot ? layout_open_snapshot(*pool, site, snapshot) : layout_open_site(*pool, name);
 	if (dir >= 0 && !number)
-		layout_live(dir, &number);
+		return layout_open_live(dir, name, &number, err);
 	fd = dir < 0 ? dir : layout_open_generation(dir, number);
 	return fd < 0 ? err_sys(err, -fd, "open", text) : fd;
 }
@@ -301,19 +301,15 @@ static int plan_measure(struct fsd *f, struct job *job, struct err *err)
 
 static int run_measure(struct fsd *f, struct job *job, struct err *err)
 {
+	int64_t live;
 	_cleanup_fd_ int site = op_open_site(f, job, err);
-	_cleanup_fd_ int wrapper = -1;
+	_cleanup_fd_ int wrapper = site < 0 ? site : layout_open_live(site, job->site_name, &live, err);
 	struct snap_usage u = {0};
 	struct tree_at tree;
-	int64_t live;
 	int r;
 
-	if (site < 0)
-		return site;
-	r = layout_live(site, &live);
-	wrapper = r < 0 ? r : layout_open_generation(site, live);
 	if (wrapper < 0)
-		return err_sys(err, -wrapper, "open generation", job->site_name);
+		return wrapper;
 	tree = (struct tree_at){wrapper, LAYOUT_TREE};
 	r = job->pool->driver->tree_usage(job->pool->handle, tree, &job->ctx, &u, err);
 	if (r < 0)

@@ -95,6 +95,7 @@ static void add_difference(const char *kind, enum scan_change change, const char
 		[SCAN_OTHER] = "not the one in the catalog",
 		[SCAN_UNFINISHED] = "its generation is not in it",
 		[SCAN_TWIN] = "a copy of another one",
+		[SCAN_BROKEN] = "serves nothing",
 	};
 	char reason[2 * ERR_TEXT_SIZE + 2];
 
@@ -118,20 +119,16 @@ static int check_site(const struct cat_site *s, void *arg)
 	_cleanup_fd_ int wrapper = -1;
 	struct tree_at tree;
 	int64_t live = 0;
-	const char *reason = NULL;
 
 	if (dir < 0)
 		return 0; /* a difference, listed already */
-	if (layout_live(dir, &live) < 0)
-		reason = "\"live\" does not name a generation";
-	else if ((wrapper = layout_open_generation(dir, live)) < 0)
-		reason = "the live generation is missing";
+	wrapper = layout_open_live(dir, s->name, &live, NULL);
 	tree = (struct tree_at){wrapper, LAYOUT_TREE};
-	if (!reason && t->job->pool->driver->tree_check(t->job->pool->handle, tree, NULL, NULL) != 1)
-		reason = "the live generation has no complete tree";
-	if (reason)
+	if (wrapper >= 0 && /* else a difference as well */
+		t->job->pool->driver->tree_check(t->job->pool->handle, tree, NULL, NULL) != 1)
 		json_array_append_new(t->problems,
-			json_pack("{s:o,s:s}", "path", json_text(s->name), "reason", reason));
+			json_pack("{s:o,s:s}", "path", json_text(s->name), "reason",
+				"the live generation has no complete tree"));
 	atomic_fetch_add(&t->job->ctx.entries_done, 1);
 	return snap_canceled(&t->job->ctx) ? -ECANCELED : 0;
 }

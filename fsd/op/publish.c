@@ -49,6 +49,13 @@ static int check_tree(struct job *job, int site, int64_t number, struct err *err
 	struct tree_at tree = {wrapper, LAYOUT_TREE};
 	int r;
 
+	if (wrapper == -ENOENT) {
+		err_set(err, ENOENT, "bad_generation", job->site_name,
+			"generation %" PRId64 " is not in pool %s", number, job->pool->config->name);
+		err_hint(err, "fsctl pool scan %s, then fsctl generation list %.100s",
+			job->pool->config->name, job->site_name);
+		return -ENOENT;
+	}
 	if (wrapper < 0)
 		return err_sys(err, -wrapper, "open generation", job->site_name);
 	r = job->pool->driver->tree_check(job->pool->handle, tree, NULL, err);

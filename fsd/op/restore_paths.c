@@ -111,10 +111,10 @@ static int find_target(int tree, const char *path, struct target *t, struct err 
 
 static int open_live(struct job *job, int site, int64_t *number, struct err *err)
 {
-	int r = layout_live(site, number);
-	int fd = r < 0 ? r : layout_open_tree(site, *number);
+	_cleanup_fd_ int wrapper = layout_open_live(site, job->site_name, number, err);
+	int fd = wrapper < 0 ? wrapper : fd_open_dir(wrapper, LAYOUT_TREE);
 
-	return fd < 0 ? err_sys(err, -fd, "open the live tree", job->site_name) : fd;
+	return wrapper >= 0 && fd < 0 ? err_sys(err, -fd, "open the live tree", job->site_name) : fd;
 }
 
 static int plan_paths(struct job *job, int tree, const struct path_list *paths, struct err *err)

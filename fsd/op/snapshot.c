@@ -114,15 +114,14 @@ static int link_documents(int site, int from, int stage, int wrapper)
 	return 0;
 }
 
-static int build(struct job *job, int site, int stage, int64_t live, struct err *err)
+static int build(struct job *job, int site, int stage, int from, int64_t live, struct err *err)
 {
-	_cleanup_fd_ int from = layout_open_generation(site, live);
 	_cleanup_fd_ int wrapper = layout_stage_generation(stage, live);
 	const char *method, *consistency;
 	int r;
 
-	if (from < 0 || wrapper < 0)
-		return err_sys(err, from < 0 ? -from : -wrapper, "stage", job->site_name);
+	if (wrapper < 0)
+		return err_sys(err, -wrapper, "stage", job->site_name);
 	op_expect_method(job, job->pool, true);
 	method = job->method;
 	consistency = job->consistency;
@@ -145,19 +144,19 @@ static int build(struct job *job, int site, int stage, int64_t live, struct err 
 static int run_create(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int site = op_open_site(f, job, err);
-	_cleanup_fd_ int stage = -1;
+	_cleanup_fd_ int stage = -1, from = -1;
 	int64_t live;
 	int r;
 
 	if (site < 0)
 		return site;
-	if ((r = layout_live(site, &live)) < 0)
-		return err_set(err, -r, "bad_live", job->site_name,
-			"the link \"live\" does not name a generation");
+	from = layout_open_live(site, job->site_name, &live, err);
+	if (from < 0)
+		return from;
 	stage = layout_stage(job->pool, job->id);
 	if (stage < 0)
 		return err_sys(err, -stage, "stage", job->site_name);
-	r = build(job, site, stage, live, err);
+	r = build(job, site, stage, from, live, err);
 	return r == 0 ? op_commit_snapshot(job, err) : r;
 }
 

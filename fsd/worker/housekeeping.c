@@ -40,7 +40,7 @@ struct housekeeping {
 	struct catalog *catalog; /* the thread's own reader */
 	int64_t expired;	 /* monotonic: the last look for what has expired */
 	json_t *asked;		 /* what that look asked for (expire.h) */
-	int64_t next_work;	 /* monotonic: and for what was kept for undo */
+	int64_t next_work;	 /* monotonic: pools and catalog compared, what was kept for undo */
 	struct kept_link *links;
 	unsigned n_links;
 };
@@ -294,9 +294,9 @@ static void wait_for_work(struct housekeeping *h)
 	pthread_mutex_unlock(&h->lock);
 }
 
-static void first_look(struct fsd *f, struct housekeeping *h)
+static void compare(struct fsd *f, struct housekeeping *h)
 {
-	for (unsigned i = 0; i < f->pools.n; i++) {
+	for (unsigned i = 0; i < f->pools.n && !h->stop; i++) {
 		if (atomic_load(&f->pools.items[i].online))
 			scan_report(f, h->catalog, &f->pools.items[i]);
 	}
@@ -307,15 +307,18 @@ static void *housekeeping_thread(void *arg)
 	struct fsd *f = arg;
 	struct housekeeping *h = f->housekeeping;
 
-	first_look(f, h);
 	while (!h->stop) {
+		bool work = clock_mono() >= h->next_work;
+
+		if (work)
+			compare(f, h);
 		look_at_pools(f, h);
 		sweep_kept_links(h);
 		if (clock_mono() >= h->expired + EXPIRE_EVERY) {
 			expire_look(f, h->catalog, clock_real(), h->asked, &h->ctx);
 			h->expired = clock_mono();
 		}
-		if (clock_mono() >= h->next_work) {
+		if (work) {
 			sweep_kept(f, h);
 			h->next_work = clock_mono() + WORK_EVERY;
 		}

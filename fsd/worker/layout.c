@@ -87,6 +87,30 @@ int layout_live(int site, int64_t *number)
 	return 0;
 }
 
+static int bad_live(const char *name, struct err *err)
+{
+	err_hint(err, "fsctl generation list %.100s, then fsctl publish %.100s:N; or fsctl restore "
+		"from a snapshot", name, name);
+	return -EBADMSG;
+}
+
+int layout_open_live(int site, const char *name, int64_t *number, struct err *err)
+{
+	int r = layout_live(site, number), fd = r < 0 ? r : layout_open_generation(site, *number);
+
+	if (r == -ENOENT || r == -EBADMSG) {
+		err_set(err, EBADMSG, "bad_live", name, "its link \"live\" %s",
+			r == -ENOENT ? "is missing" : "does not name a generation");
+		return bad_live(name, err);
+	}
+	if (fd == -ENOENT) {
+		err_set(err, EBADMSG, "bad_live", name, "its live generation %" PRId64 " is missing",
+			*number);
+		return bad_live(name, err);
+	}
+	return fd < 0 ? err_sys(err, -fd, "open the live generation", name) : fd;
+}
+
 static int compare_numbers(const void *a, const void *b)
 {
 	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;

@@ -29,6 +29,10 @@ int layout_open_tree(int site, int64_t number);
 /* The number that `live` points to; accepted only as gen/N/tree. 0, -ENOENT, -EBADMSG. */
 int layout_live(int site, int64_t *number);
 
+/* The wrapper of the live generation of site `name`, its number in *number. The fd, or -errno and *err:
+ * "bad_live" says how to mend it. `err` may be NULL. */
+int layout_open_live(int site, const char *name, int64_t *number, struct err *err);
+
 /* Numbers of the generations on disk, ascending, malloc'd. 0 or -errno. */
 int layout_generations(int site, int64_t **numbers, unsigned *n);
 

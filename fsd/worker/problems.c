@@ -49,6 +49,7 @@ void problems_add(struct problems *p, bool critical, const char *scope, const st
 	i = p->items ? place(p, critical, scope, err) : PROBLEMS_KEPT;
 	if (i < PROBLEMS_KEPT) {
 		p->items[i].critical = critical;
+		p->items[i].stale = false;
 		snprintf(p->items[i].scope, sizeof(p->items[i].scope), "%s", scope);
 		p->items[i].err = *err;
 		p->n += i == p->n;
@@ -56,17 +57,33 @@ void problems_add(struct problems *p, bool critical, const char *scope, const st
 	pthread_mutex_unlock(&p->lock);
 }
 
-void problems_clear(struct problems *p, const char *scope)
+void problems_begin(struct problems *p, const char *scope)
+{
+	pthread_mutex_lock(&p->lock);
+	for (unsigned i = 0; i < p->n; i++) {
+		if (strcmp(p->items[i].scope, scope) == 0)
+			p->items[i].stale = true;
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+void problems_end(struct problems *p, const char *scope)
 {
 	unsigned kept = 0;
 
 	pthread_mutex_lock(&p->lock);
 	for (unsigned i = 0; i < p->n; i++) {
-		if (strcmp(p->items[i].scope, scope) != 0)
+		if (!p->items[i].stale || strcmp(p->items[i].scope, scope) != 0)
 			p->items[kept++] = p->items[i];
 	}
 	p->n = kept;
 	pthread_mutex_unlock(&p->lock);
+}
+
+void problems_clear(struct problems *p, const char *scope)
+{
+	problems_begin(p, scope);
+	problems_end(p, scope);
 }
 
 void problems_each(struct problems *p, void (*fn)(bool, const struct err *, void *), void *arg)

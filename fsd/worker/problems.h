@@ -17,7 +17,8 @@ struct problems {
 	pthread_mutex_t lock;
 	struct {
 		bool critical;
-		char scope[64]; /* what is checked again as a whole: "pool:main" */
+		bool stale;
+		char scope[64]; /* what is checked again as a whole: "scan:main" */
 		struct err err;
 	} *items;
 	unsigned n;
@@ -33,6 +34,9 @@ void problems_release(struct problems *p);
 void problems_add(struct problems *p, bool critical, const char *scope, const struct err *err);
 /* Forget all of a scope. */
 void problems_clear(struct problems *p, const char *scope);
+/* The same, but for what is added again between the two: what stays wrong is listed all the time. */
+void problems_begin(struct problems *p, const char *scope);
+void problems_end(struct problems *p, const char *scope);
 void problems_each(struct problems *p, void (*fn)(bool critical, const struct err *, void *),
 	void *arg);
 

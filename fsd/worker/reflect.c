@@ -225,6 +225,29 @@ int reflect_twin(struct fsd *f, struct catalog *c, struct pool_root *r, int dir,
 
 /* ---- sites ---- */
 
+static const char *live_scope(const char *id, char out[64])
+{
+	snprintf(out, 64, "live:%.50s", id);
+	return out;
+}
+
+int reflect_live(struct fsd *f, int dir, const char *id, const char *name, struct err *err)
+{
+	struct err e = ERR_INIT;
+	char scope[64];
+	int64_t number;
+	_cleanup_fd_ int wrapper = layout_open_live(dir, name, &number, &e);
+
+	live_scope(id, scope);
+	if (wrapper >= 0)
+		problems_clear(&f->problems, scope);
+	else
+		problems_add(&f->problems, true, scope, &e);
+	if (wrapper < 0 && err)
+		*err = e;
+	return wrapper < 0 ? wrapper : 0;
+}
+
 /* What only the catalog knows of a site (measured bytes) stays. */
 static int known_site(struct fsd *f, json_t *doc, struct cat_site *s, struct err *err)
 {
@@ -246,11 +269,8 @@ static int read_site(struct fsd *f, struct pool_root *r, int dir, const char *na
 	ret = known_site(f, *doc, s, err);
 	if (ret == 0)
 		ret = meta_site(*doc, name, s, err);
-	if (ret == 0 && (ret = layout_live(dir, &s->live)) < 0) {
-		ret = err_set(err, -ret, "bad_live", name,
-			"the link \"live\" does not name a generation");
-		err_hint(err, "fsctl site show, then fsctl publish SITE:N");
-	}
+	if (ret == 0) /* a damaged one: what was live, so that it can be mended */
+		layout_live(dir, &s->live);
 	if (ret < 0)
 		json_decref(*doc);
 	else
@@ -300,6 +320,7 @@ int reflect_site(struct fsd *f, struct pool_root *r, const char *name, struct ca
 		return ret;
 	snprintf(s.name, sizeof(s.name), "%s", name);
 	s.deleted = 0;
+	reflect_live(f, dir, s.id, name, NULL);
 	ret = put_site(f, dir, &s, doc, err);
 	json_decref(doc);
 	if (ret == 0 && out)
@@ -321,6 +342,7 @@ int reflect_deleted(struct fsd *f, struct pool_root *r, const char *id, int64_t 
 	struct err *err)
 {
 	_cleanup_fd_ int dir = fd_open_dir(r->deleted, id);
+	char scope[64];
 	struct cat_site s;
 	json_t *doc;
 	int ret;
@@ -341,6 +363,7 @@ int reflect_deleted(struct fsd *f, struct pool_root *r, const char *id, int64_t 
 		snprintf(s.name, sizeof(s.name), "%s", name ? name : id);
 	}
 	s.deleted = when ? when : s.deleted ? s.deleted : clock_real();
+	problems_clear(&f->problems, live_scope(s.id, scope));
 	ret = put_site(f, dir, &s, doc, err);
 	json_decref(doc);
 	return ret;

@@ -18,6 +18,12 @@
 int reflect_twin(struct fsd *f, struct catalog *c, struct pool_root *r, int dir, const char *name,
 	struct err *err);
 
+/*
+ * Does `live` of the site open as `dir` lead to a generation? 0, or -errno and *err, which then is
+ * a critical problem of fsd until a later look finds it mended.
+ */
+int reflect_live(struct fsd *f, int dir, const char *id, const char *name, struct err *err);
+
 /* sites/NAME with its generations and labels. A name that is gone: the catalog's site of this name
  * in this pool is removed. A twin is -EEXIST "duplicate_id". `out` may be NULL. */
 int reflect_site(struct fsd *f, struct pool_root *r, const char *name, struct cat_site *out,

@@ -249,6 +249,13 @@ static bool is_passing(const struct compare *c, const char *name, json_t *doc)
 	return jobs_at_work_on(c->f, "name", key);
 }
 
+static bool is_broken(const struct compare *c, const char *name, const char *id, int dir,
+	struct err *why)
+{
+	return is_kind(c, "site") && !at_work_on(c->f, "site", id) &&
+	       reflect_live(c->f, dir, id, name, why) < 0;
+}
+
 static void compare_one(struct compare *c, const char *name, json_t *known)
 {
 	struct err why = ERR_INIT;
@@ -266,6 +273,8 @@ static void compare_one(struct compare *c, const char *name, json_t *known)
 		(is_kind(c, "snapshot") ? unknown_snapshot : unknown_site)(c, name, dir);
 	else if (known && !json_equal(json_object_get(doc, "id"), known))
 		c->fn(c->kind, SCAN_OTHER, name, NULL, c->arg);
+	else if (known && is_broken(c, name, json_string_value(known), dir, &why))
+		c->fn(c->kind, SCAN_BROKEN, name, &why, c->arg);
 	json_decref(doc);
 }
 
@@ -347,6 +356,8 @@ static void report_one(const char *kind, enum scan_change change, const char *na
 	const struct report *rep = arg;
 	struct err e = ERR_INIT;
 
+	if (change == SCAN_BROKEN)
+		return; /* told by reflect_live() */
 	if (why) {
 		problems_add(&rep->f->problems, false, rep->scope, why);
 		return;
@@ -398,9 +409,10 @@ void scan_report(struct fsd *f, struct catalog *c, struct pool_root *r)
 	struct err err = ERR_INIT;
 
 	scope_of(r, scope);
-	problems_clear(&f->problems, scope);
+	problems_begin(&f->problems, scope);
 	if (scan_differences(f, c, r, report_one, &rep, &err) < 0)
 		not_compared(&rep, &err);
+	problems_end(&f->problems, scope);
 }
 
 void scan_unreadable(struct fsd *f, const struct pool_root *r, const struct err *why)

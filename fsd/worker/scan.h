@@ -11,12 +11,13 @@ enum scan_change {
 	SCAN_OTHER,	 /* another id */
 	SCAN_UNFINISHED, /* a snapshot without its generation that no job is at work on */
 	SCAN_TWIN,	 /* a copy of another site (reflect_twin) */
+	SCAN_BROKEN,	 /* a site of both that serves nothing (reflect_live): told already */
 };
 
 /*
  * What differs between the pool and the catalog by names and ids alone: called for each, `kind` is
  * "site", "deleted" or "snapshot", `name` is SITE, SITE-ID or SITE-ID/SNAP. `why`, else NULL,
- * explains SCAN_TWIN and whatever cannot be read. What a job is at work on is left out: it will be
+ * explains SCAN_TWIN, SCAN_BROKEN and whatever cannot be read. What a job is at work on is left out: it will be
  * recorded. `c` is a handle of the caller's.
  */
 typedef void scan_fn(const char *kind, enum scan_change change, const char *name,

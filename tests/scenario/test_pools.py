@@ -241,6 +241,39 @@ def test_pools__that_are_not_this_ones(mount, make_daemon, scratch):
     assert not (mine / 'sites/shop').exists()
 
 
+@pytest.mark.parametrize('damage', ['no link', 'bad link', 'no generation'])
+def test_site__that_serves_nothing_is_critical_until_it_is_mended(daemon, damage):
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('snapshot', 'shop@a')
+    daemon.fsctl('generation', 'create', 'shop')
+    site = daemon.pools['main'] / 'sites/shop'
+    hint = 'fsctl publish shop:N'
+    daemon.stop()
+    if damage == 'no generation':
+        (site / 'gen/1').rename(daemon.folder / 'lost')
+    else:
+        (site / 'live').unlink()
+    if damage == 'bad link':
+        (site / 'live').symlink_to('/etc')
+    daemon.start()
+    wait_until(lambda: checked(daemon)[0] == 2, daemon)
+    assert 'critical: shop: its l' in checked(daemon)[1] and hint in checked(daemon)[1]
+    for args in (('snapshot', 'shop'), ('clone', 'shop', 'copy'), ('diff', 'shop@a'),
+                 ('site', 'show', 'shop', '--measure'), ('restore', 'shop@a', 'x'),
+                 ('site', 'eject', 'shop', daemon.folder / 'out', '--yes')):
+        r = daemon.fsctl(*args, check=False)
+        assert r.returncode == 1 and hint in r.stderr, (args, r)
+    assert hint in daemon.fsctl('pool', 'check', 'main', check=False).stdout
+    daemon.fsctl('pool', 'scan', 'main')
+    daemon.fsctl('site', 'delete', 'shop', '--yes')
+    assert checked(daemon)[0] == 0
+    daemon.fsctl('undo', daemon.fsctl('job', 'list', '--limit', '1', '-q').stdout.strip())
+    assert checked(daemon)[0] == 2
+    daemon.fsctl('publish', 'shop:2')
+    assert checked(daemon)[0] == 0
+    daemon.fsctl('snapshot', 'shop')
+
+
 def test_scan__keeps_nobody_else_waiting(make_daemon):
     """What is written meanwhile is read again, or recorded by whoever wrote it."""
     daemon = make_daemon()
