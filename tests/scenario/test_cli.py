@@ -151,8 +151,21 @@ def test_cli__plans_change_nothing(shop):
         assert 'nothing was changed' in shop.fsctl(*args, '--dry-run').stdout
         plan = shop.json(*args, '-n')['plan']
         assert plan['kind'] and plan['steps']
+    assert 'walk the live tree' in shop.fsctl('site', 'show', 'shop', '--measure', '-n').stdout
+    assert shop.json('site', 'show', 'shop', '--measure', '-n')['plan']['kind'] == 'site-measure'
     assert shop.json('job', 'list')['items'] == before
-    assert shop.json('site', 'list')['items'][0]['name'] == 'shop'
+    site = shop.json('site', 'list')['items'][0]
+    assert site['name'] == 'shop' and site['bytes'] is None
+
+
+def test_cli__the_plan_of_a_cancel_stops_nothing(shop):
+    shop.steps.until('job.ran', {'kind': 'snapshot', 'site': 'shop', 'name': 'a'})
+    job = shop.json('job', 'list')['items'][0]['id']
+    shown = shop.fsctl('job', 'cancel', job, '--dry-run').stdout
+    assert shown.startswith('nothing was changed') and f'stop job {job}, the snapshot of shop' in shown
+    assert shop.json('job', 'cancel', job, '-n')['job']['state'] == 'running'
+    assert shop.steps.go_on()['state'] == 'done'
+    assert 'has already ended' in fails(shop, 4, 'job', 'cancel', job, '-n')
 
 
 def test_cli__properties_labels_and_holds(shop):

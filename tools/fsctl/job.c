@@ -350,12 +350,43 @@ static int answer_canceled(struct cli *c, const struct fsc_value *job)
 	return 0;
 }
 
+/* Nothing a plan could be made of: what would be stopped, as it is. */
+static int show_cancel(struct cli *c)
+{
+	struct fsc_value *job = NULL;
+	struct fsc_error err;
+	const char *kind, *site;
+	char *path = NULL;
+	int r = build_path(c, &path);
+
+	if (r == 0 && fsc_get(c->fsc, path, &job, &err) < 0)
+		r = cli_fail(c, &err);
+	free(path);
+	if (r)
+		return r;
+	kind = fsc_value_str(job, "kind");
+	site = fsc_value_str(job, "site.name");
+	if (fsc_job_ended(job))
+		r = cli_error(c, FSC_EXIT_IN_THE_WAY, "job_ended", c->args[0],
+			"the job has already ended", NULL);
+	else if (c->json)
+		print_json_as("job", job);
+	else if (!c->quiet)
+		printf("nothing was changed; this would be done:\n  1. stop job %s, the %s%s%s that is "
+			"%s\n", c->args[0], kind ? kind : "?", site ? " of " : "", site ? site : "",
+			fsc_value_str(job, "state"));
+	fsc_value_free(&job);
+	return r;
+}
+
 int run_job_cancel(struct cli *c)
 {
 	struct fsc_value *job = NULL;
 	struct fsc_error err;
 	int r;
 
+	if (c->dry_run)
+		return show_cancel(c);
 	if (fsc_job_cancel(c->fsc, c->args[0], &job, &err) < 0)
 		return cli_fail(c, &err);
 	if (!fsc_job_ended(job) && !c->no_wait) {

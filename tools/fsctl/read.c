@@ -184,22 +184,31 @@ static int show(struct cli *c, const struct fsc_value *v)
 	return 0;
 }
 
+static int measured(struct cli *c, const struct fsc_value *answer)
+{
+	const struct fsc_value *job = fsc_value_at(answer, "job");
+	struct fsc_error err;
+
+	if (c->dry_run)
+		return job_answer(c, answer);
+	return fsc_job_ended(job) && fsc_job_outcome(job, &err) < 0 ? cli_fail(c, &err) : 0;
+}
+
 /* "site show --measure": count first, by a job of its own. */
 static int measure(struct cli *c)
 {
 	struct fsc_request *req = fsc_request_new("site-measure");
 	struct fsc_value *answer = NULL;
-	struct fsc_error err;
 	int r;
 
 	if (!req || fsc_request_set_str(req, "site", c->args[0]) < 0) {
 		fsc_request_free(&req);
 		return cli_no_memory(c);
 	}
+	fsc_request_set_bool(req, "dry_run", c->dry_run);
 	r = job_submit(c, req, &answer);
-	if (r == 0 && fsc_job_ended(fsc_value_at(answer, "job")) &&
-		fsc_job_outcome(fsc_value_at(answer, "job"), &err) < 0)
-		r = cli_fail(c, &err);
+	if (r == 0)
+		r = measured(c, answer);
 	if (answer)
 		fsc_value_free(&answer);
 	fsc_request_free(&req);
@@ -221,11 +230,12 @@ static int get(struct cli *c, struct fsc_value **v)
 int run_show(struct cli *c)
 {
 	struct fsc_value *v = NULL;
-	int r = cli_local(c, LOCAL_MEASURE) ? measure(c) : 0;
+	bool count = cli_local(c, LOCAL_MEASURE);
+	int r = count ? measure(c) : 0;
 
-	if (r == 0)
+	if (r == 0 && !(count && c->dry_run))
 		r = get(c, &v);
-	if (r)
+	if (r || !v)
 		return r;
 	r = show(c, v);
 	fsc_value_free(&v);

@@ -158,7 +158,7 @@ const struct command commands[] = {
 		{{"JOB", W_JOB}},
 		{{"timeout", "SECONDS", W_NUMBER, .local = LOCAL_TIMEOUT,
 			.help = "give up after so many seconds (exit code 1)"}}},
-	{"job cancel", NULL, NULL, run_job_cancel, "stop a job",
+	{"job cancel", NULL, "/v1/jobs/%s", run_job_cancel, "stop a job",
 		"What it began is undone. A job that has ended is left as it is (exit code 4).",
 		{{"JOB", W_JOB}}, {{0}}},
 
