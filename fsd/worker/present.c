@@ -100,11 +100,7 @@ static int add_hold(const struct cat_hold *h, void *arg)
 	return json_array_append_new(arg, json_string_nocheck(h->tag));
 }
 
-/*
- * By which word does its site stand before the '@' today? Its own name; once it is gone the one it
- * had when the snapshot was taken, or its id where another site has that name.
- */
-static void site_word(struct catalog *c, const struct cat_snapshot *s, char out[CAT_NAME_SIZE])
+void present_site_word(struct catalog *c, const struct cat_snapshot *s, char out[CAT_NAME_SIZE])
 {
 	struct cat_site site;
 
@@ -121,7 +117,7 @@ json_t *present_snapshot(struct fsd *f, struct catalog *c, const struct cat_snap
 	json_t *v = json_object(), *holds = json_array();
 	char word[CAT_NAME_SIZE];
 
-	site_word(c, s, word);
+	present_site_word(c, s, word);
 	catalog_holds(c, s->id, add_hold, holds, NULL);
 	json_object_set_new(v, "id", json_string(s->id));
 	json_object_set_new(v, "site",

@@ -185,32 +185,39 @@ def checked(daemon):
     return r.returncode, r.stdout
 
 
-def test_pool__that_is_nearly_full_takes_nothing_new(mount, make_daemon):
+def test_pool__that_is_nearly_full_takes_nothing_new(mount, make_daemon, scratch):
     root = mount('ext4', size='64M')
-    daemon = make_daemon({'main': root})
+    daemon = make_daemon({'main': root, 'far': scratch / 'far'})
     daemon.start()
-    daemon.fsctl('site', 'create', 'shop')
-    (root / 'sites/shop/live/index.php').write_text('one')
-    daemon.fsctl('snapshot', 'shop@one')
+    daemon.fsctl('site', 'create', 'far1', '--pool', 'far')
+    daemon.fsctl('snapshot', 'far1@oldest')
+    daemon.fsctl('site', 'create', 'boutique', '--pool', 'main')
+    (root / 'sites/boutique/live/index.php').write_text('one')
+    daemon.fsctl('snapshot', 'boutique@held')
+    daemon.fsctl('snapshot', 'hold', 'boutique@held')
+    daemon.fsctl('snapshot', 'boutique@one')
+    daemon.fsctl('site', 'rename', 'boutique', 'shop')
     assert checked(daemon)[0] == 0
     os.posix_fallocate(fd := os.open(root / 'ballast', os.O_WRONLY | os.O_CREAT), 0, 48 << 20)
     os.close(fd)
-    daemon.configure(min_free='50%')
+    daemon.configure(min_free='30M')
     daemon.process.send_signal(signal.SIGHUP)
     wait_until(lambda: checked(daemon)[0] == 1, daemon)
     assert 'min_free keeps' in checked(daemon)[1] and 'fsctl snapshot list' in checked(daemon)[1]
     for refused in (('snapshot', 'shop@two'), ('clone', 'shop', 'copy'), ('clone', 'shop@one', 'copy'),
-                    ('site', 'create', 'copy', '--from', 'shop')):
+                    ('site', 'create', 'copy', '--from', 'shop'),
+                    ('site', 'create', 'copy', '--pool', 'main'),
+                    ('clone', 'far1', 'copy', '--pool', 'main')):
         r = daemon.fsctl('--json', *refused, check=False)
         assert r.returncode == 5 and '"code": "below_min_free"' in r.stderr, refused
-        assert 'the oldest are shop@one: fsctl snapshot delete' in r.stderr, refused
-    assert [s['name'] for s in daemon.json('site', 'list')['items']] == ['shop']
+        assert 'the oldest are shop@one: fsctl snapshot delete' in r.stderr, (refused, r)
+    assert [s['name'] for s in daemon.json('site', 'list')['items']] == ['far1', 'shop']
     (root / 'sites/shop/live/order').write_text('a visitor')
     daemon.fsctl('snapshot', 'delete', 'shop@one', '--yes')
     daemon.fsctl('site', 'delete', 'shop', '--yes')
     (root / 'ballast').unlink()
     wait_until(lambda: checked(daemon)[0] == 0, daemon)
-    daemon.fsctl('site', 'create', 'copy')
+    daemon.fsctl('site', 'create', 'copy', '--pool', 'main')
 
 
 def test_pools__that_are_not_this_ones(mount, make_daemon, scratch):
