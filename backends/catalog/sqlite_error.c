@@ -78,12 +78,18 @@ static const struct meaning *meaning(int rc, int system)
 	return m ? m : &other;
 }
 
-static void add_hint(const struct meaning *m, struct err *err)
+static void add_hint(const struct catalog *c, const struct meaning *m, struct err *err)
 {
 	if (m->num == EBUSY)
 		err_hint(err, "another program holds the catalog; see who has it open");
 	else if (m->num == EUCLEAN)
-		err_hint(err, "move it away and start fsd; `fsctl pool scan` rebuilds the catalog");
+		err_hint(err, "stop fsd, move the catalog %.200s away, start fsd; fsctl pool scan "
+			"rebuilds it", c->path);
+	else if (m->num == ENOSPC)
+		err_hint(err, "free some space where the catalog is, %.250s", c->path);
+	else if (m->num == EROFS)
+		err_hint(err, "mount the file system of the catalog, %.250s, read-write; dmesg may say "
+			"why it is not", c->path);
 }
 
 static int fill(struct catalog *c, int rc, const char *object, struct err *err)
@@ -99,7 +105,7 @@ static int fill(struct catalog *c, int rc, const char *object, struct err *err)
 		said = strerror_r(system, text, sizeof(text));
 	err_set(err, m->num, m->code, object ? object : c->path, "%s%s%s", reason,
 		said[0] ? ": " : "", said);
-	add_hint(m, err);
+	add_hint(c, m, err);
 	return -m->num;
 }
 

@@ -154,10 +154,11 @@ static int diff_trees(struct job *job, struct pool_root *pa, int a, struct pool_
 		struct tree_at at_a = {a, LAYOUT_TREE}, at_b = {b, LAYOUT_TREE};
 
 		scratch = layout_stage(pa, job->id);
-		if (scratch < 0)
+		if (scratch >= 0)
+			return pa->driver->tree_diff(pa->handle, at_a, at_b, scratch, &job->ctx,
+				add_change, c, err);
+		if (scratch != -EROFS && scratch != -ENOSPC) /* walking needs no room */
 			return err_sys(err, -scratch, "stage", job->site_name);
-		return pa->driver->tree_diff(pa->handle, at_a, at_b, scratch, &job->ctx, add_change,
-			c, err);
 	}
 	tree_a = fd_open_dir(a, LAYOUT_TREE);
 	tree_b = fd_open_dir(b, LAYOUT_TREE);

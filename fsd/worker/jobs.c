@@ -357,6 +357,20 @@ bool jobs_at_work_on(struct fsd *f, const char *type, const char *name)
 
 /* ---- running ---- */
 
+/* What of the pool explains a failed call in it? */
+static void explain(const struct job *job, struct err *err)
+{
+	struct err why = ERR_INIT;
+
+	if (!job->pool || *err->hint)
+		return;
+	if (err->num == ENOSPC)
+		err_hint(err, "free some space where it was written; in pool %s: fsctl snapshot list, "
+			"then fsctl snapshot delete", job->pool->config->name);
+	else if ((err->num == EROFS || err->num == EIO) && pool_root_writable(job->pool, &why) < 0)
+		err_hint(err, "pool %s: %.150s; %.180s", why.object, why.reason, why.hint);
+}
+
 static int run(struct fsd *f, struct job *job)
 {
 	struct err *err = &job->err;
@@ -369,9 +383,8 @@ static int run(struct fsd *f, struct job *job)
 		r = job->kind->finish(f, job, err);
 	if (r < 0 && !err->num) /* a look that was canceled on its way, most of all */
 		err_sys(err, -r, op_specs[job->shown].name, job->site_name);
-	if (r == -ENOSPC && job->pool && err->num == ENOSPC && !*err->hint)
-		err_hint(err, "free some space where it was written; in pool %s: fsctl snapshot list, "
-			"then fsctl snapshot delete", job->pool->config->name);
+	if (r < 0)
+		explain(job, err);
 	return r;
 }
 

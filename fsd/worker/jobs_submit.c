@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "fsd/core/json.h"
+#include "fsd/core/log.h"
 #include "fsd/worker/auth.h"
 #include "fsd/worker/jobs.h"
 #include "fsd/worker/state.h"
@@ -326,6 +327,8 @@ int jobs_submit(struct fsd *f, struct request *r, int64_t *out, json_t **view,
 	pthread_mutex_lock(&f->write_lock);
 	ret = submit(f, r, actor, out, view, survey, err);
 	pthread_mutex_unlock(&f->write_lock);
+	if (ret < 0 && (ret == -ENOSPC || ret == -EROFS) && strcmp(err->code, "below_min_free") != 0)
+		log_err(LOG_ERR, "cannot write the catalog", err, "actor", actor, NULL);
 	return ret;
 }
 

@@ -465,6 +465,23 @@ int pool_root_space(const struct pool_root *r, const struct config *config, stru
 	return 0;
 }
 
+int pool_root_writable(const struct pool_root *r, struct err *err)
+{
+	/* statfs() does not tell of a file system that stopped itself after an error. */
+	int fd = openat(r->control, POOL_FILE, O_RDWR | O_NOFOLLOW | O_CLOEXEC), error = errno;
+
+	if (fd >= 0)
+		return close(fd), 0;
+	if (error != EROFS && error != EIO)
+		return 0;
+	err_set(err, error, error == EROFS ? "read_only" : "io_error", r->config->name,
+		"the file system of the pool at %.150s %s", r->config->path,
+		error == EROFS ? "is read-only" : "has stopped: input/output error");
+	err_hint(err, "dmesg says why; mount it read-write again, or where it is damaged stop fsd, check "
+		"it and mount it anew");
+	return -error;
+}
+
 static int no_answer(const struct pool_root *r, int ret, struct err *err)
 {
 	err_sys(err, -ret, "ask for the free space", r->config->name);

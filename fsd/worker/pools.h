@@ -105,6 +105,9 @@ struct pool_space {
 };
 int pool_root_space(const struct pool_root *r, const struct config *config, struct pool_space *out);
 
+/* -EROFS "read_only" or -EIO when the file system takes no change any more; what is read is served. */
+int pool_root_writable(const struct pool_root *r, struct err *err);
+
 /* -ENOSPC "below_min_free" with what to delete, when new clones and snapshots are refused. */
 int pool_root_admit(const struct pool_root *r, const struct config *config, struct err *err);
 

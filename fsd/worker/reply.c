@@ -40,5 +40,9 @@ void reply_problem(struct fsd *f, uint64_t id, const struct err *err)
 {
 	int status = json_problem_status(err);
 
+	if (strcmp(err->code, "catalog_corrupt") == 0) {
+		problems_add(&f->problems, true, "catalog", err);
+		log_err(LOG_ERR, "the catalog cannot be read", err, NULL);
+	}
 	reply_json(f, id, status, json_problem(err, status));
 }

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* GET /v1/status and /metrics: is all well, and numbers for a monitor. */
+#include <errno.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "fsd/core/json.h"
 #include "fsd/worker/present.h"
@@ -10,6 +14,7 @@
 #include "fsd/worker/problems.h"
 #include "snap/base/buf.h"
 #include "snap/base/err.h"
+#include "snap/base/fd.h"
 
 #ifndef FSD_VERSION
 #define FSD_VERSION "unknown"
@@ -30,9 +35,29 @@ static void pool_problems(struct fsd *f, struct pool_root *r, json_t *list)
 	if (!atomic_load(&r->online)) {
 		pools_offline(r, &e);
 		add_problem(list, "critical", &e);
-	} else if (pool_root_admit(r, fsd_config(f), &e) < 0) {
-		add_problem(list, "warning", &e);
+		return;
 	}
+	if (pool_root_writable(r, &e) < 0)
+		add_problem(list, "critical", &e);
+	if (pool_root_admit(r, fsd_config(f), &e) < 0)
+		add_problem(list, "warning", &e);
+}
+
+#define CATALOG_ROOM (8 << 20) /* bytes: its log is this large when it is busy */
+
+static void catalog_problems(struct fsd *f, json_t *list)
+{
+	_cleanup_free_ char *dir = strdup(fsd_config(f)->catalog);
+	struct err e = ERR_INIT;
+	struct statvfs st;
+
+	if (!dir || statvfs(dirname(dir), &st) < 0 || st.f_bavail * st.f_frsize >= CATALOG_ROOM)
+		return;
+	err_set(&e, ENOSPC, "no_space", fsd_config(f)->catalog,
+		"%llu KiB are free where the catalog is; without space every change is refused",
+		(unsigned long long)(st.f_bavail * st.f_frsize) >> 10);
+	err_hint(&e, "free some space there: df %.300s", fsd_config(f)->catalog);
+	add_problem(list, "critical", &e);
 }
 
 static void kept_problem(bool critical, const struct err *e, void *arg)
@@ -61,13 +86,11 @@ int query_status(struct fsd *f, struct catalog *c, json_t **out, struct err *err
 	json_t *pools = json_array(), *problems = json_array();
 	unsigned queued, running;
 	uint64_t sites = 0;
-	int r = catalog_site_count(c, NULL, &sites, err);
+	struct err e = ERR_INIT;
 
-	if (r < 0) {
-		json_decref(pools);
-		json_decref(problems);
-		return r;
-	}
+	if (catalog_site_count(c, NULL, &sites, &e) < 0)
+		add_problem(problems, "critical", &e);
+	catalog_problems(f, problems);
 	for (unsigned i = 0; i < f->pools.n; i++) {
 		json_array_append_new(pools, present_pool(f, c, &f->pools.items[i]));
 		pool_problems(f, &f->pools.items[i], problems);
@@ -78,7 +101,7 @@ int query_status(struct fsd *f, struct catalog *c, json_t **out, struct err *err
 		json_time(f->started), "state", state_of(problems), "pools", pools, "jobs",
 		"queued", (int)queued, "running", (int)running, "sites", (json_int_t)sites,
 		"problems", problems);
-	return *out ? 0 : err_sys(err, 12, "status", NULL);
+	return *out ? 0 : err_sys(err, ENOMEM, "status", NULL);
 }
 
 /* ---- metrics: Prometheus text format 0.0.4 ---- */

@@ -64,7 +64,7 @@ static int open_catalog(struct fsd *f, struct err *err)
 }
 
 /* A pool that is offline is a problem, not a reason to leave the others unserved; one that another
- * fsd holds is. */
+ * fsd holds is, and so is a catalog that is damaged. */
 static int open_pools(struct fsd *f, struct err *err)
 {
 	for (unsigned i = 0; i < f->pools.n; i++) {
@@ -73,9 +73,9 @@ static int open_pools(struct fsd *f, struct err *err)
 
 		if (housekeeping_bring_online(f, r, &e) == 0)
 			continue;
-		if (strcmp(e.code, "locked") == 0) {
+		if (strcmp(e.code, "locked") == 0 || strcmp(e.code, "catalog_corrupt") == 0) {
 			*err = e;
-			return -EBUSY;
+			return -e.num;
 		}
 		log_err(LOG_ERR, "pool offline", &e, "pool", r->config->name, NULL);
 	}

@@ -269,6 +269,12 @@ class Steps:
         return answer['job']
 
 
+def checked(daemon):
+    """fsctl status --check: what a monitor sees."""
+    r = daemon.fsctl('status', '--check', check=False)
+    return r.returncode, r.stdout
+
+
 @pytest.fixture
 def scratch():
     """A folder of its own, removed afterwards; others may pass through it."""

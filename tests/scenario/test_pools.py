@@ -13,7 +13,7 @@ import uuid
 
 import pytest
 
-from conftest import TIMEOUT, Steps
+from conftest import TIMEOUT, Steps, checked
 
 
 def command(*args):
@@ -174,15 +174,13 @@ def test_pool__that_became_read_only_refuses_changes_and_serves(mount, make_daem
                  ('snapshot', 'delete', 'shop@a', '--yes'), ('site', 'set', 'shop', 'label.a=b')):
         r = daemon.fsctl(*args, check=False)
         assert r.returncode == 1 and 'ead-only file system' in r.stderr, (args, r)
+        assert f'pool main: the file system of the pool at {where}/pool is read-only' in r.stderr, r
+    assert daemon.fsctl('diff', 'shop@a', check=False).returncode == 0
+    code, said = checked(daemon)
+    assert code == 2 and 'critical: main: ' in said and 'is read-only' in said and 'dmesg' in said
     assert [s['name'] for s in daemon.http('GET', '/v1/sites')[1]['items']] == ['shop']
     assert daemon.fsctl('path', 'shop@a').stdout
     assert sorted(str(p) for p in (where / 'pool').rglob('*')) == before
-
-
-def checked(daemon):
-    """fsctl status --check: what a monitor sees."""
-    r = daemon.fsctl('status', '--check', check=False)
-    return r.returncode, r.stdout
 
 
 def test_pool__that_is_nearly_full_takes_nothing_new(mount, make_daemon, scratch):

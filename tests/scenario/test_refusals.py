@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from conftest import TIMEOUT, needs_root
+from conftest import TIMEOUT, checked, needs_root
 
 
 def command(*args):
@@ -219,7 +219,7 @@ def stopped(daemon):
     return daemon
 
 
-@pytest.mark.parametrize('damage', ['garbage', 'truncated', 'foreign', 'directory'])
+@pytest.mark.parametrize('damage', ['garbage', 'truncated', 'page', 'foreign', 'directory'])
 def test_catalog__that_is_corrupt(stopped, damage):
     good = stopped.catalog.read_bytes()
     if damage == 'garbage':
@@ -227,6 +227,12 @@ def test_catalog__that_is_corrupt(stopped, damage):
         stopped.catalog.write_bytes(bad)
     elif damage == 'truncated':
         bad = good[:len(good) // 2]
+        stopped.catalog.write_bytes(bad)
+    elif damage == 'page':  # the rest is all right
+        with contextlib.closing(sqlite3.connect(stopped.catalog)) as db:
+            page, = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'pools'").fetchone()
+            size, = db.execute('PRAGMA page_size').fetchone()
+        bad = good[:(page - 1) * size] + b'\xff' * size + good[page * size:]
         stopped.catalog.write_bytes(bad)
     elif damage == 'foreign':
         stopped.catalog.unlink()
@@ -298,7 +304,7 @@ def filled(where):
 def test_catalog__on_a_full_disk(make_daemon, scratch):
     where = scratch / 'small'
     where.mkdir()
-    with mounted('-t', 'tmpfs', '-o', 'size=4m,mode=755', 'none', where):
+    with mounted('-t', 'tmpfs', '-o', 'size=16m,mode=755', 'none', where):
         catalog = where / 'catalog.db'
         daemon = make_daemon(catalog=catalog).start()
         r = Refusals(daemon, scratch / 'pool')
@@ -307,8 +313,11 @@ def test_catalog__on_a_full_disk(make_daemon, scratch):
             with reading(catalog), filled(where):
                 for request in ({'kind': 'snapshot', 'site': 'shop'},
                                 {'kind': 'site-create', 'name': 'x'}):
-                    r.refuse('no_space', **request)
+                    assert 'where the catalog is' in r.refuse('no_space', **request)['hint']
+                code, said = checked(daemon)
+                assert code == 2 and f'critical: {catalog}: ' in said, said
                 assert daemon.http('GET', '/v1/sites/shop')[0] == 200
+            assert checked(daemon)[0] == 0 and 'cannot write the catalog' in daemon.log()
             daemon.fsctl('snapshot', 'shop@a')
         finally:
             assert daemon.stop() == 0
