@@ -112,6 +112,11 @@ static int survey_trees(struct fsd *f, struct job *job, int scratch, struct coun
 	return r;
 }
 
+static bool in_place(const struct job *job)
+{
+	return request_has(&job->request, F_PATHS);
+}
+
 static int survey(struct fsd *f, struct job *job, struct err *err)
 {
 	struct snap_ctx own = {0}; /* what is swept is swept when the look was canceled, too */
@@ -120,8 +125,8 @@ static int survey(struct fsd *f, struct job *job, struct err *err)
 	_cleanup_fd_ int scratch = -1;
 	int r;
 
-	if (request_has(&job->request, F_PATHS))
-		return 0;
+	if (in_place(job))
+		return restore_paths_survey(f, job, err);
 	id_new(name + strlen(name));
 	if (mkdirat(job->pool->staging, name, 0700) < 0)
 		return err_sys(err, errno, "stage", job->site_name);
@@ -133,11 +138,6 @@ static int survey(struct fsd *f, struct job *job, struct err *err)
 			" new files and directories go back", count.changed, count.added);
 	layout_remove(job->pool, job->pool->staging, name, &own, NULL);
 	return r;
-}
-
-static bool in_place(const struct job *job)
-{
-	return request_has(&job->request, F_PATHS);
 }
 
 static int run(struct fsd *f, struct job *job, struct err *err)

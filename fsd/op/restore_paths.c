@@ -154,6 +154,61 @@ static int plan_restore(struct job *job, const struct resolved *source, struct e
 	return r == 0 ? plan_paths(job, tree, &paths, err) : r;
 }
 
+/* ---- what goes with a directory that is replaced ---- */
+
+static int count_lost(enum snap_change change, const char *path, const char *from, void *arg)
+{
+	(void)path;
+	(void)from;
+	*(uint64_t *)arg += change == SNAP_ADDED;
+	return 0;
+}
+
+static int open_dir_at(int tree, const char *path)
+{
+	const char *leaf;
+	_cleanup_fd_ int parent = work_open_parent(tree, path, &leaf);
+
+	return parent < 0 ? parent : fd_open_dir(parent, leaf);
+}
+
+/* A directory becomes what it was: what was made in it since is said to go. */
+static int tell_lost(struct job *job, int source, int tree, const char *path, struct err *err)
+{
+	static const struct snap_diff_opts opts = {0};
+	_cleanup_fd_ int from = open_dir_at(source, path), to = open_dir_at(tree, path);
+	uint64_t lost = 0;
+	int r = from < 0 || to < 0 ? 0 : snap_diff(from, to, &opts, &job->ctx, count_lost, &lost, err);
+
+	if (r == 0 && lost)
+		job_warn(job, "%s: %" PRIu64 " files and directories that %s does not have go with what "
+			"is replaced; undo brings them back", path, lost, job_str(job, "source"));
+	return r;
+}
+
+int restore_paths_survey(struct fsd *f, struct job *job, struct err *err)
+{
+	_cleanup_fd_ int site = op_open_site(f, job, err), dir = -1, source = -1, tree = -1;
+	_cleanup_path_list_ struct path_list paths = {0};
+	struct pool_root *pool;
+	int64_t number, live;
+	int r;
+
+	if (site < 0 || job->undoes)
+		return site < 0 ? site : 0;
+	tree = open_live(job, site, &live, err);
+	dir = tree < 0 ? tree : op_open_source(f, job, &pool, &number, err);
+	if (dir < 0)
+		return dir;
+	source = layout_open_tree(dir, number);
+	if (source < 0)
+		return err_sys(err, -source, "open", job_str(job, "source"));
+	r = wanted_load(job, &paths, err);
+	for (size_t i = 0; i < paths.n && r == 0; i++)
+		r = tell_lost(job, source, tree, paths.items[i], err);
+	return r;
+}
+
 /* ---- stage ---- */
 
 struct staging {
@@ -237,6 +292,8 @@ static int stage_item(struct staging *s, struct err *err)
 	r = copy_item(s, t.path, name, err);
 	if (r == 0)
 		r = check_staged(s, t.path, name, err);
+	if (r == 0)
+		r = tell_lost(s->job, s->source, s->tree, t.path, err);
 	if (r == 0 && json_array_append_new(s->items, change_item(s->work, json_text(t.path), name,
 							wanted_of(s, t.path))) < 0)
 		r = err_sys(err, ENOMEM, "plan", t.path);

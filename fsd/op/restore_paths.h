@@ -11,6 +11,8 @@
 /* Check the paths (relative, no "..", in the source) and note them: intent "paths". */
 int restore_paths_plan(struct fsd *f, struct job *job, const struct resolved *source,
 	struct err *err);
+/* Warn of what the paths that are directories have, and the source has not. */
+int restore_paths_survey(struct fsd *f, struct job *job, struct err *err);
 /* `site` is the site's directory in all of these. */
 int restore_paths_run(struct fsd *f, struct job *job, int site, struct err *err);
 int restore_paths_committed(struct job *job, int site);

@@ -168,6 +168,19 @@ def test_restore_paths__plan_changes_nothing(shop):
     assert shop.look() == before
 
 
+def test_restore_paths__tells_of_newer_files_that_go_with_a_directory(shop):
+    shop.write('a/new', 'uploaded since')
+    told = 'a: 1 files and directories that shop@s does not have go with what is replaced; undo brings ' \
+           'them back'
+    answer = shop.ask(kind='restore', source='shop@s', paths=['a'], dry_run=True)[1]
+    assert answer['plan']['warnings'] == [told]
+    job = shop.job(kind='restore', source='shop@s', paths=['a'])
+    assert job['result']['warnings'] == [told]
+    assert not (shop.live / 'a/new').exists()
+    assert shop.job(kind='undo', job=job['id'])['state'] == 'done'
+    assert shop.read('a/new') == 'uploaded since'
+
+
 def test_restore_paths__refuses_what_is_no_path_of_the_source(shop):
     assert shop.refused('not_found', 'a/x', 'a/gone')['object'] == 'a/gone'
     shop.refused('not_found', 'index.php/below')

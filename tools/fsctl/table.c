@@ -46,14 +46,15 @@ const struct command commands[] = {
 	{"restore", "restore", NULL, run_job, "bring a site back to a snapshot",
 		"The whole tree becomes a new generation of the site, which is published; the one "
 		"before is kept and \"fsctl undo\" brings it back. With PATHs only these are put in "
-		"place, each by one rename; what they replace is kept for undo. With --to nothing of "
-		"the site is touched.",
+		"place, each by one rename; what they replace is kept for undo. A directory becomes what "
+		"it was: what was made in it since goes with what is replaced, and a warning counts it. "
+		"With --to nothing of the site is touched.",
 		{{"SOURCE", W_SOURCE, "source"},
 			{"PATH", W_PATHS, "paths", ARG_OPTIONAL | ARG_MANY}},
 		{{"only", "PARTS", W_PARTS, "only", .choices = "code data config",
 			 .help = "only these parts: code,data,config"},
 			{"exact", NULL, W_NONE, "exact",
-				.help = "also remove what the snapshot does not have"},
+				.help = "also remove data that the snapshot does not have (code always goes)"},
 			{"site", "SITE", W_SITE, "site", .help = "restore into this site"},
 			{"to", "DIR", W_DIR, "dir", .asks = "restore-to", .not_with = "exact site",
 				.help = "write a copy to the new directory DIR, leave the site alone"}}},
