@@ -19,6 +19,7 @@
 #include "fsd/listener.h"
 #include "fsd/op/ops.h"
 #include "fsd/process.h"
+#include "fsd/worker/pools.h"
 #include "fsd/worker/worker.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
@@ -125,14 +126,12 @@ static int run_api(int argc, char **argv)
 	return EXIT_FAILURE;
 }
 
-static int check_config(const struct config *c, struct err *err)
+/* What the configuration names and others define. */
+static int check_names(const struct config *c, struct process_user *user, struct err *err)
 {
-	struct process_user user;
-	int r = process_find_user(c->api_user, &user, err);
+	int r = pools_check(c, err);
 
-	if (r == 0)
-		printf("%s: ok, %u pool%s\n", c->file, c->n_pools, c->n_pools == 1 ? "" : "s");
-	return r;
+	return r == 0 ? process_find_user(c->api_user, user, err) : r;
 }
 
 static void say_how_api_ended(int status)
@@ -148,18 +147,18 @@ static void say_how_api_ended(int status)
 }
 
 /* Everything between the configuration and the end. Takes the config over. */
-static int serve(struct config *c, bool background, struct err *err)
+static int serve(struct config *c, const struct process_user *user, bool background,
+	struct err *err)
 {
-	struct process_api_args api_args = {.log_level = c->log_level, .background = background};
+	struct process_api_args api_args = {.log_level = c->log_level, .background = background,
+		.user = *user};
 	struct worker_args worker = {.config = c, .kinds = ops};
 	struct process_api api = PROCESS_API_INIT;
 	struct listener listener = LISTENER_INIT;
 	_cleanup_fd_ int lock = -1, signals = -1;
 	int r, status;
 
-	r = process_find_user(c->api_user, &api_args.user, err);
-	if (r == 0)
-		r = process_lock_catalog(c->catalog, &lock, err);
+	r = process_lock_catalog(c->catalog, &lock, err);
 	if (r == 0)
 		r = listener_open(&listener, c->socket, err);
 	if (r == 0)
@@ -194,6 +193,7 @@ static int failed(const char *message, const struct err *err, int status)
 int main(int argc, char **argv)
 {
 	struct config *config = NULL;
+	struct process_user user;
 	struct err err = ERR_INIT;
 	struct options options;
 	int r, managed;
@@ -208,8 +208,11 @@ int main(int argc, char **argv)
 	if (config_load(options.config, &config, &err) < 0)
 		return failed("bad configuration", &err, EXIT_USAGE);
 	log_level(config->log_level);
-	if (options.check) {
-		r = check_config(config, &err);
+	r = check_names(config, &user, &err);
+	if (r == 0 && options.check)
+		printf("%s: ok, %u pool%s\n", config->file, config->n_pools,
+			config->n_pools == 1 ? "" : "s");
+	if (r < 0 || options.check) {
 		config_free(&config);
 		return r < 0 ? failed("bad configuration", &err, EXIT_USAGE) : 0;
 	}
@@ -218,7 +221,7 @@ int main(int argc, char **argv)
 	if (!options.foreground && process_background(&err) < 0)
 		return failed("cannot start", &err, EXIT_FAILURE);
 	notify_on_ready(process_detach);
-	r = serve(config, !options.foreground, &err);
+	r = serve(config, &user, !options.foreground, &err);
 	if (r < 0)
 		return failed("failed", &err, EXIT_FAILURE);
 	return 0;

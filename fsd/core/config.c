@@ -370,6 +370,9 @@ static int check_whole(struct load *l)
 		return missing(l, "catalog = FILE in section [fsd]");
 	if (!l->c->socket)
 		return missing(l, "socket = PATH in section [fsd]");
+	if (strcmp(l->c->catalog, l->c->socket) == 0)
+		return err_set(l->err, EINVAL, "bad_config", l->c->file,
+			"catalog and socket are both %s", l->c->socket);
 	if (!l->c->n_pools)
 		return missing(l, "a section [pool NAME]");
 	for (unsigned i = 0; i < l->c->n_pools; i++) {

@@ -200,7 +200,7 @@ int config_set_min_free(void *field, const char *value, const struct config_set 
 		return 0;
 	}
 	unit = *end ? strchr(units, *end) : NULL;
-	if (*end && (!unit || end[1]))
+	if (*end ? !unit || end[1] : n != 0) /* a "%" that was forgotten would mean a few bytes */
 		return bad(s, "a percentage (10%%) or a size (20G; K, M, G, T, P) is expected");
 	for (long i = unit ? unit - units + 1 : 0; i > 0; i--) {
 		if (__builtin_mul_overflow(n, 1024, &n))
@@ -215,6 +215,8 @@ int config_set_duration(void *field, const char *value, const struct config_set 
 {
 	int r = duration_parse(value, field);
 
+	if (r == 0 && *(int64_t *)field && !value[strspn(value, "0123456789")])
+		return bad(s, "its unit is missing: 90s, 15m, 24h, 7d, 4w");
 	if (r == -ERANGE)
 		return bad(s, "the duration is too long");
 	return r < 0 ? bad(s, "a duration is expected: 90s, 15m, 24h, 7d, 4w") : 0;

@@ -60,6 +60,21 @@ static void root_init(struct pool_root *r, const struct config_pool *config)
 	pthread_mutex_init(&r->lock, NULL);
 }
 
+int pools_check(const struct config *config, struct err *err)
+{
+	for (unsigned i = 0; i < config->n_pools; i++) {
+		const struct config_pool *p = &config->pools[i];
+
+		if (strcmp(p->driver, "auto") == 0 || pool_driver_find(p->driver))
+			continue;
+		err_set(err, EINVAL, "bad_config", config->file,
+			"[pool %.60s]: there is no driver \"%.60s\"", p->name, p->driver);
+		err_hint(err, "driver = auto, btrfs or copy");
+		return -EINVAL;
+	}
+	return 0;
+}
+
 int pools_init(struct pools *p, const struct config *config)
 {
 	p->items = calloc(config->n_pools, sizeof(*p->items));

@@ -52,6 +52,8 @@ struct pools {
 	unsigned n;
 };
 
+/* Are all drivers known? 0 or -EINVAL "bad_config". */
+int pools_check(const struct config *config, struct err *err);
 /* An offline pool_root for each configured pool. 0 or -ENOMEM. */
 int pools_init(struct pools *p, const struct config *config);
 void pools_release(struct pools *p);

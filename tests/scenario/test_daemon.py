@@ -213,6 +213,21 @@ def test_daemon__configuration_is_checked_without_starting(make_daemon):
     lines = len(daemon.conf.read_text().splitlines())
     assert r.returncode == 2 and f'{daemon.conf}:{lines}: ' in r.stderr
     assert run('--config', daemon.conf, '--foreground').returncode == 2
+    for bad, said in (({'api_user': 'nobody-of-this-name'}, 'useradd'),
+                      ({'socket': daemon.catalog}, 'are both'),
+                      ({'grace': '5'}, 'its unit is missing'), ({'min_free': '10'}, 'percentage')):
+        good = {name: daemon.settings.get(name) for name in bad}
+        daemon.configure(**bad)
+        for how in ('--check-config', '--foreground'):
+            r = run('--config', daemon.conf, how)
+            if 'api_user' not in bad or os.geteuid() == 0:
+                assert r.returncode == 2 and said in r.stderr, (bad, r)
+        for name, value in good.items():
+            daemon.settings.pop(name) if value is None else daemon.settings.update({name: value})
+    daemon.configure(extra='driver = zfs\n')
+    for how in ('--check-config', '--foreground'):
+        r = run('--config', daemon.conf, how)
+        assert r.returncode == 2 and '[pool main]' in r.stderr and '"zfs"' in r.stderr
     assert not daemon.catalog.exists()
 
 
@@ -227,7 +242,7 @@ def test_daemon__the_installed_example_is_a_good_configuration(scratch):
 def test_daemon__api_user_that_is_missing_is_named_with_its_remedy(make_daemon):
     daemon = make_daemon(api_user='no-such-user')
     r = run('--config', daemon.conf, '--foreground')
-    assert r.returncode == 1
+    assert r.returncode == 2
     assert 'no-such-user' in r.stderr and 'useradd --system' in r.stderr
 
 

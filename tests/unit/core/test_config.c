@@ -89,7 +89,7 @@ static void test_config__reads_every_key(void **state)
 		"\xEF\xBB\xBF# comment\n; another\n\n  [fsd]  \r\n\tcatalog=/c//catalog.db/\n"
 		"socket = /r/fsd.sock\napi_user = anna\nadmin_group = %s\n"
 		"import_from = /var/www:/home/\nimport_from=/srv/a b\n"
-		"min_free = 20G\ngrace = 90\nkeep_generations = 3\nundo_keep = 2w\njob_keep=1d\n"
+		"min_free = 20G\ngrace = 90s\nkeep_generations = 3\nundo_keep = 2w\njob_keep=1d\n"
 		"max_jobs = 8\nlog_level = debug\n"
 		"[pool main]\npath = /srv/fsd/main\ndriver = copy\njobs = 2\n"
 		"[ pool  other.1 ]\npath = /srv/fsd/main2",
@@ -154,6 +154,8 @@ static void test_config__names_file_and_line_of_every_mistake(void **state)
 		{BASE "min_free = much\n", 4, "percentage"},
 		{BASE "min_free = -5G\n", 4, "percentage"},
 		{BASE "min_free = 5X\n", 4, "K, M, G, T, P"},
+		{BASE "min_free = 10\n", 4, "percentage"},
+		{BASE "grace = 5\n", 4, "unit is missing"},
 		{BASE "min_free = 99999999999P\n", 4, "too large"},
 		{BASE "grace = soon\n", 4, "duration"},
 		{BASE "grace = 9999999999w\n", 4, "too long"},
