@@ -226,8 +226,9 @@ void op_expect_copy(struct job *job, const struct pool_root *from, const struct 
 {
 	bool constant = op_expect_method(job, from, live);
 
-	job->plan_entries = constant ? 0 : (uint64_t)site->entries;
-	job->plan_bytes = constant ? 0 : (uint64_t)site->logical;
+	/* A snapshot is not as large as its site was when that was measured. */
+	job->plan_entries = constant || !live ? 0 : (uint64_t)site->entries;
+	job->plan_bytes = constant || !live ? 0 : (uint64_t)site->logical;
 }
 
 bool op_snapshot_name_free(struct fsd *f, const struct pool_root *pool, const char *site_id,

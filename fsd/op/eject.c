@@ -574,16 +574,21 @@ static int record(struct fsd *f, struct job *job, struct err *err)
 }
 
 /* A copy left the site as it was; a tree that was given away is in use elsewhere. */
-static int undo(struct fsd *f, const struct cat_job *done, json_t *intent, struct request *request,
-	struct err *err)
+static bool was_moved(const struct cat_job *done)
 {
 	json_t *stats = json_loads(done->stats ? done->stats : "{}", 0, NULL);
 	const char *method = json_string_value(json_object_get(stats, "method"));
 	bool moved = method && strcmp(method, METHOD_MOVE) == 0;
 
-	(void)f;
 	json_decref(stats);
-	if (moved) {
+	return moved;
+}
+
+static int undo(struct fsd *f, const struct cat_job *done, json_t *intent, struct request *request,
+	struct err *err)
+{
+	(void)f;
+	if (was_moved(done)) {
 		err_set(err, ENOENT, "nothing_to_undo", done->site_name,
 			"its tree itself is the directory now");
 		err_hint(err, "fsctl site import %s %s --move", done->site_name,
@@ -604,4 +609,5 @@ const struct op_kind op_site_eject = {
 	.finish = finish,
 	.record = record,
 	.undo = undo,
+	.beyond_undo = was_moved,
 };

@@ -219,6 +219,16 @@ static int undo_by_snapshot(struct fsd *f, const struct cat_job *done, int64_t n
 	return request_set_str(request, F_SOURCE, source);
 }
 
+/* A damaged link was mended: nothing was live before. */
+bool publish_beyond_undo(const struct cat_job *done)
+{
+	json_t *result = done->result ? json_loads(done->result, 0, NULL) : NULL;
+	bool nothing = json_is_null(json_object_get(result, "retired"));
+
+	json_decref(result);
+	return nothing;
+}
+
 int publish_undo(struct fsd *f, const struct cat_job *done, json_t *intent,
 	struct request *request, struct err *err)
 {
@@ -447,6 +457,7 @@ const struct op_kind op_publish = {
 	.finish = finish,
 	.record = publish_record,
 	.undo = publish_undo,
+	.beyond_undo = publish_beyond_undo,
 };
 
 const struct op_kind op_rollback = {
@@ -459,4 +470,5 @@ const struct op_kind op_rollback = {
 	.finish = finish,
 	.record = publish_record,
 	.undo = publish_undo,
+	.beyond_undo = publish_beyond_undo,
 };

@@ -21,6 +21,7 @@ int publish_finish(struct fsd *f, struct job *job, int site, int64_t number, str
 /* result: {"site", "generation", "retired"} */
 int publish_record(struct fsd *f, struct job *job, struct err *err);
 
+bool publish_beyond_undo(const struct cat_job *done);
 /* undo: publish what the job retired; where it has become an undo snapshot, restore that. */
 int publish_undo(struct fsd *f, const struct cat_job *done, json_t *intent,
 	struct request *request, struct err *err);

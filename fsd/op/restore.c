@@ -210,4 +210,5 @@ const struct op_kind op_restore = {
 	.finish = finish,
 	.record = record,
 	.undo = undo,
+	.beyond_undo = publish_beyond_undo,
 };

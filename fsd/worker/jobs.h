@@ -85,6 +85,8 @@ struct op_kind {
 	 * NULL: it cannot be undone; `why_not` says so. */
 	int (*undo)(struct fsd *f, const struct cat_job *done, json_t *intent, struct request *request,
 		struct err *err);
+	/* Does its record say already that `undo` will find nothing? NULL: never. */
+	bool (*beyond_undo)(const struct cat_job *done);
 	const char *why_not; /* hint for an undo of a kind without one */
 };
 

@@ -151,7 +151,8 @@ static json_t *row_view(const struct cat_job *row, const struct op_kind *kind)
 	json_object_set_new(v, "undone_by",
 		row->undone_by ? json_string(job_id_format(row->undone_by, id)) : json_null());
 	json_object_set_new(v, "undoable", json_boolean(strcmp(row->state, "done") == 0 &&
-		!row->undone_by && kind && kind->undo));
+		!row->undone_by && kind && kind->undo &&
+		!(kind->beyond_undo && kind->beyond_undo(row))));
 	return v;
 }
 

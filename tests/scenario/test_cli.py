@@ -158,6 +158,14 @@ def test_cli__plans_change_nothing(shop):
     assert site['name'] == 'shop' and site['bytes'] is None
 
 
+def test_cli__a_plan_counts_what_was_measured_and_nothing_else(shop):
+    shop.fsctl('snapshot', 'shop@s')
+    (live(shop, 'shop') / 'later').write_text('later')
+    shop.fsctl('site', 'show', 'shop', '--measure')
+    assert shop.json('clone', 'shop', 'new', '-n')['plan']['entries'] == 5
+    assert shop.json('clone', 'shop@s', 'new', '-n')['plan']['entries'] == 0
+
+
 def test_cli__the_plan_of_a_cancel_stops_nothing(shop):
     shop.steps.until('job.ran', {'kind': 'snapshot', 'site': 'shop', 'name': 'a'})
     job = shop.json('job', 'list')['items'][0]['id']

@@ -648,6 +648,7 @@ def test_eject__gives_back_a_plain_directory(host):
         same(before, host.live())
         same(before, out)
     else:
+        assert job['undoable'] is False
         assert host.ask(kind='undo', job=job['id'])[1]['code'] == 'nothing_to_undo'
         host.imported(out, 'move')
         same(before, host.live())

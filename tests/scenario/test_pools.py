@@ -274,7 +274,8 @@ def test_site__that_serves_nothing_is_critical_until_it_is_mended(daemon, damage
     assert checked(daemon)[0] == 0
     daemon.fsctl('undo', daemon.fsctl('job', 'list', '--limit', '1', '-q').stdout.strip())
     assert checked(daemon)[0] == 2
-    daemon.fsctl('publish', 'shop:2')
+    mended = daemon.json('publish', 'shop:2')['job']
+    assert mended['undoable'] is False and mended['result']['retired'] is None
     assert checked(daemon)[0] == 0
     daemon.fsctl('snapshot', 'shop')
 
