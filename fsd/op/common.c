@@ -61,8 +61,24 @@ static int name_taken(const char *name, const char *by, struct err *err)
 	return -EEXIST;
 }
 
-int op_plan_name(struct fsd *f, struct job *job, const struct pool_root *pool, const char *name,
-	struct err *err)
+/* In any pool: after a lost catalog a second site of one name could not be taken in. */
+static int refuse_unknown(struct fsd *f, const char *name, struct err *err)
+{
+	for (unsigned i = 0; i < f->pools.n; i++) {
+		const struct pool_root *p = &f->pools.items[i];
+
+		if (!atomic_load(&p->online) || fd_exists(p->sites, name) != 1)
+			continue;
+		err_set(err, EEXIST, "exists", name,
+			"pool %s has a directory of this name that the catalog does not know",
+			p->config->name);
+		err_hint(err, "fsctl pool scan %s", p->config->name);
+		return -EEXIST;
+	}
+	return 0;
+}
+
+int op_plan_name(struct fsd *f, struct job *job, const char *name, struct err *err)
 {
 	struct cat_site other;
 	int r = name_check(name, err);
@@ -76,15 +92,10 @@ int op_plan_name(struct fsd *f, struct job *job, const struct pool_root *pool, c
 		return name_taken(name, "site", err);
 	if (pools_find(&f->pools, name))
 		return name_taken(name, "pool", err);
-	if (fd_exists(pool->sites, name) == 1) {
-		err_set(err, EEXIST, "exists", name,
-			"pool %s has a directory of this name that the catalog does not know",
-			pool->config->name);
-		err_hint(err, "fsctl pool scan %s", pool->config->name);
-		return -EEXIST;
-	}
-	job_lock(job, "name", name, true);
-	return 0;
+	r = refuse_unknown(f, name, err);
+	if (r == 0)
+		job_lock(job, "name", name, true);
+	return r;
 }
 
 struct oldest {

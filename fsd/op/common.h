@@ -23,8 +23,7 @@ int op_plan_source(struct fsd *f, struct job *job, const char *text, struct reso
 	struct err *err);
 
 /* Is the name legal and free for a new site? Reserves it with a lock. */
-int op_plan_name(struct fsd *f, struct job *job, const struct pool_root *pool, const char *name,
-	struct err *err);
+int op_plan_name(struct fsd *f, struct job *job, const char *name, struct err *err);
 
 /* Is there room? -ENOSPC "below_min_free" with the site's oldest snapshots as what to delete. */
 int op_plan_space(struct fsd *f, struct job *job, struct err *err);

@@ -125,7 +125,7 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 	int r = choose_pool(f, job, err);
 
 	if (r == 0)
-		r = op_plan_name(f, job, job->pool, name, err);
+		r = op_plan_name(f, job, name, err);
 	if (r == 0)
 		r = check_dir(f, job, &o, err);
 	if (r == 0)

@@ -23,7 +23,7 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 	int r = op_plan_site(f, job, request_str(&job->request, F_SITE), true, &site, err);
 
 	if (r == 0)
-		r = op_plan_name(f, job, job->pool, name, err);
+		r = op_plan_name(f, job, name, err);
 	if (r < 0)
 		return r;
 	job_intend_str(job, "from", site.name);

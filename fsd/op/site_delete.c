@@ -141,7 +141,7 @@ static int plan_undelete(struct fsd *f, struct job *job, struct err *err)
 	if (r == 0)
 		r = pools_require(&f->pools, site.pool, &job->pool, err);
 	if (r == 0)
-		r = op_plan_name(f, job, job->pool, name ? name : site.name, err);
+		r = op_plan_name(f, job, name ? name : site.name, err);
 	if (r < 0)
 		return r;
 	strcpy(job->site_id, site.id);

@@ -83,7 +83,7 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 	if (r == 0)
 		r = from ? plan_source(f, job, from, err) : choose_pool(f, job, NULL, err);
 	if (r == 0)
-		r = op_plan_name(f, job, job->pool, name, err);
+		r = op_plan_name(f, job, name, err);
 	if (r == 0)
 		r = op_plan_space(f, job, err);
 	if (r < 0)

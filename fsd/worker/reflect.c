@@ -200,6 +200,32 @@ static int tell_twin(const struct pool_root *r, const char *name, const struct p
 	return 1;
 }
 
+static int tell_taken(const struct pool_root *r, const char *name, const struct pool_root *other,
+	struct err *err)
+{
+	char here[PATH_MAX + NAME_SIZE];
+
+	err_set(err, EEXIST, "name_taken", place(r, false, name, here), "pool %.60s has the site of this "
+		"name; this one is left alone", other->config->name);
+	err_hint(err, "rename one of them: fsctl site rename %.100s NEW, or this directory; then fsctl pool "
+		"scan %.60s", name, r->config->name);
+	return 1;
+}
+
+/* Is there a site of this name in another pool? */
+static int name_taken(struct fsd *f, struct catalog *c, const struct pool_root *r, const char *name,
+	const char *id, struct err *err)
+{
+	struct pool_root *other;
+	struct cat_site s;
+	int ret = catalog_site_get(c, name, &s, err);
+
+	if (ret < 0 || s.deleted || strcmp(s.name, name) != 0 || strcmp(s.id, id) == 0)
+		return ret == -ENOENT ? 0 : ret;
+	other = pools_find(&f->pools, s.pool);
+	return other && other != r && stands(other, &s) ? tell_taken(r, name, other, err) : 0;
+}
+
 int reflect_twin(struct fsd *f, struct catalog *c, struct pool_root *r, int dir, const char *name,
 	struct err *err)
 {
@@ -214,8 +240,10 @@ int reflect_twin(struct fsd *f, struct catalog *c, struct pool_root *r, int dir,
 	ret = snprintf(id, sizeof(id), "%s", json_string_value(json_object_get(doc, "id")) ?: "");
 	json_decref(doc);
 	ret = ret && ret < ID_SIZE ? catalog_site_get(c, id, &s, err) : -ENOENT;
-	if (ret < 0 || strcmp(s.id, id) != 0)
-		return ret == -ENOENT || ret == 0 ? 0 : ret;
+	if (ret == -ENOENT || (ret == 0 && strcmp(s.id, id) != 0))
+		return name ? name_taken(f, c, r, name, id, err) : 0;
+	if (ret < 0)
+		return ret;
 	other = pools_find(&f->pools, s.pool);
 	if (!other || (other == r && !s.deleted == !!name && (!name || strcmp(s.name, name) == 0)) ||
 		!stands(other, &s))

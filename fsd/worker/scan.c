@@ -362,6 +362,8 @@ static void report_one(const char *kind, enum scan_change change, const char *na
 		problems_add(&rep->f->problems, false, rep->scope, why);
 		return;
 	}
+	if (strcmp(kind, "deleted") == 0)
+		kind = "deleted site";
 	if (change == SCAN_ADDED)
 		err_set(&e, 1, "not_in_catalog", name, "a %s of pool %s is not in the catalog", kind,
 			rep->pool);
@@ -469,6 +471,8 @@ static int leave(struct apply *a, int r)
 /* One object that cannot be read must not stop the rest; a failing catalog must. */
 static int judge(struct apply *a, const char *name, int r, const struct err *err)
 {
+	char reason[2 * ERR_TEXT_SIZE + 2];
+
 	atomic_fetch_add(&a->ctx->entries_done, 1);
 	if (r >= 0)
 		return snap_canceled(a->ctx) ? -ECANCELED : 0;
@@ -476,8 +480,9 @@ static int judge(struct apply *a, const char *name, int r, const struct err *err
 		*a->err = *err;
 		return r;
 	}
+	snprintf(reason, sizeof(reason), "%s%s%s", err->reason, *err->hint ? ": " : "", err->hint);
 	json_array_append_new(a->bad,
-		json_pack("{s:o,s:s}", "path", json_text(name), "reason", err->reason));
+		json_pack("{s:o,s:o}", "path", json_text(name), "reason", json_prose(reason)));
 	return 0;
 }
 

@@ -280,6 +280,33 @@ def test_site__that_serves_nothing_is_critical_until_it_is_mended(daemon, damage
     daemon.fsctl('snapshot', 'shop')
 
 
+def test_scan__leaves_a_second_site_of_one_name_alone(make_daemon, scratch):
+    """As after a lost catalog, when names were given again before the pools were scanned."""
+    daemon = make_daemon({'main': scratch / 'pool', 'two': scratch / 'two'}).start()
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'main')
+    daemon.stop()
+    for file in daemon.catalog.parent.iterdir():
+        file.unlink()
+    daemon.start()
+    for name in ('main', 'two'):
+        r = daemon.fsctl('site', 'create', 'shop', '--pool', name, check=False)
+        assert r.returncode == 4 and 'pool main has a directory' in r.stderr, r
+        assert 'fsctl pool scan main' in r.stderr
+    (scratch / 'pool/sites/shop').rename(scratch / 'kept')
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'two')
+    (scratch / 'kept').rename(scratch / 'pool/sites/shop')
+    hint = 'fsctl site rename shop NEW, or this directory; then fsctl pool scan main'
+    r = daemon.fsctl('pool', 'scan', 'main', check=False)
+    assert hint in r.stdout + r.stderr, r
+    code, said = checked(daemon)
+    assert code == 1 and 'pool two has the site of this name' in said and hint in said
+    assert [site['pool'] for site in daemon.json('site', 'list')['items']] == ['two']
+    daemon.fsctl('site', 'rename', 'shop', 'shop2')
+    daemon.fsctl('pool', 'scan', 'main')
+    assert [site['pool'] for site in daemon.json('site', 'list')['items']] == ['main', 'two']
+    assert checked(daemon)[0] == 0
+
+
 def test_scan__keeps_nobody_else_waiting(make_daemon):
     """What is written meanwhile is read again, or recorded by whoever wrote it."""
     daemon = make_daemon()
