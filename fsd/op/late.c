@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "fsd/core/json.h"
+#include "fsd/op/path_list.h"
 #include "fsd/worker/jobs.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/step.h"
@@ -277,13 +278,14 @@ static void merge_one(struct merge *m, const struct change *c)
 	}
 	if (look(l->from, c->path, &old) < 0 || ctime_of(&old) <= l->since)
 		return; /* as it was copied: the other side changed it */
+	/* When a directory's came to differ is not to be told: each entry that comes changes its ctime. */
+	if (c->what == SNAP_METADATA && S_ISDIR(old.st_mode)) {
+		leave(m, c->path, "the directory's owner, mode or attributes are not those of the copy");
+		return;
+	}
 	r = look(l->to, c->path, &now);
 	if (c->what != SNAP_ADDED && r == 0 && ctime_of(&now) > l->until) {
 		leave(m, c->path, "written after it was copied, and so was the copy");
-		return;
-	}
-	if (c->what == SNAP_METADATA && S_ISDIR(old.st_mode)) {
-		leave(m, c->path, "the directory's metadata changed after it was copied");
 		return;
 	}
 	r = put(m, c->path, r == 0 ? &now : NULL, &err);
@@ -291,13 +293,6 @@ static void merge_one(struct merge *m, const struct change *c)
 		leave(m, c->path, err.num ? err.reason : strerror(-r));
 	else
 		l->merged++;
-}
-
-static bool below(const char *path, const char *top)
-{
-	size_t len = strlen(top);
-
-	return strncmp(path, top, len) == 0 && path[len] == '/';
 }
 
 /* What was handled as a whole takes what is below it along. */
@@ -387,7 +382,7 @@ static int merge_all(struct late *l, const struct changes *changes, struct err *
 		const struct change *c = &changes->items[i];
 		uint64_t before = l->merged + m.told;
 
-		if (last && below(c->path, last->path))
+		if (last && strcmp(c->path, last->path) != 0 && path_is_below(c->path, last->path))
 			continue;
 		merge_one(&m, c);
 		last = l->merged + m.told > before && handled_whole(c) ? c : last;

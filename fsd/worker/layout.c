@@ -188,6 +188,40 @@ int layout_each_name(int dirfd, layout_name_fn *fn, void *arg)
 	return r;
 }
 
+struct snapshots {
+	const struct pool_root *r;
+	layout_name_fn *fn;
+	void *arg;
+	const char *site;
+};
+
+static int one_snapshot(const char *name, void *arg)
+{
+	const struct snapshots *s = arg;
+	char path[ID_SIZE + NAME_MAX + 1];
+
+	snprintf(path, sizeof(path), "%s/%s", s->site, name);
+	return s->fn(path, s->arg);
+}
+
+static int snapshots_of_site(const char *site, void *arg)
+{
+	struct snapshots *s = arg;
+	_cleanup_fd_ int dir = strlen(site) < ID_SIZE ? fd_open_dir(s->r->snapshots, site) : -ENOENT;
+
+	if (dir < 0)
+		return dir == -ENOENT || dir == -ENOTDIR || dir == -ELOOP ? 0 : dir;
+	s->site = site;
+	return layout_each_name(dir, one_snapshot, s);
+}
+
+int layout_each_snapshot(const struct pool_root *r, layout_name_fn *fn, void *arg)
+{
+	struct snapshots s = {r, fn, arg, NULL};
+
+	return layout_each_name(r->snapshots, snapshots_of_site, &s);
+}
+
 /* ---- staging ---- */
 
 int layout_stage(const struct pool_root *r, int64_t job)

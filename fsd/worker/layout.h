@@ -39,6 +39,8 @@ int layout_generations(int site, int64_t **numbers, unsigned *n);
 /* Every name in a directory but dot names; `fn` answers 0 to go on. 0, its answer or -errno. */
 typedef int layout_name_fn(const char *name, void *arg);
 int layout_each_name(int dirfd, layout_name_fn *fn, void *arg);
+/* The same for every snapshot of the pool, by SITE-ID/SNAP. */
+int layout_each_snapshot(const struct pool_root *r, layout_name_fn *fn, void *arg);
 
 /* ---- staging: .fsd/staging/JOB ---- */
 

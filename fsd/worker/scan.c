@@ -1,118 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "fsd/worker/scan.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 
 #include "fsd/core/json.h"
 #include "fsd/core/log.h"
 #include "fsd/worker/layout.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/reflect.h"
-#include "fsd/worker/step.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
-
-/* ---- names in the pool, oldest first ---- */
-
-struct aged {
-	char *name;
-	int64_t birth;
-};
-
-struct ages {
-	int dirfd;
-	struct aged *items;
-	size_t n, size;
-};
-
-static int note_age(const char *name, void *arg)
-{
-	struct ages *a = arg;
-	struct statx st = {0};
-
-	if (a->n == a->size) {
-		size_t size = a->size ? 2 * a->size : 64;
-		struct aged *more = reallocarray(a->items, size, sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		a->items = more;
-		a->size = size;
-	}
-	statx(a->dirfd, name, AT_SYMLINK_NOFOLLOW, STATX_BTIME, &st);
-	a->items[a->n] = (struct aged){strdup(name),
-		st.stx_btime.tv_sec * NSEC_PER_SEC + st.stx_btime.tv_nsec};
-	return a->items[a->n++].name ? 0 : -ENOMEM;
-}
-
-static int by_age(const void *a, const void *b)
-{
-	const struct aged *x = a, *y = b;
-
-	return x->birth != y->birth ? (x->birth > y->birth) - (x->birth < y->birth)
-				    : strcmp(x->name, y->name);
-}
-
-/* Where two have one id and no catalog says which is the site, the copy is the younger one. */
-static int oldest_first(int dirfd, layout_name_fn *fn, void *arg)
-{
-	struct ages a = {.dirfd = dirfd};
-	int r = layout_each_name(dirfd, note_age, &a);
-
-	if (a.n)
-		qsort(a.items, a.n, sizeof(a.items[0]), by_age);
-	for (size_t i = 0; i < a.n; i++) {
-		if (r == 0)
-			r = fn(a.items[i].name, arg);
-		free(a.items[i].name);
-	}
-	free(a.items);
-	return r;
-}
-
-struct snapshots {
-	struct pool_root *r;
-	layout_name_fn *fn; /* given SITE-ID/SNAP */
-	void *arg;
-	const char *site;
-};
-
-static int one_snapshot(const char *name, void *arg)
-{
-	struct snapshots *e = arg;
-	char path[CAT_ID_SIZE + CAT_NAME_SIZE + 64];
-
-	snprintf(path, sizeof(path), "%s/%s", e->site, name);
-	return e->fn(path, e->arg);
-}
-
-static int snapshots_of_site(const char *site, void *arg)
-{
-	struct snapshots *e = arg;
-	_cleanup_fd_ int dir = fd_open_dir(e->r->snapshots, site);
-
-	if (dir < 0)
-		return 0;
-	e->site = site;
-	return layout_each_name(dir, one_snapshot, e);
-}
-
-static int each_pool_snapshot(struct pool_root *r, layout_name_fn *fn, void *arg)
-{
-	struct snapshots e = {r, fn, arg, NULL};
-
-	return layout_each_name(r->snapshots, snapshots_of_site, &e);
-}
-
-/* ---- differences ---- */
 
 struct compare {
 	json_t *known; /* object: name -> id, of the catalog */
@@ -234,7 +136,7 @@ static bool is_recorded(const struct compare *c, const char *name, const char *i
 static bool is_passing(const struct compare *c, const char *name, json_t *doc)
 {
 	const char *id = json_string_value(json_object_get(doc, "id"));
-	char key[CAT_ID_SIZE + CAT_NAME_SIZE];
+	char key[ID_SIZE + NAME_MAX + 1];
 	char *slash;
 
 	if (!id)
@@ -337,7 +239,7 @@ int scan_differences(struct fsd *f, struct catalog *c, struct pool_root *r, scan
 		cmp.kind = "snapshot";
 		ret = catalog_snapshots(c, &all, note_snapshot, &cmp, err);
 	}
-	if (ret == 0 && (ret = each_pool_snapshot(r, in_pool, &cmp)) < 0)
+	if (ret == 0 && (ret = layout_each_snapshot(r, in_pool, &cmp)) < 0)
 		ret = err_sys(err, -ret, "list snapshots", r->config->path);
 	if (ret == 0)
 		rest(&cmp);
@@ -427,177 +329,4 @@ void scan_unreadable(struct fsd *f, const struct pool_root *r, const struct err 
 		err_hint(&e, "mend what the reason names, then fsctl pool scan %.60s",
 			r->config->name);
 	problems_add(&f->problems, true, scope, &e);
-}
-
-/* ---- apply ---- */
-
-#define BATCH (20 * NSEC_PER_MSEC) /* others may have to wait for as long */
-
-struct apply {
-	struct fsd *f;
-	struct pool_root *r;
-	struct snap_ctx *ctx;
-	json_t *bad;
-	json_t *names; /* of the catalog, to be looked at as well: they may be gone */
-	struct err *err;
-	bool locked;
-	int64_t since; /* monotonic: write_lock is held, and a transaction open */
-};
-
-static int enter(struct apply *a)
-{
-	if (a->locked)
-		return 0;
-	pthread_mutex_lock(&a->f->write_lock);
-	a->locked = true;
-	a->since = clock_mono();
-	return catalog_begin(a->f->catalog, a->err);
-}
-
-static int leave(struct apply *a, int r)
-{
-	if (r == 0)
-		r = catalog_commit(a->f->catalog, a->err);
-	if (r < 0)
-		catalog_rollback(a->f->catalog);
-	pthread_mutex_unlock(&a->f->write_lock);
-	a->locked = false;
-	step("scan.batch");
-	/* A mutex is not fair: who waits for it needs a moment to come to it. */
-	nanosleep(&(struct timespec){.tv_nsec = NSEC_PER_MSEC}, NULL);
-	return r;
-}
-
-/* One object that cannot be read must not stop the rest; a failing catalog must. */
-static int judge(struct apply *a, const char *name, int r, const struct err *err)
-{
-	char reason[2 * ERR_TEXT_SIZE + 2];
-
-	atomic_fetch_add(&a->ctx->entries_done, 1);
-	if (r >= 0)
-		return snap_canceled(a->ctx) ? -ECANCELED : 0;
-	if (strncmp(err->code, "catalog", 7) == 0 || r == -ENOSPC) {
-		*a->err = *err;
-		return r;
-	}
-	snprintf(reason, sizeof(reason), "%s%s%s", err->reason, *err->hint ? ": " : "", err->hint);
-	json_array_append_new(a->bad,
-		json_pack("{s:o,s:o}", "path", json_text(name), "reason", json_prose(reason)));
-	return 0;
-}
-
-static int apply_site(struct apply *a, const char *name)
-{
-	struct err err = ERR_INIT;
-	struct cat_site known;
-
-	if (catalog_site_get(a->f->catalog, name, &known, NULL) == 0 &&
-		at_work_on(a->f, "site", known.id))
-		return 0;
-	return judge(a, name, reflect_site(a->f, a->r, name, NULL, &err), &err);
-}
-
-static int apply_deleted(struct apply *a, const char *name)
-{
-	struct err err = ERR_INIT;
-
-	if (at_work_on(a->f, "site", name))
-		return 0;
-	return judge(a, name, reflect_deleted(a->f, a->r, name, 0, &err), &err);
-}
-
-static int apply_snapshot(struct apply *a, const char *path)
-{
-	struct err err = ERR_INIT;
-	struct cat_snapshot known;
-	char site[CAT_ID_SIZE];
-	const char *slash = strchr(path, '/');
-
-	if ((size_t)(slash - path) >= sizeof(site))
-		return 0;
-	memcpy(site, path, slash - path);
-	site[slash - path] = '\0';
-	if (catalog_snapshot_get(a->f->catalog, site, slash + 1, &known, NULL) == 0 &&
-		at_work_on(a->f, "snapshot", known.id))
-		return 0;
-	return judge(a, path, reflect_snapshot(a->f, a->r, site, slash + 1, NULL, &err), &err);
-}
-
-static int apply(struct apply *a, int (*one)(struct apply *a, const char *name), const char *name)
-{
-	int r = enter(a);
-
-	if (r == 0)
-		r = one(a, name);
-	return r < 0 || clock_mono() >= a->since + BATCH ? leave(a, r) : 0;
-}
-
-static int each_site(const char *name, void *arg)
-{
-	return apply(arg, apply_site, name);
-}
-
-static int each_deleted(const char *id, void *arg)
-{
-	return apply(arg, apply_deleted, id);
-}
-
-static int each_snapshot(const char *path, void *arg)
-{
-	return apply(arg, apply_snapshot, path);
-}
-
-static void gone(const char *kind, enum scan_change change, const char *name,
-	const struct err *why, void *arg)
-{
-	struct apply *a = arg;
-
-	(void)why;
-	if (change == SCAN_GONE || change == SCAN_OTHER)
-		json_array_append_new(a->names, json_pack("[s,s]", kind, name));
-}
-
-/* What fails here and is in the pool fails again with the others, and is told then. */
-static int apply_gone(struct apply *a)
-{
-	json_t *pair, *bad = a->bad;
-	size_t i;
-	int r = 0;
-
-	a->bad = json_array();
-	json_array_foreach(a->names, i, pair) {
-		const char *kind = json_string_value(json_array_get(pair, 0));
-		const char *name = json_string_value(json_array_get(pair, 1));
-
-		if (r == 0)
-			r = (strcmp(kind, "site") == 0	    ? each_site
-				: strcmp(kind, "deleted") == 0 ? each_deleted
-							       : each_snapshot)(name, a);
-	}
-	json_decref(a->bad);
-	a->bad = bad;
-	return r;
-}
-
-int scan_apply(struct fsd *f, struct catalog *c, struct pool_root *r, struct snap_ctx *ctx,
-	json_t *bad, struct err *err)
-{
-	struct apply a = {f, r, ctx, bad, json_array(), err, false, 0};
-	int ret = scan_differences(f, c, r, gone, &a, err);
-
-	/* The gone ones first: their names may stand in the way of new ones. */
-	if (ret == 0)
-		ret = apply_gone(&a);
-	if (ret == 0)
-		ret = layout_each_name(r->deleted, each_deleted, &a);
-	if (ret == 0)
-		ret = oldest_first(r->sites, each_site, &a);
-	if (ret == 0)
-		ret = each_pool_snapshot(r, each_snapshot, &a);
-	if (a.locked)
-		ret = leave(&a, ret);
-	json_decref(a.names);
-	if (ret < 0 && !err->num)
-		err_sys(err, -ret, "scan", r->config->path);
-	return ret;
 }

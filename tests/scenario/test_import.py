@@ -575,6 +575,7 @@ def test_import_link__brings_over_what_was_written_meanwhile(host):
     (path / 'gone').unlink()
     (live / 'theirs').write_text('new one')
     (live / 'added').write_text('new one')
+    path.chmod(0o700)
     job = host.steps.go_on()
     assert job['state'] == 'done', job['error']
     assert os.readlink(path) == str(live)
@@ -584,6 +585,7 @@ def test_import_link__brings_over_what_was_written_meanwhile(host):
                     'gone': 'old', 'theirs': 'new one', 'added': 'new one'}
     warnings = ' '.join(job['result']['warnings'])
     assert 'both in' in warnings and 'gone in' in warnings
+    assert f". in {path.name}.fsd-{job['id']}: the directory's owner, mode" in warnings, warnings
     assert 'theirs' not in warnings and 'late in' not in warnings
     assert not [n for n in os.listdir(live) if n.startswith('.fsd-')]
     kept = host.outside / job['result']['failed'][0]['path']

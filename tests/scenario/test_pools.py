@@ -324,3 +324,15 @@ def test_scan__keeps_nobody_else_waiting(make_daemon):
     assert [site['name'] for site in daemon.json('site', 'list')['items']] == ['moved', 'shop']
     assert daemon.json('snapshot', 'show', 'shop@meanwhile')['name'] == 'meanwhile'
     assert daemon.fsctl('status', '--check').returncode == 0
+
+
+def test_pool__with_a_strangers_folder_among_the_snapshots_is_served(daemon):
+    """A name longer than any id of a site, with a document that reads like one of fsd's."""
+    pool = pathlib.Path(next(iter(daemon.pools.values())))
+    strange = pool / '.fsd/snapshots' / ('x' * 245) / 'one'
+    strange.mkdir(parents=True)
+    (strange / 'meta.json').write_text('{"format": 1, "id": "6f6a0e6c-0000-4000-8000-000000000000"}')
+    daemon.stop()
+    daemon.start()
+    daemon.json('pool', 'scan')
+    assert strange.exists()
