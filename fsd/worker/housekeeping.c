@@ -70,7 +70,19 @@ static bool is_owned(struct fsd *f, const char *name)
 	return r == -ENOENT ? false : owned;
 }
 
-/* Directories of jobs that neither wait nor run; a queued job has none yet. */
+/* Of a job that neither waits nor runs: into the trash, since deleting it may take minutes. */
+static int sweep_stage(struct fsd *f, struct pool_root *r, const char *name, struct snap_ctx *ctx,
+	struct err *err)
+{
+	int64_t job;
+
+	if (is_owned(f, name))
+		return 0;
+	if (job_id_parse(name, &job) == 0 && layout_discard(r, job, r->staging, name) == 0)
+		return 0;
+	return layout_remove(r, r->staging, name, ctx, err);
+}
+
 static int sweep_folder(struct fsd *f, struct pool_root *r, int dirfd, struct snap_ctx *ctx,
 	struct err *err)
 {
@@ -83,9 +95,10 @@ static int sweep_folder(struct fsd *f, struct pool_root *r, int dirfd, struct sn
 		return err_sys(err, ENOMEM, "sweep", r->config->path);
 	}
 	while (ret == 0 && (e = readdir(d))) {
-		if (e->d_name[0] == '.' || (dirfd == r->staging && is_owned(f, e->d_name)))
+		if (e->d_name[0] == '.')
 			continue;
-		ret = layout_remove(r, dirfd, e->d_name, ctx, err);
+		ret = dirfd == r->staging ? sweep_stage(f, r, e->d_name, ctx, err)
+					  : layout_remove(r, dirfd, e->d_name, ctx, err);
 	}
 	closedir(d);
 	return ret;

@@ -251,7 +251,7 @@ void job_unsettled(struct fsd *f, const struct job *job, const struct err *why);
 /* The scope of problems that end with the job's. */
 #define JOB_SCOPE_SIZE (JOB_ID_SIZE + 4)
 const char *job_scope(int64_t id, char out[JOB_SCOPE_SIZE]);
-/* Sweep staging and trash names of a job that did not commit. */
+/* Remove what it has in staging. */
 int job_sweep(struct job *job, struct err *err);
 /* Record and outcome in one durable commit; write_lock must not be held. */
 int job_conclude(struct fsd *f, struct job *job, struct err *err);

@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "fsd/core/log.h"
+#include "fsd/worker/housekeeping.h"
 #include "fsd/worker/jobs.h"
+#include "fsd/worker/layout.h"
 #include "fsd/worker/state.h"
 #include "fsd/worker/step.h"
 #include "snap/base/err.h"
@@ -97,6 +99,19 @@ static int go_on(struct fsd *f, struct job *job, struct err *err)
 	return job->kind->finish ? job->kind->finish(f, job, err) : 0;
 }
 
+/* A half-made tree may take minutes to delete: housekeeping does that, nobody waits for it. */
+static int drop_stage(struct fsd *f, struct job *job, struct err *err)
+{
+	struct pool_root *p = job->pool;
+
+	if (job->outcome == JOB_DONE || !p || !p->handle)
+		return job_sweep(job, err);
+	if (layout_discard(p, job->id, p->staging, job->text) < 0)
+		return job_sweep(job, err); /* most often there is nothing */
+	housekeeping_wake(f);
+	return 0;
+}
+
 int job_settle(struct fsd *f, struct job *job, struct err *err)
 {
 	struct err e = ERR_INIT;
@@ -108,7 +123,7 @@ int job_settle(struct fsd *f, struct job *job, struct err *err)
 		r = r ? go_on(f, job, err) : take_back(f, job, err);
 	if (r < 0)
 		return r;
-	if (job_sweep(job, &e) < 0)
+	if (drop_stage(f, job, &e) < 0)
 		log_err(LOG_WARNING, "cannot clean up behind a job; the next start will", &e, "job",
 			job->text, NULL);
 	if (job->outcome == JOB_DONE)

@@ -118,3 +118,18 @@ def test_recovery__keeps_the_order_in_which_changes_were_asked_for(busy):
     busy.start()
     assert ended(busy, jobs) == jobs
     assert busy.json('site', 'show', 'shop')['labels'] == {'stage': 'old'}
+
+
+def test_recovery__waits_for_no_deletion(busy):
+    """Half a tree may take minutes to delete: fsd serves meanwhile."""
+    busy.fsctl('site', 'create', 'shop')
+    busy.fsctl('snapshot', 'shop@a')
+    with busy.steps.held('tree.made') as reached:
+        job = ask(busy, kind='clone', source='shop@a', name='copy')
+        reached()
+        busy.stop(signal.SIGKILL)
+    with busy.steps.held('remove.tree') as reached:
+        busy.start()
+        reached()
+        assert busy.json('job', 'show', job)['error']['code'] == 'interrupted'
+        busy.fsctl('snapshot', 'shop@b')
