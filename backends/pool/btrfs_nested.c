@@ -103,17 +103,16 @@ static char *mount_point(char *line)
 int btrfs_refuse_mounts(int fd, struct err *err)
 {
 	_cleanup_buf_ struct buf mounts = BUF_INIT;
-	char link[64], base[PATH_MAX];
+	char base[PATH_MAX];
 	char *save = NULL;
-	ssize_t len;
-	int r;
+	size_t len;
+	int r = fd_path(fd, NULL, base, sizeof(base));
 
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	len = readlink(link, base, sizeof(base) - 1);
-	r = len < 0 ? -errno : read_mounts(&mounts);
+	if (r == 0)
+		r = read_mounts(&mounts);
 	if (r < 0)
 		return err_sys(err, -r, "list mounts", NULL);
-	base[len] = '\0';
+	len = strlen(base);
 	for (char *line = strtok_r(mounts.data, "\n", &save); line;
 		line = strtok_r(NULL, "\n", &save)) {
 		char *point = mount_point(line);

@@ -11,19 +11,11 @@
 
 const char *tree_path(struct tree_at at, char out[TREE_PATH_SIZE])
 {
-	char link[64], dir[PATH_MAX];
 	char full[PATH_MAX + NAME_MAX + 2];
 	size_t len;
-	ssize_t n;
 
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", at.dirfd);
-	n = readlink(link, dir, sizeof(dir) - 1);
-	if (n <= 0)
-		n = 0;
-	dir[n] = '\0';
-	len = (size_t)snprintf(full, sizeof(full), "%s%s%s", dir, n ? "/" : "", at.name);
-	if (len >= sizeof(full))
-		len = sizeof(full) - 1;
+	fd_path(at.dirfd, at.name, full, sizeof(full));
+	len = strlen(full);
 	if (len >= TREE_PATH_SIZE)
 		memcpy(out, full + len - (TREE_PATH_SIZE - 1), TREE_PATH_SIZE);
 	else

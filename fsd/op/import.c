@@ -584,16 +584,11 @@ static int link_in(struct after *a, struct err *err)
 /* The directory that was put aside, for work_sweep: its path without symlinks on the way. */
 static json_t *parked(const struct after *a, int64_t since)
 {
-	char link[64], folder[PATH_MAX], whole[PATH_MAX + NAME_MAX + 2];
-	ssize_t n;
+	char path[PATH_MAX + NAME_MAX + 2];
 
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", a->o.parent);
-	n = readlink(link, folder, sizeof(folder) - 1);
-	if (n <= 0)
+	if (fd_path(a->o.parent, a->side, path, sizeof(path)) < 0)
 		return NULL;
-	folder[n] = '\0';
-	snprintf(whole, sizeof(whole), "%s/%s", n == 1 ? "" : folder, a->side);
-	return json_pack("{s:o,s:I,s:I}", "path", json_text(whole), "ino",
+	return json_pack("{s:o,s:I,s:I}", "path", json_text(path), "ino",
 		(json_int_t)job_int(a->job, "ino"), "since", (json_int_t)since);
 }
 

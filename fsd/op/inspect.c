@@ -13,6 +13,7 @@
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
+#include "snap/copy.h"
 #include "snap/skip.h"
 
 #define ITEMS_MAX 100000
@@ -219,6 +220,16 @@ static void add_problem(json_t *problems, const char *path, const char *reason)
 		json_pack("{s:o,s:s}", "path", json_text(path), "reason", reason));
 }
 
+/* No copy can be made of a tree in which another file system begins. */
+static void check_nested(struct job *job, int wrapper, json_t *problems)
+{
+	_cleanup_fd_ int tree = fd_open_dir(wrapper, LAYOUT_TREE);
+	struct err e = ERR_INIT;
+
+	if (tree >= 0 && snap_survey(tree, &job->ctx, NULL, NULL, &e) < 0)
+		add_problem(problems, e.object, e.reason);
+}
+
 /* The documents of one generation, its tree, and every entry readable. */
 static void check_generation(struct job *job, struct pool_root *pool, int dir, int64_t number,
 	bool snapshot, json_t *problems)
@@ -250,8 +261,22 @@ static void check_generation(struct job *job, struct pool_root *pool, int dir, i
 		add_problem(problems, path, r < 0 ? e.reason : "no complete tree");
 	else if (snapshot && !ro && pool->driver->caps(pool->handle) & POOL_READ_ONLY)
 		add_problem(problems, path, "a snapshot's tree is writable");
-	if (r > 0 && pool->driver->tree_usage(pool->handle, tree, &job->ctx, &usage, &e) < 0)
+	if (r <= 0)
+		return;
+	check_nested(job, wrapper, problems);
+	if (pool->driver->tree_usage(pool->handle, tree, &job->ctx, &usage, &e) < 0)
 		add_problem(problems, e.object[0] ? e.object : path, e.reason);
+}
+
+static void check_document(int dir, const char *name, json_t *problems)
+{
+	struct err e = ERR_INIT;
+	json_t *doc;
+
+	if (meta_load(dir, name, name, &doc, &e) == 0)
+		json_decref(doc);
+	else
+		add_problem(problems, ".", e.reason);
 }
 
 static int run_check(struct fsd *f, struct job *job, struct err *err)
@@ -268,6 +293,7 @@ static int run_check(struct fsd *f, struct job *job, struct err *err)
 		json_decref(problems);
 		return dir;
 	}
+	check_document(dir, META_SITE, problems);
 	check_generation(job, pool, dir, number, snapshot, problems);
 	if (snapshot && meta_load(dir, META_WRAPPER, META_WRAPPER, &doc, &e) < 0) {
 		add_problem(problems, META_WRAPPER, e.reason);

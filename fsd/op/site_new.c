@@ -38,8 +38,9 @@ static int check_method(struct job *job, struct err *err)
 	if (pool_method_parse(wanted, &ignored) < 0)
 		return err_set(err, EINVAL, "bad_request", wanted, "there is no such method");
 	err_set(err, EOPNOTSUPP, "method_unavailable", wanted,
-		"pool %s makes this copy by method %s", job->pool->config->name, job->method);
-	err_hint(err, "fsctl pool show %s", job->pool->config->name);
+		"pool %s makes this copy by method %s only", job->pool->config->name, job->method);
+	err_hint(err, "leave --method away; fsctl pool show %s says what its file system can do",
+		job->pool->config->name);
 	return -EOPNOTSUPP;
 }
 

@@ -83,33 +83,30 @@ static int plan_create(struct fsd *f, struct job *job, struct err *err)
 	return 0;
 }
 
-static json_t *labels_of(int site)
-{
-	json_t *doc, *labels;
-
-	if (meta_load(site, META_SITE, META_SITE, &doc, NULL) < 0)
-		return json_object();
-	labels = json_object_get(doc, "labels");
-	json_incref(labels);
-	json_decref(doc);
-	return labels ? labels : json_object();
-}
-
+/* The snapshot's own document, with the labels that the site has. */
 static int store_meta(struct job *job, int site, int stage, int64_t generation, struct err *err)
 {
-	json_t *labels = labels_of(site);
-	int r = op_store_snapshot(job, stage, "user", generation, labels, err);
+	json_t *doc, *labels;
+	int r = meta_load(site, META_SITE, job->site_name, &doc, err);
 
+	if (r < 0)
+		return r;
+	labels = json_incref(json_object_get(doc, "labels"));
+	if (!labels)
+		labels = json_object();
+	r = op_store_snapshot(job, stage, "user", generation, labels, err);
 	json_decref(labels);
+	json_decref(doc);
 	return r;
 }
 
 /* site.json and the generation's meta.json are replaced, never edited: links of them are copies. */
-static int link_documents(int site, int from, int stage, int wrapper)
+static int link_documents(struct job *job, int site, int from, int stage, int wrapper, struct err *err)
 {
-	if (linkat(from, META_WRAPPER, wrapper, META_WRAPPER, 0) < 0 ||
-		linkat(site, META_SITE, stage, META_SITE, 0) < 0)
-		return -errno;
+	if (linkat(from, META_WRAPPER, wrapper, META_WRAPPER, 0) < 0)
+		return err_sys(err, errno, "link the generation's " META_WRAPPER, job->site_name);
+	if (linkat(site, META_SITE, stage, META_SITE, 0) < 0)
+		return err_sys(err, errno, "link " META_SITE, job->site_name);
 	step("snapshot.linked");
 	return 0;
 }
@@ -125,10 +122,9 @@ static int build(struct job *job, int site, int stage, int from, int64_t live, s
 	op_expect_method(job, job->pool, true);
 	method = job->method;
 	consistency = job->consistency;
-	r = link_documents(site, from, stage, wrapper);
-	if (r < 0)
-		return err_sys(err, -r, "link", job->site_name);
 	r = store_meta(job, site, stage, live, err);
+	if (r == 0)
+		r = link_documents(job, site, from, stage, wrapper, err);
 	if (r == 0 && (r = layout_stage_live_like(stage, live, from)) < 0)
 		r = err_sys(err, -r, "link live", job->site_name);
 	if (r == 0)

@@ -2,6 +2,7 @@
 #include "fsd/worker/meta.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,27 @@
 
 #define META_SIZE_MAX (1u << 20)
 
+static int not_json(int r, const char *name, const char *object, struct err *err)
+{
+	struct err e = ERR_INIT;
+
+	if (!err)
+		return r;
+	e = *err;
+	return err_set(err, e.num, e.code, object, "%s: %.200s", name, e.reason);
+}
+
+static int unreadable(int dirfd, const char *name, int r, struct err *err)
+{
+	char path[PATH_MAX];
+
+	if (err && (r == -ENOENT || r == -EBADMSG || r == -EFBIG)) {
+		fd_path(dirfd, name, path, sizeof(path));
+		err_hint(err, "mend or put back %.300s, then fsctl pool scan", path);
+	}
+	return r;
+}
+
 int meta_load(int dirfd, const char *name, const char *object, json_t **doc, struct err *err)
 {
 	_cleanup_free_ char *text = NULL;
@@ -20,10 +42,10 @@ int meta_load(int dirfd, const char *name, const char *object, json_t **doc, str
 	int r = fd_read_file(dirfd, name, META_SIZE_MAX, &text, &len);
 
 	if (r < 0)
-		return err_sys(err, -r, name, object);
-	r = json_parse(text, len, object, doc, err);
+		return unreadable(dirfd, name, err_sys(err, -r, name, object), err);
+	r = json_parse(text, len, name, doc, err);
 	if (r < 0)
-		return r;
+		return unreadable(dirfd, name, not_json(r, name, object, err), err);
 	if (json_integer_value(json_object_get(*doc, "format")) > META_FORMAT) {
 		json_decref(*doc);
 		err_set(err, EPROTO, "newer_format", object, "%s was written by a newer fsd", name);

@@ -210,3 +210,16 @@ int fd_exists(int dirfd, const char *name)
 		return 1;
 	return errno == ENOENT ? 0 : -errno;
 }
+
+int fd_path(int fd, const char *name, char *out, size_t size)
+{
+	char link[64], path[PATH_MAX];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	path[n < 0 ? 0 : n] = '\0';
+	n = snprintf(out, size, "%s%s%s", strcmp(path, "/") == 0 ? "" : path, name ? "/" : "",
+		name ? name : "");
+	return n < (ssize_t)size ? 0 : -ENAMETOOLONG;
+}

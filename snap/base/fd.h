@@ -62,6 +62,10 @@ void fd_sync_add(void);
 /* How many flushes this process has made; tests hold operations to their budget. */
 unsigned long fd_sync_count(void);
 
+/* Where `fd` was opened, with /NAME behind it unless `name` is NULL: for messages and for the kernel's
+ * own tables, never to open by. What has no path is "". 0, or -ENAMETOOLONG with `out` cut short. */
+int fd_path(int fd, const char *name, char *out, size_t size);
+
 /* mkdirat; an existing directory is success. 0 or -errno. */
 int fd_mkdir(int dirfd, const char *name, mode_t mode);
 

@@ -112,6 +112,27 @@ def test_names__that_are_bad_taken_reserved_or_missing(daemon):
         r.refuse('not_found', **request)
 
 
+# ---- documents ----
+
+def test_document__missing_or_damaged_is_named_with_its_path(daemon):
+    r = Refusals(daemon, daemon.folder / 'pool')
+    daemon.fsctl('site', 'create', 'shop')
+    document = r.pool / 'sites/shop/site.json'
+    good = document.read_text()
+    for text in (None, '{'):
+        document.unlink() if text is None else document.write_text(text)
+        for request in ({'kind': 'snapshot', 'site': 'shop'},
+                        {'kind': 'site-set', 'site': 'shop', 'set': {'label.a': 'b'}}):
+            error = r.refuse('not_found' if text is None else 'bad_json', job=True, **request)
+            assert error['reason'].startswith('site.json: '), error
+            assert str(document) in error['hint'], error
+        problems = daemon.json('check', 'shop', check=False)['problems']
+        assert problems and problems[0]['reason'].startswith('site.json: '), problems
+    document.write_text(good)
+    assert daemon.json('check', 'shop') == {'ok': True, 'problems': []}
+    daemon.fsctl('snapshot', 'shop')
+
+
 # ---- trees ----
 
 @needs_root
@@ -130,6 +151,8 @@ def test_tree__with_another_file_system_in_it(kind, mount, make_daemon):
                         {'kind': 'generation-create', 'site': 'shop', 'from': 'shop'}):
             error = r.refuse('nested_filesystem', job=True, **request)
             assert error['object'].endswith('sub'), error
+        problems = daemon.json('check', 'shop', check=False)['problems']
+        assert [p['path'] for p in problems] == ['sub'], problems
 
     with mounted('-t', 'tmpfs', 'none', tree / 'sub'):
         refuse()
