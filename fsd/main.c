@@ -158,7 +158,9 @@ static int serve(struct config *c, const struct process_user *user, bool backgro
 	_cleanup_fd_ int lock = -1, signals = -1;
 	int r, status;
 
-	r = process_lock_catalog(c->catalog, &lock, err);
+	r = pools_unlocked(c, err);
+	if (r == 0)
+		r = process_lock_catalog(c->catalog, &lock, err);
 	if (r == 0)
 		r = listener_open(&listener, c->socket, err);
 	if (r == 0)
@@ -223,6 +225,7 @@ int main(int argc, char **argv)
 	notify_on_ready(process_detach);
 	r = serve(config, &user, !options.foreground, &err);
 	if (r < 0)
-		return failed("failed", &err, EXIT_FAILURE);
+		return failed("fsd has failed", &err, EXIT_FAILURE);
+	log_msg(LOG_INFO, "fsd has stopped", NULL);
 	return 0;
 }

@@ -53,6 +53,18 @@ static int no_catalog(struct err *err, const char *file, const char *what)
 	return -EUCLEAN;
 }
 
+/* Who can write it could make fsd delete what they like. */
+static bool is_private(const struct stat *st, const char *name, struct err *err)
+{
+	if (!(st->st_mode & 022) && (st->st_uid == geteuid() || st->st_uid == 0))
+		return true;
+	err_set(err, EPERM, "catalog_exposed", name, "others can write it (mode %04o, owner %u)",
+		st->st_mode & 07777, st->st_uid);
+	err_hint(err, "where nobody else has changed it: chown %u %.150s; chmod 600 %.150s; otherwise "
+		"move it away, start fsd, and fsctl pool scan", geteuid(), name, name);
+	return false;
+}
+
 /* SQLite opens none of them through a symlink either; here the reason is plain. 1: it exists. */
 static int look_at(const char *file, const char *suffix, struct err *err)
 {
@@ -70,7 +82,9 @@ static int look_at(const char *file, const char *suffix, struct err *err)
 			"named with \"catalog\" in fsd.conf");
 		return -ELOOP;
 	}
-	return S_ISREG(st.st_mode) ? 1 : no_catalog(err, name, "it is not a regular file");
+	if (!S_ISREG(st.st_mode))
+		return no_catalog(err, name, "it is not a regular file");
+	return is_private(&st, name, err) ? 1 : -EPERM;
 }
 
 static int look_at_all(const char *file, bool *exists, struct err *err)

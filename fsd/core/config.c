@@ -497,25 +497,39 @@ const struct config_pool *config_pool(const struct config *c, const char *name)
 	return NULL;
 }
 
-const char *config_frozen(const struct config *from, const struct config *to)
+static bool frozen_pool(char what[CONFIG_WHAT_SIZE], const char *pool, const char *key)
+{
+	snprintf(what, CONFIG_WHAT_SIZE, "[pool %s]%s", pool, key);
+	return true;
+}
+
+static bool frozen(char what[CONFIG_WHAT_SIZE], const char *key)
+{
+	snprintf(what, CONFIG_WHAT_SIZE, "%s", key);
+	return true;
+}
+
+bool config_frozen(const struct config *from, const struct config *to, char what[CONFIG_WHAT_SIZE])
 {
 	if (strcmp(from->catalog, to->catalog) != 0)
-		return "catalog";
+		return frozen(what, "catalog");
 	if (strcmp(from->socket, to->socket) != 0)
-		return "socket";
+		return frozen(what, "socket");
 	if (strcmp(from->api_user, to->api_user) != 0)
-		return "api_user";
-	if (from->n_pools != to->n_pools)
-		return "pool";
+		return frozen(what, "api_user");
+	for (unsigned i = 0; i < to->n_pools; i++) {
+		if (!config_pool(from, to->pools[i].name))
+			return frozen_pool(what, to->pools[i].name, "");
+	}
 	for (unsigned i = 0; i < from->n_pools; i++) {
 		const struct config_pool *a = &from->pools[i], *b = config_pool(to, a->name);
 
 		if (!b)
-			return "pool";
+			return frozen_pool(what, a->name, "");
 		if (strcmp(a->path, b->path) != 0)
-			return "path";
+			return frozen_pool(what, a->name, " path");
 		if (strcmp(a->driver, b->driver) != 0)
-			return "driver";
+			return frozen_pool(what, a->name, " driver");
 	}
-	return NULL;
+	return false;
 }

@@ -54,8 +54,10 @@ void config_free(struct config **c);
 /* NULL when there is none. */
 const struct config_pool *config_pool(const struct config *c, const char *name);
 
-/* What may not change by a reload (catalog, socket, api_user, a pool's path or driver): NULL when
- * `to` can follow `from`, otherwise the key's name, "pool" for a pool that came or went. */
-const char *config_frozen(const struct config *from, const struct config *to);
+/* What a reload may not change: catalog, socket, api_user, which pools there are, their paths and
+ * drivers. False when `to` can follow `from`; otherwise *what is the first, as "[pool NAME] KEY",
+ * "[pool NAME]" for one that came or went, or "KEY". */
+#define CONFIG_WHAT_SIZE 256
+bool config_frozen(const struct config *from, const struct config *to, char what[CONFIG_WHAT_SIZE]);
 
 #endif

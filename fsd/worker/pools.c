@@ -19,6 +19,7 @@
 #include "snap/base/fd.h"
 
 #define POOL_FILE "pool.json"
+#define LOCK_FILE "lock"
 
 #define ROOT_FDS 8
 
@@ -71,6 +72,24 @@ int pools_check(const struct config *config, struct err *err)
 			"[pool %.60s]: there is no driver \"%.60s\"", p->name, p->driver);
 		err_hint(err, "driver = auto, btrfs or copy");
 		return -EINVAL;
+	}
+	return 0;
+}
+
+int pools_unlocked(const struct config *config, struct err *err)
+{
+	for (unsigned i = 0; i < config->n_pools; i++) {
+		const char *path = config->pools[i].path;
+		_cleanup_fd_ int root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		_cleanup_fd_ int control = root < 0 ? -1 : fd_open_dir(root, ".fsd");
+		_cleanup_fd_ int lock = -1;
+		int ret = 0;
+
+		if (control >= 0 && fd_exists(control, LOCK_FILE) == 1)
+			ret = lock_take(control, LOCK_FILE, path, LOCK_WAIT, &lock, err);
+		if (ret == -EBUSY)
+			return ret;
+		err_clear(err);
 	}
 	return 0;
 }
@@ -195,8 +214,13 @@ static int open_root(struct pool_root *r, bool known, struct err *err)
 {
 	const char *path = r->config->path;
 
-	if (!known && mkdir(path, 0755) < 0 && errno != EEXIST)
-		return err_sys(err, errno, "mkdir", path);
+	if (!known && mkdir(path, 0755) < 0 && errno != EEXIST) {
+		err_sys(err, errno, "mkdir", path);
+		if (err->num == ENOENT)
+			err_hint(err, "make the folder above it (mount its file system first), or change "
+				"\"path\" in [pool %s]", r->config->name);
+		return -err->num;
+	}
 	r->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return r->fd < 0 ? err_sys(err, errno, "open", path) : 0;
 }
@@ -381,7 +405,7 @@ static int open_storage(struct pool_root *r, const struct cat_pool *known, char 
 	fd_close(&r->control);
 	ret = make(r, err);
 	if (ret == 0)
-		ret = lock_take(r->control, "lock", r->config->path, LOCK_WAIT, &r->lock_fd, err);
+		ret = lock_take(r->control, LOCK_FILE, r->config->path, LOCK_WAIT, &r->lock_fd, err);
 	if (ret == 0)
 		ret = identify(r, known, err);
 	if (ret == 0)

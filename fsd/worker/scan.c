@@ -67,7 +67,7 @@ static int unreadable(const struct compare *c, const char *name, const char *fil
 
 	err_set(why, e->num, "unreadable", name, "a %s of pool %.60s cannot be read: %.200s",
 		c->kind, c->r->config->name, e->reason);
-	if (*e->hint)
+	if (strcmp(e->code, "newer_format") == 0)
 		err_hint(why, "%s", e->hint);
 	else
 		err_hint(why, "mend or put back %s of %.150s/%s/%.100s, or move it out of the "

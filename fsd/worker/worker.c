@@ -22,6 +22,7 @@
 
 #define READERS 2
 #define LOOP_MS 30000
+#define CONFIG_SCOPE "config" /* of problems */
 
 struct worker {
 	struct fsd fsd;
@@ -129,12 +130,12 @@ static void announce(struct worker *w)
 static int follow(struct worker *w, struct config *next, struct err *err)
 {
 	struct fsd *f = &w->fsd;
-	const char *frozen = config_frozen(fsd_config(f), next);
+	char what[CONFIG_WHAT_SIZE];
 	int r;
 
-	if (frozen) {
-		err_set(err, EBUSY, "needs_restart", frozen, "this cannot change while fsd runs");
-		err_hint(err, "restart fsd, or take the change back");
+	if (config_frozen(fsd_config(f), next, what)) {
+		err_set(err, EBUSY, "needs_restart", what, "this cannot change while fsd runs");
+		err_hint(err, "restart fsd, or take the change back in %.200s", next->file);
 		return -EBUSY;
 	}
 	r = jobs_grow(f, next->max_jobs);
@@ -147,6 +148,18 @@ static int follow(struct worker *w, struct config *next, struct err *err)
 	return 0;
 }
 
+/* Whoever asked for it by a signal reads no answer. */
+static void reload_refused(struct worker *w, const struct err *why)
+{
+	struct err e = ERR_INIT;
+
+	log_err(LOG_ERR, "the new configuration is refused; the old one stays", why, NULL);
+	err_set(&e, why->num, "config_refused", why->object,
+		"fsd does not run with the configuration as it is now: %.250s", why->reason);
+	err_hint(&e, "%s%smend it, then reload fsd (SIGHUP)", why->hint, *why->hint ? "; or " : "");
+	problems_add(&w->fsd.problems, false, CONFIG_SCOPE, &e);
+}
+
 static void reload(struct worker *w)
 {
 	const char *file = fsd_config(&w->fsd)->file;
@@ -154,11 +167,12 @@ static void reload(struct worker *w)
 	struct err err = ERR_INIT;
 
 	notify_reloading();
+	problems_clear(&w->fsd.problems, CONFIG_SCOPE);
 	if (config_load(file, &next, &err) == 0 && follow(w, next, &err) == 0) {
 		log_msg(LOG_INFO, "configuration reloaded", "file", file, NULL);
 	} else {
 		config_free(&next);
-		log_err(LOG_ERR, "the new configuration is refused; the old one stays", &err, NULL);
+		reload_refused(w, &err);
 	}
 	notify_ready();
 }
@@ -266,7 +280,6 @@ static void stop(struct worker *w)
 	for (unsigned i = 0; i < w->n_configs; i++)
 		config_free(&w->configs[i]);
 	free(w->configs);
-	log_msg(LOG_INFO, "fsd has stopped", NULL);
 }
 
 int worker_run(const struct worker_args *args, struct err *err)

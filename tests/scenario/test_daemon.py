@@ -96,7 +96,8 @@ def test_daemon__api_ends_when_the_worker_dies(daemon):
 def test_daemon__second_one_on_the_same_catalog_is_told_who_is_first(daemon, make_daemon):
     first = daemon.process.pid
     other = daemon.folder / 'other.conf'
-    other.write_text(daemon.conf.read_text().replace('fsd.sock', 'other.sock'))
+    other.write_text(daemon.conf.read_text().replace('fsd.sock', 'other.sock')
+                     .replace(str(daemon.folder / 'pool'), str(daemon.folder / 'other')))
     r = run('--config', other, '--foreground')
     assert r.returncode == 1
     assert f'pid {first} ' in r.stderr and 'code=locked' in r.stderr
@@ -113,6 +114,7 @@ def test_daemon__second_one_on_the_same_pool_is_told_who_is_first(daemon):
     assert r.returncode == 1
     assert f'pid {first} ' in r.stderr and 'code=locked' in r.stderr
     assert str(daemon.folder / 'pool') in r.stderr
+    assert not list(daemon.folder.glob('other.db*')) and 'has stopped' not in r.stderr
 
 
 def test_daemon__second_one_waits_for_the_first_to_go(daemon, make_daemon):
@@ -136,6 +138,10 @@ def test_daemon__socket_of_somebody_else_is_left_alone(make_daemon):
         assert daemon.socket.exists()
 
 
+def refused(daemon):
+    return [p['object'] for p in daemon.json('status')['problems'] if p['code'] == 'config_refused']
+
+
 def test_daemon__reload_follows_what_it_can_and_names_what_it_cannot(daemon):
     daemon.configure(log_level='debug', grace='1h')
     daemon.process.send_signal(signal.SIGHUP)
@@ -143,10 +149,19 @@ def test_daemon__reload_follows_what_it_can_and_names_what_it_cannot(daemon):
     daemon.configure(catalog=daemon.folder / 'elsewhere.db')
     daemon.process.send_signal(signal.SIGHUP)
     daemon.wait_log('catalog: this cannot change while fsd runs; restart fsd')
+    assert refused(daemon) == ['catalog']
+    daemon.configure(catalog=daemon.catalog, extra='[pool more]\npath = /nowhere\n')
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_log('[pool more]: this cannot change while fsd runs; restart fsd')
+    assert refused(daemon) == ['[pool more]']
     daemon.conf.write_text('nonsense\n')
     daemon.process.send_signal(signal.SIGHUP)
     daemon.wait_log('fsd.conf:1')
-    assert daemon.http('GET', '/v1/status')[0] == 200
+    assert refused(daemon) == [f'{daemon.conf}:1']
+    daemon.configure()
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_log('configuration reloaded', 2)
+    assert refused(daemon) == []
 
 
 def wait_running(daemon, count, of):

@@ -228,12 +228,14 @@ def test_pools__that_are_not_this_ones(mount, make_daemon, scratch):
     daemon.pools['other'] = other = scratch / 'other'
     other.mkdir()
     (other / 'holiday.jpg').touch()
+    daemon.pools['deep'] = scratch / 'nobody/made/this'
     daemon.configure()
     daemon.start()
     assert not mine.exists() and os.listdir(other) == ['holiday.jpg']
     code, said = checked(daemon)
     assert code == 2 and 'is its disk mounted' in said and 'holds "holiday.jpg"' in said
     assert 'name an empty directory in [pool other]' in said
+    assert 'make the folder above it' in said and '[pool deep]' in said
     daemon.stop()
     # Another installation's, by the same name and at the same path.
     (folder := scratch / 'theirs').mkdir()

@@ -117,6 +117,32 @@ static void test_open__refuses_planted_symlinks(void **state)
 	}
 }
 
+static void test_open__refuses_a_catalog_that_others_can_write(void **state)
+{
+	struct scratch *s = *state;
+	char log[128];
+	struct err err = ERR_INIT;
+
+	assert_ok(catalog_open(s->path, CATALOG_CREATE, &s->c, &err), err);
+	catalog_close(&s->c);
+	assert_int_equal(chmod(s->path, 0620), 0);
+	assert_fails(catalog_open(s->path, CATALOG_CREATE, &s->c, &err), EPERM, "catalog_exposed", err);
+	assert_string_equal(err.object, s->path);
+	assert_int_equal(chmod(s->path, 0644), 0);
+	snprintf(log, sizeof(log), "%s-wal", s->path);
+	close(open(log, O_CREAT | O_WRONLY, 0600));
+	assert_int_equal(chmod(log, 0666), 0);
+	assert_fails(catalog_open(s->path, CATALOG_CREATE, &s->c, &err), EPERM, "catalog_exposed", err);
+	assert_int_equal(unlink(log), 0);
+	assert_ok(catalog_open(s->path, CATALOG_CREATE, &s->c, &err), err);
+	catalog_close(&s->c);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(s->path, 1000, 0), 0);
+		assert_fails(catalog_open(s->path, CATALOG_CREATE, &s->c, &err), EPERM,
+			"catalog_exposed", err);
+	}
+}
+
 /* The window between the look and SQLite's open: SQLite itself must not follow. It opens the log
  * at the first read, so a bare handle stands for one that was opened just before the planting. */
 static void test_open__lets_sqlite_follow_no_symlink(void **state)
@@ -272,6 +298,7 @@ int main(void)
 		TEST_BARE(test_open__resolves_its_folder),
 		TEST_BARE(test_open__refuses_a_path_that_names_no_file),
 		TEST_BARE(test_open__refuses_planted_symlinks),
+		TEST_BARE(test_open__refuses_a_catalog_that_others_can_write),
 		TEST_BARE(test_open__lets_sqlite_follow_no_symlink),
 		TEST_BARE(test_read_only__reads_and_cannot_write),
 		TEST_BARE(test_open__refuses_a_newer_catalog_and_leaves_it_untouched),

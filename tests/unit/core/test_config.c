@@ -354,22 +354,20 @@ static void test_config__frozen_names_what_needs_a_restart(void **state)
 		{"[fsd]\ncatalog = /d\nsocket = /r/fsd.sock\n" POOL, "catalog"},
 		{"[fsd]\ncatalog = /c/catalog.db\nsocket = /r/b\n" POOL, "socket"},
 		{BASE "api_user = x\n" POOL, "api_user"},
-		{BASE POOL "[pool two]\npath = /q\n", "pool"},
-		{BASE "[pool two]\npath = /p\n", "pool"},
-		{BASE "[pool main]\npath = /q\n", "path"},
-		{BASE POOL "driver = copy\n", "driver"},
+		{BASE POOL "[pool two]\npath = /q\n", "[pool two]"},
+		{BASE "[pool two]\npath = /p\n", "[pool two]"},
+		{BASE "[pool main]\npath = /q\n", "[pool main] path"},
+		{BASE POOL "driver = copy\n", "[pool main] driver"},
 	};
 	struct config *from = load(BASE POOL);
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(to) / sizeof(to[0]); i++) {
 		struct config *c = load(to[i].text);
-		const char *frozen = config_frozen(from, c);
+		char what[CONFIG_WHAT_SIZE] = "";
 
-		if (to[i].frozen)
-			assert_string_equal(frozen, to[i].frozen);
-		else
-			assert_null(frozen);
+		assert_int_equal(config_frozen(from, c, what), to[i].frozen != NULL);
+		assert_string_equal(what, to[i].frozen ? to[i].frozen : "");
 		config_free(&c);
 	}
 	config_free(&from);
