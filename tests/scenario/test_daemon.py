@@ -114,7 +114,7 @@ def test_daemon__second_one_on_the_same_pool_is_told_who_is_first(daemon):
     assert r.returncode == 1
     assert f'pid {first} ' in r.stderr and 'code=locked' in r.stderr
     assert str(daemon.folder / 'pool') in r.stderr
-    assert not list(daemon.folder.glob('other.db*')) and 'has stopped' not in r.stderr
+    assert not list(daemon.catalog.parent.glob('other.db*')) and 'has stopped' not in r.stderr
 
 
 def test_daemon__second_one_waits_for_the_first_to_go(daemon, make_daemon):
