@@ -73,11 +73,12 @@ static void write_holder(int fd)
 		(void)!pwrite(fd, text, strlen(text), 0);
 }
 
-static int open_file(int dirfd, const char *name, const char *object, int *fd, struct err *err)
+static int open_file(int dirfd, const char *name, int flags, const char *object, int *fd,
+	struct err *err)
 {
 	struct stat st;
 
-	*fd = openat(dirfd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	*fd = openat(dirfd, name, flags | O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 	if (*fd < 0 && errno == ELOOP)
 		return err_set(err, ELOOP, "bad_lock", object,
 			"the lock file %s is a symbolic link", name);
@@ -106,15 +107,16 @@ static int try_lock(int dirfd, const char *name, int fd)
 	return still_there(dirfd, name, fd);
 }
 
-int lock_take(int dirfd, const char *name, const char *object, int64_t wait, int *out,
-	struct err *err)
+/* `flags`: O_CREAT or 0. */
+static int wait_for(int dirfd, const char *name, int flags, const char *object, int64_t wait,
+	int *out, struct err *err)
 {
 	const struct timespec pause = {.tv_nsec = POLL_NS};
 	int64_t until = clock_mono() + wait;
 
 	for (;;) {
 		_cleanup_fd_ int fd = -1;
-		int r = open_file(dirfd, name, object, &fd, err);
+		int r = open_file(dirfd, name, flags, object, &fd, err);
 
 		if (r < 0)
 			return r;
@@ -122,7 +124,6 @@ int lock_take(int dirfd, const char *name, const char *object, int64_t wait, int
 		if (r < 0)
 			return err_sys(err, -r, "lock", object);
 		if (r > 0) {
-			write_holder(fd);
 			*out = fd;
 			fd = -1;
 			return 0;
@@ -131,4 +132,21 @@ int lock_take(int dirfd, const char *name, const char *object, int64_t wait, int
 			return held(fd, object, err);
 		nanosleep(&pause, NULL);
 	}
+}
+
+int lock_take(int dirfd, const char *name, const char *object, int64_t wait, int *fd,
+	struct err *err)
+{
+	int r = wait_for(dirfd, name, O_CREAT, object, wait, fd, err);
+
+	if (r == 0)
+		write_holder(*fd);
+	return r;
+}
+
+int lock_wait(int dirfd, const char *name, const char *object, int64_t wait, struct err *err)
+{
+	_cleanup_fd_ int fd = -1;
+
+	return wait_for(dirfd, name, 0, object, wait, &fd, err);
 }

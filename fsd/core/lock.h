@@ -23,4 +23,7 @@ struct err;
 int lock_take(int dirfd, const char *name, const char *object, int64_t wait, int *fd,
 	struct err *err);
 
+/* Wait as long for the holder of a lock to go, and change nothing. Errors: those, and -ENOENT. */
+int lock_wait(int dirfd, const char *name, const char *object, int64_t wait, struct err *err);
+
 #endif

@@ -82,13 +82,9 @@ int pools_unlocked(const struct config *config, struct err *err)
 		const char *path = config->pools[i].path;
 		_cleanup_fd_ int root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		_cleanup_fd_ int control = root < 0 ? -1 : fd_open_dir(root, ".fsd");
-		_cleanup_fd_ int lock = -1;
-		int ret = 0;
 
-		if (control >= 0 && fd_exists(control, LOCK_FILE) == 1)
-			ret = lock_take(control, LOCK_FILE, path, LOCK_WAIT, &lock, err);
-		if (ret == -EBUSY)
-			return ret;
+		if (control >= 0 && lock_wait(control, LOCK_FILE, path, LOCK_WAIT, err) == -EBUSY)
+			return -EBUSY;
 		err_clear(err);
 	}
 	return 0;

@@ -54,7 +54,7 @@ struct pools {
 
 /* Are all drivers known? 0 or -EINVAL "bad_config". */
 int pools_check(const struct config *config, struct err *err);
-/* A look, before anything is made, whether another fsd holds one of them. 0 or -EBUSY "locked". */
+/* A look that changes nothing: does another fsd hold one of them? 0 or -EBUSY "locked". */
 int pools_unlocked(const struct config *config, struct err *err);
 /* An offline pool_root for each configured pool. 0 or -ENOMEM. */
 int pools_init(struct pools *p, const struct config *config);

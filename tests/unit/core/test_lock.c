@@ -159,6 +159,31 @@ static void test_lock__a_replaced_file_is_not_mistaken_for_the_lock(void **state
 	close(b);
 }
 
+static void test_lock__waiting_changes_nothing(void **state)
+{
+	struct err err = ERR_INIT;
+	struct stat before, after;
+	int fd = -1, go;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(lock_wait(AT_FDCWD, "lock", "/the/pool", 0, &err), -ENOENT);
+	assert_int_equal(fd_exists(AT_FDCWD, "lock"), 0);
+	pid = holder(&go);
+	assert_int_equal(stat("lock", &before), 0);
+	err_clear(&err);
+	assert_int_equal(lock_wait(AT_FDCWD, "lock", "/the/pool", 0, &err), -EBUSY);
+	assert_string_equal(err.code, "locked");
+	close(go);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	usleep(10000);
+	assert_int_equal(lock_wait(AT_FDCWD, "lock", "/the/pool", 0, &err), 0);
+	assert_int_equal(stat("lock", &after), 0);
+	assert_int_equal(after.st_ctim.tv_nsec, before.st_ctim.tv_nsec);
+	assert_int_equal(take(0, &fd, &err), 0);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -168,6 +193,7 @@ int main(void)
 		scratch_test(test_lock__names_of_other_kinds_are_refused),
 		scratch_test(test_lock__garbage_in_the_file_does_not_reach_the_terminal),
 		scratch_test(test_lock__a_replaced_file_is_not_mistaken_for_the_lock),
+		scratch_test(test_lock__waiting_changes_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
