@@ -602,6 +602,7 @@ static int undo(struct fsd *f, const struct cat_job *done, json_t *intent, struc
 const struct op_kind op_site_eject = {
 	.op = OP_SITE_EJECT,
 	.priority = PRIO_CLONE,
+	.touch = outside_touch,
 	.plan = plan,
 	.run = run,
 	.committed = committed,

@@ -660,6 +660,7 @@ static int record(struct fsd *f, struct job *job, struct err *err)
 const struct op_kind op_site_import = {
 	.op = OP_SITE_IMPORT,
 	.priority = PRIO_CLONE,
+	.touch = outside_touch,
 	.plan = plan,
 	.run = run,
 	.committed = committed,

@@ -71,9 +71,9 @@ static ssize_t vouched_for(const struct config *c, const char *path)
 	return best;
 }
 
-static bool trusted(const struct job *job)
+static bool trusted(const struct request *by)
 {
-	uid_t uid = job->request.actor.uid;
+	uid_t uid = by->actor.uid;
 
 	return uid == 0 || uid == (uid_t)-1 || uid == geteuid();
 }
@@ -154,18 +154,17 @@ int outside_look(struct outside *o)
 	return 0;
 }
 
-int outside_plan(struct fsd *f, struct job *job, const char *path, struct outside *o,
+/* May this peer name it, and what is there? */
+static int enter(struct fsd *f, const struct request *by, const char *path, struct outside *o,
 	struct err *err)
 {
-	char side[NAME_MAX + 1];
 	ssize_t base;
-	struct stat st;
 	int r = normalise(path, o->path, err);
 
 	if (r < 0)
 		return r;
 	base = vouched_for(fsd_config(f), o->path);
-	if (base < 0 && !trusted(job)) {
+	if (base < 0 && !trusted(by)) {
 		err_set(err, EACCES, "outside_import_from", o->path,
 			"only root may name a directory that is not beneath import_from");
 		err_hint(err, "ask the administrator to add it to import_from");
@@ -173,12 +172,32 @@ int outside_plan(struct fsd *f, struct job *job, const char *path, struct outsid
 	}
 	o->base_len = base > 0 ? (size_t)base : 0;
 	r = open_parent(o, err);
+	if (r == 0 && (r = outside_look(o)) < 0)
+		err_sys(err, -r, "open", o->path);
+	return r;
+}
+
+void outside_touch(struct fsd *f, const struct request *r)
+{
+	_cleanup_outside_ struct outside o = OUTSIDE_INIT;
+	const char *path = request_str(r, F_DIR);
+	struct err ignored = ERR_INIT;
+
+	if (path)
+		enter(f, r, path, &o, &ignored);
+}
+
+int outside_plan(struct fsd *f, struct job *job, const char *path, struct outside *o,
+	struct err *err)
+{
+	char side[NAME_MAX + 1];
+	struct stat st;
+	int r = enter(f, &job->request, path, o, err);
+
 	if (r < 0)
 		return r;
 	if (outside_side_name(o, "0123456789abcdef", side) < 0)
 		return bad_path(err, o->path, "its name is too long to be renamed");
-	if ((r = outside_look(o)) < 0)
-		return err_sys(err, -r, "open", o->path);
 	if (fstat(o->parent, &st) < 0)
 		return err_sys(err, errno, "stat", o->path);
 	job_intend(job, "dir", json_text(o->path));

@@ -32,6 +32,9 @@ void outside_release(struct outside *o);
 int outside_plan(struct fsd *f, struct job *job, const char *path, struct outside *o,
 	struct err *err);
 
+/* Look there and forget it: for op_kind.touch. */
+void outside_touch(struct fsd *f, const struct request *r);
+
 /* A path that was planned once, from a site's document: the configuration of today vouches. */
 int outside_find(struct fsd *f, const char *path, struct outside *o, struct err *err);
 

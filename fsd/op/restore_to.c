@@ -164,6 +164,7 @@ static int record(struct fsd *f, struct job *job, struct err *err)
 const struct op_kind op_restore_to = {
 	.op = OP_RESTORE_TO,
 	.priority = PRIO_RESTORE,
+	.touch = outside_touch,
 	.plan = plan,
 	.run = run,
 	.committed = committed,

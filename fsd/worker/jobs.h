@@ -47,6 +47,10 @@ struct op_kind {
 	enum op op;
 	enum job_priority priority;
 
+	/* Look once at what lies outside of the pools, with no lock held: on storage that does not
+	 * answer this request stays here, and nobody else has to wait for it. NULL: all is in pools. */
+	void (*touch)(struct fsd *f, const struct request *r);
+
 	/*
 	 * Decide: write_lock is held, nothing is changed. Fills job->pool, locks, intent and, for
 	 * people, plan steps. Whatever can be refused now is refused now.

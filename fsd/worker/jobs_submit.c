@@ -320,10 +320,13 @@ static int submit(struct fsd *f, struct request *r, const char *actor, int64_t *
 int jobs_submit(struct fsd *f, struct request *r, int64_t *out, json_t **view,
 	struct job **survey, struct err *err)
 {
+	const struct op_kind *kind = f->jobs.kinds[r->op];
 	char actor[CAT_ACTOR_SIZE];
 	int ret;
 
 	name_actor(r->actor.uid, actor); /* may ask a directory service: before the lock */
+	if (kind && kind->touch)
+		kind->touch(f, r);
 	pthread_mutex_lock(&f->write_lock);
 	ret = submit(f, r, actor, out, view, survey, err);
 	pthread_mutex_unlock(&f->write_lock);

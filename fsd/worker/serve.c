@@ -18,6 +18,7 @@
 
 #define WAIT_MAX 60 /* seconds */
 #define SUBMITTERS 2
+#define OUTSIDERS 2
 
 struct work {
 	uint64_t id;
@@ -27,19 +28,25 @@ struct work {
 	struct work *next;
 };
 
+/* With threads of its own. */
 struct workq {
 	struct work *head, **tail;
 	pthread_cond_t wake;
+	pthread_t *threads;
+	unsigned n_threads;
 };
+
+/*
+ * Answers do not wait for jobs being planned, and neither waits for a request that names a directory
+ * outside of the pools, which may lie on a server that does not answer.
+ */
+enum queue { QUERIES, SUBMITS, OUTSIDE, N_QUEUES };
 
 struct serve {
 	struct fsd *f;
 	pthread_mutex_t lock;
 	bool stop;
-	struct workq queries, submits;
-	unsigned n_readers;
-	unsigned n_submitters;
-	pthread_t *readers, submitters[SUBMITTERS];
+	struct workq queues[N_QUEUES];
 	struct surveys *surveys;
 };
 
@@ -199,8 +206,10 @@ static void work_free(struct work *w)
 	free(w);
 }
 
-static void push(struct serve *s, struct workq *q, struct work *w)
+static void push(struct serve *s, enum queue to, struct work *w)
 {
+	struct workq *q = &s->queues[to];
+
 	pthread_mutex_lock(&s->lock);
 	w->next = NULL;
 	*q->tail = w;
@@ -210,8 +219,9 @@ static void push(struct serve *s, struct workq *q, struct work *w)
 }
 
 /* NULL: stop. */
-static struct work *pop(struct serve *s, struct workq *q)
+static struct work *pop(struct serve *s, enum queue from)
 {
+	struct workq *q = &s->queues[from];
 	struct work *w;
 
 	pthread_mutex_lock(&s->lock);
@@ -234,7 +244,7 @@ static void *reader(void *arg)
 	struct err err = ERR_INIT;
 	struct work *w;
 
-	while ((w = pop(s, &s->queries))) {
+	while ((w = pop(s, QUERIES))) {
 		if (!c && catalog_open(fsd_config(s->f)->catalog, CATALOG_READ_ONLY, &c, &err) < 0)
 			reply_problem(s->f, w->id, &err);
 		else if (w->request.op == OP_JOB_CANCEL)
@@ -247,16 +257,33 @@ static void *reader(void *arg)
 	return NULL;
 }
 
-static void *submitter(void *arg)
+static void submit_from(struct serve *s, enum queue queue)
 {
-	struct serve *s = arg;
 	struct work *w;
 
-	while ((w = pop(s, &s->submits))) {
+	while ((w = pop(s, queue))) {
 		answer_submit(s, w);
 		work_free(w);
 	}
+}
+
+static void *submitter(void *arg)
+{
+	submit_from(arg, SUBMITS);
 	return NULL;
+}
+
+static void *outsider(void *arg)
+{
+	submit_from(arg, OUTSIDE);
+	return NULL;
+}
+
+static enum queue queue_of(const struct request *r)
+{
+	if (!op_is_job(r->op))
+		return QUERIES;
+	return request_has(r, F_DIR) ? OUTSIDE : SUBMITS;
 }
 
 static void pass_on(struct serve *s, struct msg *m)
@@ -276,7 +303,7 @@ static void pass_on(struct serve *s, struct msg *m)
 		work_free(w);
 		return;
 	}
-	push(s, op_is_job(w->request.op) ? &s->submits : &s->queries, w);
+	push(s, queue_of(&w->request), w);
 }
 
 /* What was asked for is done all the same; only the answer goes nowhere. */
@@ -307,20 +334,33 @@ void serve_due(struct serve *s)
 			return;
 		*w = (struct work){.id = due.request, .expired = due.job,
 			.submitted = due.submitted};
-		push(s, &s->queries, w);
+		push(s, QUERIES, w);
 	}
 }
 
 /* ---- life ---- */
 
-static void queue_init(struct workq *q)
+/* 0 or an errno; what was begun is for queue_stop(). */
+static int queue_start(struct serve *s, enum queue queue, unsigned threads, void *(*run)(void *))
 {
-	q->tail = &q->head;
-	pthread_cond_init(&q->wake, NULL);
+	struct workq *q = &s->queues[queue];
+	int r = 0;
+
+	q->threads = calloc(threads, sizeof(*q->threads));
+	if (!q->threads)
+		return ENOMEM;
+	while (q->n_threads < threads && r == 0) {
+		r = pthread_create(&q->threads[q->n_threads], NULL, run, s);
+		q->n_threads += r == 0;
+	}
+	return r;
 }
 
-static void queue_release(struct workq *q)
+static void queue_stop(struct workq *q)
 {
+	for (unsigned i = 0; i < q->n_threads; i++)
+		pthread_join(q->threads[i], NULL);
+	free(q->threads);
 	while (q->head) {
 		struct work *next = q->head->next;
 
@@ -339,21 +379,18 @@ int serve_start(struct fsd *f, unsigned readers, struct serve **out, struct err 
 		return err_sys(err, ENOMEM, "start", NULL);
 	s->f = f;
 	pthread_mutex_init(&s->lock, NULL);
-	queue_init(&s->queries);
-	queue_init(&s->submits);
-	s->readers = calloc(readers, sizeof(*s->readers));
-	if (!s->readers || surveys_new(f, &s->surveys) < 0)
+	for (unsigned i = 0; i < N_QUEUES; i++) {
+		s->queues[i].tail = &s->queues[i].head;
+		pthread_cond_init(&s->queues[i].wake, NULL);
+	}
+	if (surveys_new(f, &s->surveys) < 0)
 		r = ENOMEM;
-	for (; r == 0 && s->n_readers < readers; s->n_readers++) {
-		r = pthread_create(&s->readers[s->n_readers], NULL, reader, s);
-		if (r)
-			break;
-	}
-	for (; r == 0 && s->n_submitters < SUBMITTERS; s->n_submitters++) {
-		r = pthread_create(&s->submitters[s->n_submitters], NULL, submitter, s);
-		if (r)
-			break;
-	}
+	if (r == 0)
+		r = queue_start(s, QUERIES, readers, reader);
+	if (r == 0)
+		r = queue_start(s, SUBMITS, SUBMITTERS, submitter);
+	if (r == 0)
+		r = queue_start(s, OUTSIDE, OUTSIDERS, outsider);
 	if (r) {
 		serve_stop(&s);
 		return err_sys(err, r, "start threads", NULL);
@@ -371,17 +408,12 @@ void serve_stop(struct serve **sp)
 		return;
 	pthread_mutex_lock(&s->lock);
 	s->stop = true;
-	pthread_cond_broadcast(&s->queries.wake);
-	pthread_cond_broadcast(&s->submits.wake);
+	for (unsigned i = 0; i < N_QUEUES; i++)
+		pthread_cond_broadcast(&s->queues[i].wake);
 	pthread_mutex_unlock(&s->lock);
-	for (unsigned i = 0; i < s->n_readers; i++)
-		pthread_join(s->readers[i], NULL);
-	for (unsigned i = 0; i < s->n_submitters; i++)
-		pthread_join(s->submitters[i], NULL);
+	for (unsigned i = 0; i < N_QUEUES; i++)
+		queue_stop(&s->queues[i]);
 	surveys_free(&s->surveys);
-	queue_release(&s->queries);
-	queue_release(&s->submits);
 	pthread_mutex_destroy(&s->lock);
-	free(s->readers);
 	free(s);
 }

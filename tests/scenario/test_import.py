@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Import and eject: directories become sites and sites become directories, by copy, move and link."""
 
+import contextlib
+import ctypes
 import json
 import os
 import pathlib
+import select
 import shutil
 import socket
+import struct
 import subprocess
 import threading
 import time
 
 import pytest
 
-from conftest import TIMEOUT, Steps, needs_root
+from conftest import TIMEOUT, Steps, needs_root, program
 
 pytestmark = needs_root
 CLOCK_REALTIME_COARSE = 5  # <linux/time.h>; Python has no name for it
@@ -775,6 +779,50 @@ def test_eject__refuses(host):
     host.refused('not_found', kind='site-eject', site='nothing', dir=out)
     host.done(kind='site-set', site='shop', set={'protected': 'yes'})
     host.refused('protected', **eject, dir=out)
+
+
+@contextlib.contextmanager
+def dead_mount(where):
+    """A file system whose server takes requests and answers none; yields what is readable when it has one."""
+    where.mkdir()
+    libc = ctypes.CDLL(None, use_errno=True)
+    fuse = os.open('/dev/fuse', os.O_RDWR | os.O_CLOEXEC)
+    try:
+        options = f'fd={fuse},rootmode=40755,user_id=0,group_id=0'.encode()
+        if libc.mount(b'dead', bytes(where), b'fuse', 0, options) < 0:
+            pytest.skip(f'cannot mount FUSE: {os.strerror(ctypes.get_errno())}')
+        try:
+            # <linux/fuse.h>: FUSE_INIT comes first, and only after its answer come the others
+            unique, = struct.unpack_from('8xQ', os.read(fuse, 1 << 20))
+            os.write(fuse, struct.pack('<IiQII56x', 80, 0, unique, 7, 31))
+            yield fuse
+        finally:
+            libc.umount2(bytes(where), 2)  # MNT_DETACH
+    finally:
+        os.close(fuse)  # who waits for an answer has ENOTCONN
+
+
+def test_import__from_storage_that_does_not_answer_keeps_nobody_waiting(make_daemon, scratch):
+    www = scratch / 'www'
+    www.mkdir()
+    daemon = make_daemon(import_from=www).start()
+    clients = []
+    with contextlib.ExitStack() as mounts:
+        for i in range(3):
+            server = mounts.enter_context(dead_mount(www / f'dead{i}'))
+            clients.append(subprocess.Popen(
+                [program('tools/fsctl/fsctl'), 'site', 'import', f's{i}', www / f'dead{i}/shop'],
+                env={**os.environ, 'FSD_URL': daemon.url()}, stderr=subprocess.PIPE, text=True))
+            if i < 2:
+                assert select.select([server], [], [], TIMEOUT)[0], daemon.log()  # it is in there
+        daemon.fsctl('site', 'create', 'blog')
+        daemon.fsctl('snapshot', 'blog@a')
+        assert [c.poll() for c in clients] == [None] * 3
+    for client in clients:
+        assert client.wait(TIMEOUT) != 0
+        said = client.stderr.read()
+        assert 'dead' in said and 'shop' in said, said
+        client.stderr.close()
 
 
 def wait_for(condition):
