@@ -44,6 +44,36 @@ static const char *pool_path(struct fsd *f, const char *name)
 	return r ? r->config->path : "";
 }
 
+struct deletion {
+	struct fsd *f;
+	int64_t id;
+};
+
+static int take_deletion(const struct cat_job *row, void *arg)
+{
+	struct deletion *d = arg;
+	const struct op_kind *kind = jobs_kind(d->f, row);
+	bool undoable = kind && !row->undone_by && !(kind->beyond_undo && kind->beyond_undo(row));
+
+	if (!kind || (kind->op != OP_SITE_DELETE && kind->op != OP_SITE_EJECT &&
+			     kind->op != OP_SITE_UNDELETE))
+		return 0;
+	d->id = undoable && kind->op != OP_SITE_UNDELETE ? row->id : 0;
+	return 1;
+}
+
+/* Which job is to be undone to have a deleted site back? */
+static json_t *deleted_by(struct fsd *f, struct catalog *c, const struct cat_site *s)
+{
+	struct cat_job_filter filter = {.state = "done", .site = s->id};
+	struct deletion d = {.f = f};
+	char id[JOB_ID_SIZE];
+
+	if (s->deleted)
+		catalog_jobs(c, &filter, take_deletion, &d, NULL);
+	return d.id ? json_string(job_id_format(d.id, id)) : json_null();
+}
+
 json_t *present_site(struct fsd *f, struct catalog *c, const struct cat_site *s)
 {
 	struct cat_generation g = {0};
@@ -66,6 +96,9 @@ json_t *present_site(struct fsd *f, struct catalog *c, const struct cat_site *s)
 	json_object_set_new(v, "origin", text_or_null(g.origin));
 	json_object_set_new(v, "created", json_time(s->created));
 	json_object_set_new(v, "deleted", json_time(s->deleted));
+	json_object_set_new(v, "kept_until",
+		json_time(s->deleted ? s->deleted + fsd_config(f)->undo_keep : 0));
+	json_object_set_new(v, "deleted_by", deleted_by(f, c, s));
 	json_object_set_new(v, "linked", text_or_null(s->linked));
 	json_object_set_new(v, "bytes", bytes(s->measured, s->logical, s->shared, s->exclusive));
 	json_object_set_new(v, "entries", s->measured ? json_integer(s->entries) : json_null());

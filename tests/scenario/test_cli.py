@@ -237,6 +237,29 @@ def test_cli__import_and_eject_take_relative_directories(daemon, scratch):
                                         cwd=scratch)
 
 
+def test_cli__deleted_sites_are_listed_with_what_brings_them_back(shop):
+    def listed():
+        return shop.json('site', 'list', '--deleted')['items'][0]
+
+    shop.fsctl('site', 'delete', 'shop', '--yes')
+    first = listed()
+    shop.ask({'kind': 'site-undelete', 'site': first['id']})
+    assert shop.json('site', 'show', 'shop')['kept_until'] is None
+    job = shop.json('site', 'delete', 'shop', '--yes')['job']
+    assert job['result']['site']['deleted_by'] is None  # not the deletion before
+    site = listed()
+    assert site['deleted'] < site['kept_until'] and site['deleted_by'] == job['id']
+    screen = Terminal(shop, 'site', 'list', '--deleted')
+    assert screen.end() == 0
+    assert re.match(r'NAME +POOL +DELETED +KEPT UNTIL +BACK BY\b.*\r\nshop +main +20\S+ \S+ +20\S+ '
+                    rf'\S+ fsctl undo {site["deleted_by"]}\b', screen.seen)
+    shop.fsctl('undo', site['deleted_by'])
+    # What was given away as it was is no longer fsd's to bring back.
+    shop.fsctl('generation', 'create', 'shop')
+    shop.fsctl('site', 'eject', 'shop', shop.folder / 'out')
+    assert listed()['name'] == 'shop' and listed()['deleted_by'] is None
+
+
 # ---- errors ----
 
 def test_cli__exit_codes_of_refusals(shop):

@@ -28,7 +28,20 @@ static const struct column sites[] = {
 	{"PATH", "live.path", H_PATH},
 	{"LINKED", "linked", H_PATH},
 	{"DELETED", "deleted", H_TIME},
+	{"KEPT UNTIL", "kept_until", H_TIME},
+	{"BACK BY", "deleted_by", H_UNDO},
 	{"ID", "id", H_TEXT},
+	{0},
+};
+
+static const struct column deleted_sites[] = {
+	{"NAME", "name", H_TEXT, true},
+	{"POOL", "pool", H_TEXT, true},
+	{"DELETED", "deleted", H_TIME, true},
+	{"KEPT UNTIL", "kept_until", H_TIME, true},
+	{"BACK BY", "deleted_by", H_UNDO, true},
+	{"ID", "id", H_TEXT, true},
+	{"LABELS", "labels", H_MAP, true, true},
 	{0},
 };
 
@@ -126,6 +139,7 @@ static const struct column events[] = {
 
 static const struct view views[] = {
 	{"/v1/sites", "/v1/sites/%s", sites},
+	{"/v1/sites?deleted=true", NULL, deleted_sites},
 	{"/v1/snapshots", "/v1/sites/%s/snapshots/%s", snapshots},
 	{"/v1/sites/%s/generations", NULL, generations},
 	{"/v1/jobs", "/v1/jobs/%s", jobs},
@@ -257,6 +271,10 @@ static void put_cell(FILE *f, const struct column *col, const struct fsc_value *
 		break;
 	case H_PATH:
 		put_path(f, v);
+		break;
+	case H_UNDO:
+		fputs(human ? "fsctl undo " : "", f);
+		put_text(f, v);
 		break;
 	}
 }

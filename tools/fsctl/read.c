@@ -61,6 +61,12 @@ static int keep_next(struct listing *l, const struct fsc_value *page)
 			       "the list's cursor does not move", NULL) : 0;
 }
 
+static const struct view *view_of(const struct listing *l)
+{
+	return view_for(strstr(l->path, "deleted=true") ? "/v1/sites?deleted=true" :
+							   l->c->cmd->path);
+}
+
 static int print_page(struct listing *l, const struct fsc_value *page)
 {
 	const struct fsc_value *items = fsc_value_member(page, "items");
@@ -69,7 +75,7 @@ static int print_page(struct listing *l, const struct fsc_value *page)
 	if (l->left >= 0 && n > (size_t)l->left)
 		n = (size_t)l->left;
 	if (!l->out)
-		l->out = list_begin(l->c, view_for(l->c->cmd->path));
+		l->out = list_begin(l->c, view_of(l));
 	if (!l->out)
 		return cli_no_memory(l->c);
 	for (size_t i = 0; i < n; i++) {

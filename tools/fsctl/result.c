@@ -56,11 +56,16 @@ static void print_stats(const struct fsc_value *job)
 
 static void print_undo(const struct fsc_value *job)
 {
+	char text[SIZE_TEXT];
+
 	if (!fsc_value_bool(job, "undoable", false))
 		return;
 	fputs("\"fsctl undo ", stdout);
 	safe(job, "id");
-	puts("\" takes it back");
+	fputs("\" takes it back", stdout);
+	if (fsc_value_str(job, "result.site.kept_until"))
+		printf(" until %s", local_time(str(job, "result.site.kept_until"), text));
+	putchar('\n');
 }
 
 static void print_snapshot(const struct fsc_value *result)
