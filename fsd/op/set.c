@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fsd/core/json.h"
 #include "fsd/op/common.h"
 #include "fsd/op/ops.h"
 #include "fsd/worker/meta.h"
@@ -173,6 +174,40 @@ static int applied(int dirfd, const char *name, const struct job *job)
 	return r;
 }
 
+/* ---- the result: what was set, from what to what ---- */
+
+static json_t *shown(const char *key, json_t *value)
+{
+	if (strcmp(key, "protected") == 0)
+		return json_string(json_is_true(value) ? "yes" : "no");
+	if (strcmp(key, "expires") == 0)
+		return json_time(json_integer_value(value));
+	return json_is_string(value) ? json_incref(value) : json_null();
+}
+
+static void add_shown(json_t *list, const char *prefix, json_t *before, json_t *set)
+{
+	const char *key;
+	json_t *v;
+
+	json_object_foreach(set, key, v) {
+		if (strcmp(key, "labels") != 0)
+			json_array_append_new(list, json_pack("{s:o,s:o,s:o}", "key",
+				json_sprintf("%s%s", prefix, key), "from",
+				shown(key, json_object_get(before, key)), "to", shown(key, v)));
+	}
+}
+
+static void put_settings(struct job *job)
+{
+	json_t *set = json_object_get(job->intent, "set"), *list = json_array();
+	json_t *before = json_object_get(job->intent, "before");
+
+	add_shown(list, "", before, set);
+	add_shown(list, LABEL, json_object_get(before, "labels"), json_object_get(set, "labels"));
+	json_object_set_new(job->result, "set", list);
+}
+
 /* ---- undo: set what was there before ---- */
 
 static void add_setting(struct request *request, const char *prefix, const char *key, json_t *v)
@@ -244,6 +279,7 @@ static int record_site(struct fsd *f, struct job *job, struct err *err)
 	struct cat_site site;
 	int r = catalog_site_get(f->catalog, job->site_id, &site, err);
 
+	put_settings(job);
 	return r == 0 ? op_record_site(f, job, site.name, NULL, err) : r;
 }
 
@@ -335,6 +371,12 @@ static void snapshot_source(const struct cat_job *done, json_t *intent, struct r
 	request_set_str(request, F_SOURCE, source);
 }
 
+static int record_snapshot_set(struct fsd *f, struct job *job, struct err *err)
+{
+	put_settings(job);
+	return op_record_snapshot(f, job, err);
+}
+
 static int undo_snapshot_set(struct fsd *f, const struct cat_job *done, json_t *intent,
 	struct request *request, struct err *err)
 {
@@ -352,7 +394,7 @@ const struct op_kind op_snapshot_set = {
 	.plan = plan_snapshot_set,
 	.run = run_snapshot_set,
 	.committed = committed_snapshot_set,
-	.record = op_record_snapshot,
+	.record = record_snapshot_set,
 	.undo = undo_snapshot_set,
 };
 

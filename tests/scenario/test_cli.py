@@ -177,7 +177,15 @@ def test_cli__the_plan_of_a_cancel_stops_nothing(shop):
 
 
 def test_cli__properties_labels_and_holds(shop):
-    shop.fsctl('site', 'set', 'shop', 'protected=yes', 'label.customer=acme', 'label.x=1')
+    r = shop.fsctl('site', 'set', 'shop', 'protected=yes', 'label.customer=acme', 'label.x=1')
+    assert ('\n  protected       no -> yes\n  label.customer  none -> acme\n'
+            '  label.x         none -> 1\n') in r.stdout
+    r = shop.fsctl('site', 'set', 'shop', 'label.x=', 'protected=yes', 'expires=7d')
+    assert re.search(r'\n  protected  yes, as it was\n  expires    never -> 2\S+ \S+\n'
+                     r'  label.x    1 -> none\n', r.stdout)
+    job = shop.json('job', 'list', '--limit', '1')['items'][0]
+    assert {'key': 'label.x', 'from': '1', 'to': None} in job['result']['set']
+    assert '\n  label.x    none -> 1\n' in shop.fsctl('undo', job['id']).stdout
     shop.fsctl('site', 'set', 'shop', 'label.x=')
     site = shop.json('site', 'show', 'shop')
     assert site['protected'] is True and site['labels'] == {'customer': 'acme'}
@@ -186,6 +194,8 @@ def test_cli__properties_labels_and_holds(shop):
     assert 'protected' in fails(shop, 4, 'site', 'delete', 'shop', '--yes')
 
     shop.fsctl('snapshot', 'shop@one', '--expires', '7d')
+    assert '\n  label.y  none -> 2\n' in shop.fsctl('snapshot', 'set', 'shop@one',
+                                                   'label.y=2').stdout
     shop.fsctl('snapshot', 'hold', 'shop@one', '--tag', 'audit')
     snapshot = shop.json('snapshot', 'show', 'shop@one')
     assert snapshot['hold'] is True and snapshot['holds'] == ['audit'] and snapshot['expires']

@@ -101,6 +101,46 @@ static void print_switch(const struct fsc_value *job, const struct fsc_value *re
 	putchar('\n');
 }
 
+static void print_setting(const char *text, const char *key)
+{
+	bool expires = strcmp(key, "expires") == 0;
+	char time[SIZE_TEXT];
+
+	if (!text)
+		fputs(expires ? "never" : "none", stdout);
+	else
+		put_safe(stdout, expires ? local_time(text, time) : text);
+}
+
+/* What was set, a line each: "  label.customer  none -> acme". */
+static void print_settings(const struct fsc_value *set)
+{
+	size_t n = fsc_value_count(set), width = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t len = strlen(str(fsc_value_item(set, i), "key"));
+
+		width = len > width ? len : width;
+	}
+	for (size_t i = 0; i < n; i++) {
+		const struct fsc_value *item = fsc_value_item(set, i);
+		const char *key = str(item, "key"), *from = fsc_value_str(item, "from");
+		const char *to = fsc_value_str(item, "to");
+
+		fputs("  ", stdout);
+		put_safe(stdout, key);
+		printf("%*s", (int)(width - strlen(key)) + 2, "");
+		print_setting(from, key);
+		if (strcmp(from ? from : "", to ? to : "") != 0) {
+			fputs(" -> ", stdout);
+			print_setting(to, key);
+			putchar('\n');
+		} else {
+			puts(", as it was");
+		}
+	}
+}
+
 static void print_paths(const struct fsc_value *job, const struct fsc_value *paths)
 {
 	if (!fsc_value_count(paths)) {
@@ -307,9 +347,21 @@ static bool print_verb(const char *kind, const struct fsc_value *job,
 			print_stats(job);
 			putchar('\n');
 		}
+		print_settings(fsc_value_at(result, "set"));
 		return true;
 	}
 	return false;
+}
+
+static void print_undone_set(const struct fsc_value *job, const struct fsc_value *result)
+{
+	if (fsc_value_at(result, "snapshot")) {
+		print_snapshot(result);
+		puts(" set back");
+	} else {
+		made_site(job, result, "set back");
+	}
+	print_settings(fsc_value_at(result, "set"));
 }
 
 /* An undone job answers with the object of the job that was undone: go by what is there. */
@@ -319,6 +371,8 @@ static void print_any(const struct fsc_value *job, const struct fsc_value *resul
 		print_paths(job, fsc_value_at(result, "paths"));
 	else if (fsc_value_type(fsc_value_at(result, "generation")) == FSC_INT)
 		print_switch(job, result);
+	else if (fsc_value_at(result, "set"))
+		print_undone_set(job, result);
 	else if (fsc_value_at(result, "site"))
 		made_site(job, result, "is back");
 	else
