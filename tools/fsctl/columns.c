@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/fsctl/outline.h"
 #include "tools/fsctl/text.h"
 
 static const struct column sites[] = {
@@ -82,7 +83,7 @@ static const struct column generations[] = {
 static const struct column jobs[] = {
 	{"JOB", "id", H_TEXT, true},
 	{"KIND", "kind", H_TEXT, true},
-	{"SITE", "site.name", H_TEXT, true},
+	{"ABOUT", NULL, H_SUBJECT, true},
 	{"STATE", "state", H_TEXT, true},
 	{"CREATED", "created", H_TIME, true},
 	{"TOOK", "stats.seconds", H_SECONDS, true},
@@ -131,7 +132,7 @@ static const struct column events[] = {
 	{"ID", "id", H_TEXT, true},
 	{"TIME", "time", H_TIME, true},
 	{"KIND", "kind", H_TEXT, true},
-	{"SITE", "site", H_TEXT, true},
+	{"SITE", NULL, H_SITE, true, true},
 	{"JOB", "job", H_TEXT, true},
 	{"DATA", "data", H_JSON, true, true},
 	{0},
@@ -202,11 +203,13 @@ static void put_number(FILE *f, enum how how, const struct fsc_value *v, bool hu
 		fputs(how == H_SIZE ? size_text(n, text) : count_text(n, text), f);
 }
 
-static void put_json(FILE *f, const struct fsc_value *v)
+static void put_json(FILE *f, const struct fsc_value *v, bool human)
 {
-	char *text = fsc_value_text(v, 0);
+	char *text = human ? NULL : fsc_value_text(v, 0);
 
-	if (fsc_value_type(v) != FSC_OBJECT || fsc_value_count(v))
+	if (human)
+		outline_pairs(f, v, true);
+	else if (fsc_value_type(v) != FSC_OBJECT || fsc_value_count(v))
 		put_safe(f, text);
 	free(text);
 }
@@ -226,6 +229,25 @@ static void put_text(FILE *f, const struct fsc_value *v)
 		fprintf(f, "%lld", (long long)fsc_value_int(v, NULL, 0));
 	else
 		put_safe(f, fsc_value_type(v) == FSC_OBJECT ? str(v, "name") : str(v, NULL));
+}
+
+/* Of an event: by its name where fsd says that, else its id. */
+static void put_site(FILE *f, const struct fsc_value *item)
+{
+	const char *name = fsc_value_str(item, "site_name");
+
+	if (name)
+		put_safe(f, name);
+	else
+		put_text(f, fsc_value_at(item, "site"));
+}
+
+/* Of a job: its site, or its pool. */
+static void put_subject(FILE *f, const struct fsc_value *item)
+{
+	const char *site = fsc_value_str(item, "site.name");
+
+	put_safe(f, site ? site : str(item, "pool"));
 }
 
 static void put_cell(FILE *f, const struct column *col, const struct fsc_value *item, bool human)
@@ -267,10 +289,16 @@ static void put_cell(FILE *f, const struct column *col, const struct fsc_value *
 		fprintf(f, ":%lld", (long long)fsc_value_int(item, "number", 0));
 		break;
 	case H_JSON:
-		put_json(f, v);
+		put_json(f, v, human);
 		break;
 	case H_PATH:
 		put_path(f, v);
+		break;
+	case H_SITE:
+		put_site(f, v);
+		break;
+	case H_SUBJECT:
+		put_subject(f, v);
 		break;
 	case H_UNDO:
 		fputs(human ? "fsctl undo " : "", f);

@@ -9,10 +9,12 @@
 #include "tools/fsctl/cli.h"
 #include "tools/fsctl/job.h"
 #include "tools/fsctl/list.h"
+#include "tools/fsctl/outline.h"
 #include "tools/fsctl/progress.h"
 #include "tools/fsctl/text.h"
 
 #define PAGE_MAX 1000
+#define HEAD_SIZE 32
 
 /* ---- lists ---- */
 
@@ -135,11 +137,28 @@ int run_list(struct cli *c)
 
 /* ---- one object ---- */
 
+/* "free      ": as wide as the widest head, and a gap. */
+static void make_head(const char *head, int width, char out[HEAD_SIZE])
+{
+	snprintf(out, HEAD_SIZE, "%-*s  ", width, head);
+	for (char *p = out; *p; p++)
+		*p = *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p;
+}
+
 static void show_line(const char *head, int width, const char *text)
 {
-	for (const char *p = head; *p; p++)
-		putchar(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
-	printf("%*s%s\n", width + 2 - (int)strlen(head), "", text);
+	char begin[HEAD_SIZE];
+
+	make_head(head, width, begin);
+	printf("%s%s\n", begin, text);
+}
+
+static void show_object(const struct column *col, int width, const struct fsc_value *object)
+{
+	char begin[HEAD_SIZE];
+
+	make_head(col->head, width, begin);
+	outline_print(object, begin, isatty(STDOUT_FILENO));
 }
 
 /* Sentences, each on a line of its own. */
@@ -164,7 +183,9 @@ static int show_lines(const struct fsc_value *v, const struct column *columns)
 
 		if (!text)
 			return -ENOMEM;
-		if (col->how == H_SENTENCES)
+		if (col->how == H_JSON)
+			show_object(col, width, fsc_value_at(v, col->path));
+		else if (col->how == H_SENTENCES)
 			show_sentences(col, width, fsc_value_at(v, col->path));
 		else if (*text)
 			show_line(col->head, width, text);

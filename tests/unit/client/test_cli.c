@@ -498,6 +498,36 @@ static void test_cli__show_prints_members_a_line_each(void **state)
 		"probed        btrfs: no, not a btrfs\n              copy: yes\n");
 }
 
+static void test_cli__show_prints_objects_as_aligned_lines(void **state)
+{
+	struct world *w = *state;
+
+	peer_always(w->peer, "GET /v1/jobs/0j1", 200,
+		"{\"id\":\"0j1\",\"kind\":\"diff\",\"site\":{\"id\":\"u\",\"name\":\"shop\"},"
+		"\"args\":{\"a\":\"shop@x\",\"confirm\":true,\"paths\":[\"a\",\"b\\u001b\"]},"
+		"\"result\":{\"site\":{\"id\":\"u\",\"name\":\"shop\",\"labels\":{\"k\":\"v\"}},"
+		"\"snapshot\":{\"site\":{\"name\":\"shop\"},\"name\":\"n1\"},"
+		"\"generation\":{\"site\":{\"name\":\"shop\"},\"number\":7},"
+		"\"items\":[{\"change\":\"R\",\"path\":\"\\ufffd\\\\xff\",\"from\":null}],"
+		"\"counts\":{\"+\":2},\"failed\":[],\"warnings\":null}}");
+	assert_int_equal(fsctl(w, "job", "show", "0j1"), 0);
+	assert_string_equal(w->ran.out,
+		"job            0j1\nkind           diff\nabout          shop\n"
+		"arguments      a        shop@x\n"
+		"               confirm  yes\n"
+		"               paths    a\n"
+		"                        b\\x1b\n"
+		"result         site        shop\n"
+		"               snapshot    shop@n1\n"
+		"               generation  shop:7\n"
+		"               items       change=R path=\"\\377\"\n"
+		"               counts.+    2\n");
+	peer_always(w->peer, "GET /v1/jobs/0j1", 200,
+		"{\"id\":\"0j1\",\"result\":{\"sites\":{\"added\":[]}},\"args\":{}}");
+	assert_int_equal(fsctl(w, "job", "show", "0j1"), 0);
+	assert_string_equal(w->ran.out, "job            0j1\n");
+}
+
 static void test_cli__path_prints_the_bytes(void **state)
 {
 	struct world *w = *state;
@@ -578,6 +608,38 @@ static void test_cli__tables_are_aligned_on_a_terminal(void **state)
 	assert_int_equal(fsctl_tty(w, "", NULL, "snapshot", "list"), 0);
 	assert_true(strncmp(w->ran.out, "SNAPSHOT TIME", 13) == 0);
 	assert_non_null(strstr(w->ran.out, "shop@n1  2026-11-22 04:00:00 user"));
+}
+
+static void test_cli__events_are_of_names_and_say_what_they_know(void **state)
+{
+	struct world *w = *state;
+
+	peer_always(w->peer, "GET /v1/events", 200,
+		"{\"items\":[{\"id\":\"1\",\"kind\":\"job.done\",\"site\":\"u-u-i-d\",\"job\":\"0j1\","
+		"\"data\":{}},{\"id\":\"2\",\"kind\":\"late\",\"site\":\"u-u-i-d\","
+		"\"site_name\":\"shop\",\"data\":{\"snapshot\":\"undo-1\",\"total\":2}},"
+		"{\"id\":\"3\",\"kind\":\"x\",\"site\":{\"id\":\"u\",\"name\":\"blog\"}}],"
+		"\"next\":null}");
+	assert_int_equal(fsctl_tty(w, "", NULL, "event", "list"), 0);
+	assert_string_equal(w->ran.out, "ID KIND     SITE    JOB DATA\r\n"
+		"1  job.done u-u-i-d 0j1\r\n"
+		"2  late     shop        snapshot=undo-1 total=2\r\n"
+		"3  x        blog\r\n");
+	assert_int_equal(fsctl(w, "event", "list"), 0);
+	assert_non_null(strstr(w->ran.out, "\tlate\tshop\t\t{\"snapshot\": \"undo-1\""));
+}
+
+static void test_cli__a_job_is_about_a_site_or_a_pool(void **state)
+{
+	struct world *w = *state;
+
+	peer_always(w->peer, "GET /v1/jobs", 200,
+		"{\"items\":[{\"id\":\"0j2\",\"kind\":\"pool-scan\",\"site\":null,\"pool\":\"main\"},"
+		"{\"id\":\"0j1\",\"kind\":\"clone\",\"site\":{\"name\":\"shop\"},"
+		"\"pool\":\"main\"}],\"next\":null}");
+	assert_int_equal(fsctl_tty(w, "", NULL, "job", "list"), 0);
+	assert_string_equal(w->ran.out, "JOB KIND      ABOUT\r\n0j2 pool-scan main\r\n"
+		"0j1 clone     shop\r\n");
 }
 
 static void test_cli__a_table_fits_the_terminal(void **state)
@@ -699,12 +761,15 @@ int main(void)
 		T(test_cli__a_list_that_breaks_is_no_whole_json),
 		T(test_cli__status_checks_for_monitors),
 		T(test_cli__show_prints_members_a_line_each),
+		T(test_cli__show_prints_objects_as_aligned_lines),
 		T(test_cli__path_prints_the_bytes),
 		T(test_cli__nothing_from_outside_drives_a_terminal),
 		T(test_cli__cancel_waits_for_the_end),
 		T(test_cli__scan_without_a_pool_scans_all),
 		T(test_cli__a_full_output_is_an_error_and_a_closed_one_is_not),
 		T(test_cli__tables_are_aligned_on_a_terminal),
+		T(test_cli__events_are_of_names_and_say_what_they_know),
+		T(test_cli__a_job_is_about_a_site_or_a_pool),
 		T(test_cli__a_table_fits_the_terminal),
 		T(test_cli__a_bar_is_shown_and_taken_away),
 		T(test_cli__interrupting_the_wait_leaves_the_job),
