@@ -54,6 +54,7 @@ enum field {
 	F_LABEL,      /* "label": K or K=V */
 	F_DELETED,    /* "deleted": list deleted sites */
 	F_STATE,      /* "state": of jobs */
+	F_UNDOABLE,   /* "undoable": only jobs that can be undone */
 	F_AFTER,      /* "after": an event id */
 	F_WAIT,	      /* "wait": seconds, 0 to 60: answer when the job has ended, or then */
 	F_COUNT

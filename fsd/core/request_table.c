@@ -36,6 +36,7 @@ const struct field_spec field_specs[F_COUNT] = {
 	[F_LABEL] = {"label", T_STRING},
 	[F_DELETED] = {"deleted", T_BOOL},
 	[F_STATE] = {"state", T_STRING},
+	[F_UNDOABLE] = {"undoable", T_BOOL},
 	[F_AFTER] = {"after", T_INT},
 	[F_WAIT] = {"wait", T_INT},
 };
@@ -56,7 +57,7 @@ const struct op_spec op_specs[OP_COUNT] = {
 	[OP_GENERATIONS] = {"generations", "GET", "/v1/sites/{site}/generations", ROLE_VIEWER,
 		{REQ(SITE)}},
 	[OP_JOBS] = {"jobs", "GET", "/v1/jobs", ROLE_VIEWER,
-		{F_STATE, F_SITE, F_LIMIT, F_CURSOR}},
+		{F_STATE, F_SITE, F_UNDOABLE, F_LIMIT, F_CURSOR}},
 	[OP_JOB] = {"job", "GET", "/v1/jobs/{job}", ROLE_VIEWER, {REQ(JOB), F_WAIT}},
 	[OP_JOB_LOG] = {"job-log", "GET", "/v1/jobs/{job}/log", ROLE_VIEWER,
 		{REQ(JOB), F_AFTER, F_LIMIT}},

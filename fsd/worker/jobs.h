@@ -222,6 +222,9 @@ json_t *jobs_view(struct fsd *f, const struct cat_job *row);
 /* What runs a recorded job: an undo's is the kind that undoes. NULL when this fsd knows none. */
 const struct op_kind *jobs_kind(struct fsd *f, const struct cat_job *row);
 
+/* Can it be undone, as far as its record tells? */
+bool job_undoable(const struct cat_job *row, const struct op_kind *kind);
+
 /* Is this job queued or running? */
 bool jobs_unfinished(struct fsd *f, int64_t id);
 void jobs_count(struct fsd *f, unsigned *queued, unsigned *running);

@@ -125,6 +125,12 @@ static json_t *text_or_null(const char *s)
 	return s && *s ? json_string_nocheck(s) : json_null();
 }
 
+bool job_undoable(const struct cat_job *row, const struct op_kind *kind)
+{
+	return strcmp(row->state, "done") == 0 && !row->undone_by && kind && kind->undo &&
+	       !(kind->beyond_undo && kind->beyond_undo(row));
+}
+
 static json_t *row_view(const struct cat_job *row, const struct op_kind *kind)
 {
 	char id[JOB_ID_SIZE];
@@ -150,9 +156,7 @@ static json_t *row_view(const struct cat_job *row, const struct op_kind *kind)
 	json_object_set_new(v, "error", loads_or_null(row->error));
 	json_object_set_new(v, "undone_by",
 		row->undone_by ? json_string(job_id_format(row->undone_by, id)) : json_null());
-	json_object_set_new(v, "undoable", json_boolean(strcmp(row->state, "done") == 0 &&
-		!row->undone_by && kind && kind->undo &&
-		!(kind->beyond_undo && kind->beyond_undo(row))));
+	json_object_set_new(v, "undoable", json_boolean(job_undoable(row, kind)));
 	return v;
 }
 

@@ -53,12 +53,11 @@ static int take_deletion(const struct cat_job *row, void *arg)
 {
 	struct deletion *d = arg;
 	const struct op_kind *kind = jobs_kind(d->f, row);
-	bool undoable = kind && !row->undone_by && !(kind->beyond_undo && kind->beyond_undo(row));
 
 	if (!kind || (kind->op != OP_SITE_DELETE && kind->op != OP_SITE_EJECT &&
 			     kind->op != OP_SITE_UNDELETE))
 		return 0;
-	d->id = undoable && kind->op != OP_SITE_UNDELETE ? row->id : 0;
+	d->id = job_undoable(row, kind) && kind->op != OP_SITE_UNDELETE ? row->id : 0;
 	return 1;
 }
 

@@ -20,6 +20,7 @@ struct list {
 	struct catalog *c;
 	const struct cat_site *site; /* for generations */
 	const char *state;	     /* of jobs; NULL: any, or the catalog's filter is enough */
+	bool undoable;		     /* only such jobs */
 	struct buf *out;
 	unsigned n, limit; /* 0: none */
 	bool more;
@@ -170,9 +171,14 @@ static int generations(struct fsd *f, struct catalog *c, const struct request *r
 static int add_job(const struct cat_job *j, void *arg)
 {
 	struct list *l = arg;
-	json_t *job = jobs_view(l->f, j);
-	const char *state = json_string_value(json_object_get(job, "state"));
+	const char *state;
 	char id[JOB_ID_SIZE];
+	json_t *job;
+
+	if (l->undoable && !job_undoable(j, jobs_kind(l->f, j)))
+		return 0;
+	job = jobs_view(l->f, j);
+	state = json_string_value(json_object_get(job, "state"));
 
 	/* To the catalog every unfinished job is queued; which of them run is known here only. */
 	if (l->state && (!state || strcmp(state, l->state) != 0)) {
@@ -196,6 +202,11 @@ static int jobs(struct fsd *f, struct catalog *c, const struct request *r, struc
 	if (ret < 0)
 		return ret;
 	filter.limit = l.limit + 1;
+	l.undoable = request_bool(r, F_UNDOABLE);
+	if (l.undoable) {
+		filter.state = filter.state ? filter.state : job_state_name(JOB_DONE);
+		filter.limit = 0; /* add_job() stops at a full page */
+	}
 	if (filter.state && (strcmp(filter.state, job_state_name(JOB_QUEUED)) == 0 ||
 				    strcmp(filter.state, job_state_name(JOB_RUNNING)) == 0)) {
 		l.state = filter.state;

@@ -132,7 +132,7 @@ def test_answers__are_what_the_document_says(api, scratch):
 
     for path in ('/healthz', '/metrics', '/v1/status', '/v1/sites', '/v1/sites?limit=1',
                  '/v1/sites/shop', '/v1/snapshots', '/v1/snapshots?site=shop', '/v1/jobs',
-                 '/v1/jobs?state=done&limit=3', f'/v1/jobs/{api.last}?wait=1',
+                 '/v1/jobs?state=done&limit=3', '/v1/jobs?undoable=true&limit=2', f'/v1/jobs/{api.last}?wait=1',
                  f'/v1/jobs/{api.last}/log', '/v1/pools', '/v1/pools/main',
                  '/v1/path?source=shop', '/v1/events?limit=1000'):
         api.get(path)

@@ -325,6 +325,21 @@ def test_cli__jobs_are_listed_with_their_notes_and_logs(shop):
     fails(shop, 4, 'job', 'cancel', job['id'])
 
 
+def test_cli__jobs_that_can_be_undone_are_listed(shop):
+    shop.fsctl('site', 'set', 'shop', 'label.a=1')
+    shop.fsctl('site', 'set', 'shop', 'label.a=2')
+    first, second = [j['id'] for j in shop.json('job', 'list')['items'][1::-1]]
+    shop.fsctl('snapshot', 'shop')
+    shop.fsctl('check', 'shop')
+    newest = ['job', 'list', '--site', 'shop', '--undoable', '--limit', '1']
+    assert shop.fsctl(*newest, '-q').stdout == second + '\n'
+    page = shop.json(*newest)
+    assert shop.json(*newest, '--cursor', page['next'])['items'][0]['id'] == first
+    assert shop.json('job', 'list', '--undoable', '--state', 'failed')['items'] == []
+    shop.fsctl('undo', second)
+    assert second not in shop.fsctl('job', 'list', '--undoable', '-q').stdout
+
+
 def test_cli__names_of_files_cannot_drive_a_terminal(shop):
     shop.fsctl('snapshot', 'shop@before')
     tree = os.fsencode(live(shop, 'shop'))

@@ -28,6 +28,8 @@ static const char *names_of(enum word_kind kind)
 		return "pools";
 	case W_JOB:
 		return "jobs";
+	case W_UNDOABLE:
+		return "undoable";
 	case W_DIR:
 		return "dirs";
 	default:
@@ -129,6 +131,7 @@ static const char names_function[] =
 	"\t\tesac ;;\n"
 	"\tpools) fsctl pool list --quiet 2>/dev/null ;;\n"
 	"\tjobs) fsctl job list --quiet --limit 100 2>/dev/null ;;\n"
+	"\tundoable) fsctl job list --undoable --quiet --limit 100 2>/dev/null ;;\n"
 	"\tesac\n"
 	"}\n";
 

@@ -129,7 +129,7 @@ static const char *const examples[] = {
 	".nf", "fsctl site import shop /var/www/shop", "fsctl snapshot shop@before\\-update",
 	"fsctl clone shop@latest shop\\-staging \\-\\-expires 7d",
 	"fsctl diff shop@before\\-update", "fsctl restore shop@before\\-update",
-	"fsctl undo $(fsctl job list \\-\\-site shop \\-\\-limit 1 \\-\\-quiet)",
+	"fsctl undo \"$(fsctl job list \\-\\-site shop \\-\\-undoable \\-\\-limit 1 \\-\\-quiet)\"",
 	"cp new.php \"$(fsctl path shop)/index.php\"", ".fi", NULL};
 
 void print_man(void)

@@ -24,6 +24,7 @@ enum word_kind {
 	W_MAYBE_GEN,  /* SITE[:N] */
 	W_POOL,
 	W_JOB,
+	W_UNDOABLE, /* a job that can be undone */
 	W_DIR,	  /* a directory of the file server; relative ones are made absolute */
 	W_PATHS,  /* paths within a tree: a list */
 	W_PAIRS,  /* KEY=VALUE: a map */

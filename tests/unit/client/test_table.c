@@ -408,10 +408,11 @@ static void test_completion__lists_every_word_and_option(void **state)
 	free(zsh);
 }
 
-/* A fsctl that knows two sites and a snapshot. */
+/* A fsctl that knows two sites, a snapshot, and two jobs of which one can be undone. */
 #define NAMES                                                                                      \
 	"fsctl() { case \"$*\" in 'site list'*) echo shop; echo staging;; "                        \
-	"'snapshot list shop'*) echo shop@n1;; esac; }\n"
+	"'snapshot list shop'*) echo shop@n1;; 'job list --undoable'*) echo 0j1;; "              \
+	"'job list'*) echo 0j2; echo 0j1;; esac; }\n"
 
 static const struct {
 	const char *line, *want; /* the last word is the one that is completed */
@@ -427,6 +428,8 @@ static const struct {
 	{"fsctl site show --me", "--measure"},
 	{"fsctl site set shop --js", "--json"},
 	{"fsctl restore shop@n1 --o", "--only"},
+	{"fsctl job show 0", "0j2 0j1"},
+	{"fsctl undo 0", "0j1"},
 };
 
 static void offers(const char *shell, const char *script, const char *want)
