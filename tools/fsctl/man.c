@@ -74,11 +74,16 @@ static void command(const struct command *cmd)
 	puts(".RE");
 }
 
-static void section(const char *name, const char *const lines[])
+static void lines(const char *const list[])
+{
+	for (; *list; list++)
+		puts(*list);
+}
+
+static void section(const char *name, const char *const list[])
 {
 	printf(".SH %s\n", name);
-	for (; *lines; lines++)
-		puts(*lines);
+	lines(list);
 }
 
 static const char *const sources[] = {
@@ -109,6 +114,40 @@ static const char *const output[] = {
 	"bytes, durations seconds, times RFC 3339.",
 	".PP", "With \\fB\\-\\-quiet\\fR only the name of what is new is printed, as a SOURCE where "
 	"it is one.", NULL};
+
+static const char *const checks[] = {
+	".SS check", "\\fBok\\fR, or a line \\fIPATH\\fB: \\fIREASON\\fR for each thing that is wrong:",
+	".TP", "\\fB.: site.json: \\fI...\\fR", "the site's document cannot be read or is damaged",
+	".TP", "\\fBmeta.json: \\fI...\\fR", "the snapshot's document is",
+	".TP", "\\fBgen/\\fIN\\fB: meta.json: \\fI...\\fR", "the document of generation N is",
+	".TP", "\\fBgen/\\fIN\\fB: missing\\fR", "the generation is not there",
+	".TP", "\\fBgen/\\fIN\\fB: no complete tree\\fR",
+	"it has no tree, or one that was not made to its end",
+	".TP", "\\fBgen/\\fIN\\fB: a snapshot's tree is writable\\fR",
+	"it was sealed when it was made, and other hands have opened it",
+	".TP", "\\fIPATH\\fB: a mount point or nested subvolume is inside the tree\\fR",
+	"neither a snapshot nor a copy can be made of it; unmount it, or move it out of the tree",
+	".TP", "\\fIPATH\\fB: \\fI...\\fR", "this entry of the tree cannot be read",
+	".SS pool check",
+	"\\fBok\\fR, or a line \\fINAME\\fB: \\fIREASON\\fR for each difference; NAME is a site's, the id of "
+	"a deleted site, or a site's id and a snapshot's name with a slash between them:",
+	".TP", "\\fIKIND\\fB: not in the catalog\\fR",
+	"a site, deleted site or snapshot that came into the pool by other hands, or before the "
+	"catalog was lost; \\fBpool scan\\fR takes it in",
+	".TP", "\\fIKIND\\fB: in the catalog only\\fR",
+	"other hands took it out of the pool; put it back, or \\fBpool scan\\fR forgets it",
+	".TP", "\\fIKIND\\fB: not the one in the catalog\\fR",
+	"another site has its place (the id in site.json differs); \\fBpool scan\\fR goes by the pool",
+	".TP", "\\fBsnapshot: its generation is not in it\\fR",
+	"making it was broken off; \\fBstatus\\fR says what to do",
+	".TP", "\\fBit has the id of \\fI...\\fR",
+	"a copy of another site's directory; the line says how to make it one of its own",
+	".TP", "\\fBa \\fIKIND\\fB of pool \\fI...\\fB cannot be read: \\fI...\\fR",
+	"its document is missing or damaged; the line says what to put back",
+	".TP", "\\fBthe live generation has no complete tree\\fR",
+	"the site serves nothing, or a part; restore a snapshot of it",
+	".TP", "\\fIREASON\\fB: \\fIHINT\\fR",
+	"what else keeps a site from being served, and what mends it", NULL};
 
 static const char *const codes[] = {
 	".TP 6", "0", "done", ".TP", "1", "failed", ".TP", "2",
@@ -148,6 +187,7 @@ void print_man(void)
 	for (const struct command *cmd = commands; cmd->words; cmd++)
 		command(cmd);
 	section("OUTPUT", output);
+	lines(checks);
 	section("EXIT STATUS", codes);
 	section("ENVIRONMENT", environment);
 	section("EXAMPLES", examples);

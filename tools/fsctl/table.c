@@ -82,7 +82,8 @@ const struct command commands[] = {
 		"SITE@SNAP and SITE:N print the tree itself.",
 		{{"SOURCE", W_SOURCE, "source"}}, {{0}}},
 	{"check", "check", NULL, run_check, "compare a tree with what is known of it",
-		"Exits with 1 where something is wrong.", {{"SOURCE", W_SOURCE, "source"}}, {{0}}},
+		"Prints \"ok\", or a line for each thing that is wrong, and exits with 1; OUTPUT in "
+		"fsctl(1) says what each means.", {{"SOURCE", W_SOURCE, "source"}}, {{0}}},
 	{"status", NULL, "/v1/status", run_status, "say how the daemon and its pools are",
 		NULL, {{0}},
 		{{"check", NULL, W_NONE, .local = LOCAL_CHECK,
@@ -175,7 +176,8 @@ const struct command commands[] = {
 		"Without a POOL all pools are scanned, one after another.",
 		{{"POOL", W_POOL, "pool", ARG_OPTIONAL}}, {{0}}},
 	{"pool check", "pool-check", NULL, run_check, "compare a pool with the catalog",
-		"Exits with 1 where something is wrong.", {{"POOL", W_POOL, "pool"}}, {{0}}},
+		"Prints \"ok\", or a line for each difference, and exits with 1; OUTPUT in fsctl(1) "
+		"says what each means.", {{"POOL", W_POOL, "pool"}}, {{0}}},
 
 	{"event list", NULL, "/v1/events", run_list, "list events, oldest first", NULL, {{0}},
 		{OPT_AFTER, OPT_LIMIT}},

@@ -500,6 +500,25 @@ static void test_man__names_every_command_and_option(void **state)
 	free(man);
 }
 
+/* Whatever a check can find (fsd/op/pool.c, fsd/op/inspect.c) is explained. */
+static void test_man__explains_what_checks_print(void **state)
+{
+	static const char *const texts[] = {"not in the catalog", "in the catalog only",
+		"not the one in the catalog", "its generation is not in it", "it has the id of",
+		"cannot be read", "the live generation has no complete tree", "no complete tree",
+		"missing", "a snapshot's tree is writable",
+		"a mount point or nested subvolume is inside the tree", "site.json"};
+	char *man = generated("--generate-man", NULL), *from = strstr(man, "\n.SS check\n");
+
+	(void)state;
+	assert_non_null(from);
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		if (!strstr(from, texts[i]))
+			fail_msg("%s is not in it", texts[i]);
+	}
+	free(man);
+}
+
 static void test_man__is_roff_without_warnings(void **state)
 {
 	char command[512];
@@ -618,6 +637,7 @@ int main(void)
 		cmocka_unit_test(test_completion__zsh_offers_what_fits),
 		cmocka_unit_test(test_man__names_every_command_and_option),
 		cmocka_unit_test(test_man__is_roff_without_warnings),
+		cmocka_unit_test(test_man__explains_what_checks_print),
 		cmocka_unit_test(test_text__sizes_counts_and_durations),
 		cmocka_unit_test(test_text__relative_directories_are_made_absolute),
 		cmocka_unit_test(test_text__times_without_a_zone_are_this_machines),
