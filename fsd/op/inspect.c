@@ -66,7 +66,7 @@ static int plan_diff(struct fsd *f, struct job *job, struct err *err)
 
 	if (r == 0)
 		r = text_b ? resolve_source(f, f->catalog, text_b, &b, err)
-			   : resolve_source(f, f->catalog, a.site.name, &b, err);
+			   : resolve_source(f, f->catalog, a.site.id, &b, err);
 	if (r < 0)
 		return r;
 	if (!text_b && a.kind == SOURCE_LIVE)

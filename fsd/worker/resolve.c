@@ -79,6 +79,21 @@ static int find_snapshot(struct catalog *c, const struct source *src, const stru
 	return catalog_snapshots(c, &filter, take_snapshot, out, err);
 }
 
+/* The site of a snapshot that was found by a name the site no longer has: by another one, or gone. */
+static int site_of_snapshot(struct catalog *c, struct resolved *out, struct err *err)
+{
+	int r = catalog_site_get(c, out->snapshot.site, &out->site, err);
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	out->site_gone = r == -ENOENT || out->site.deleted;
+	if (r == -ENOENT) {
+		strcpy(out->site.id, out->snapshot.site);
+		strcpy(out->site.name, out->snapshot.site_name);
+	}
+	return 0;
+}
+
 static int resolve_snapshot(struct catalog *c, const struct source *src, const char *text,
 	struct resolved *out, struct err *err)
 {
@@ -94,12 +109,10 @@ static int resolve_snapshot(struct catalog *c, const struct source *src, const c
 		err_hint(err, "fsctl snapshot list %s", src->site);
 		return r;
 	}
+	if (r >= 0 && !site)
+		r = site_of_snapshot(c, out, err);
 	if (r < 0)
 		return r;
-	if (!site) {
-		strcpy(out->site.id, out->snapshot.site);
-		strcpy(out->site.name, out->snapshot.site_name);
-	}
 	out->kind = SOURCE_SNAPSHOT;
 	out->generation = out->snapshot.generation;
 	snprintf(out->text, sizeof(out->text), "%s@%s", out->site.name, out->snapshot.name);

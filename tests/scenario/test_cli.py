@@ -219,6 +219,13 @@ def test_cli__snapshots_are_called_by_what_leads_to_them(shop):
     # The old name leads there until somebody else has it.
     assert live(shop, 'shop@a') == first and listed('shop') == ['laden@a']
     assert 'laden@a held' in shop.fsctl('snapshot', 'hold', 'shop@a').stdout
+    # As a SOURCE too, everywhere alike.
+    (live(shop, 'laden') / 'index.php').write_text('hacked')
+    for source in ('shop@a', 'shop@latest', 'laden@a'):
+        assert shop.fsctl('diff', source).stdout == 'M index.php\n'
+        assert 'laden@a' in shop.fsctl('restore', source, '-n').stdout
+    shop.fsctl('restore', 'shop@a', '--yes')
+    assert shop.json('site', 'show', 'laden')['origin'] == 'laden@a'
     shop.fsctl('site', 'create', 'shop')
     shop.fsctl('snapshot', 'shop@a')
     assert listed() == ['laden@a', 'shop@a'] and live(shop, 'shop@a') != first
