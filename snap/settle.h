@@ -6,7 +6,7 @@
  * have moved a ctime. That holds if no change can hide in the same clock tick as the stat, so
  * entries that changed within two ticks of their stat are recorded as "different whatever comes".
  *
- * 24 bytes for an entry, at most 3/4 full: some 32 to 64 MB for a million entries.
+ * 24 bytes for an entry, at most 3/4 full: some 32 to 64 MiB for a million entries.
  */
 #ifndef SNAP_SETTLE_H
 #define SNAP_SETTLE_H

@@ -84,7 +84,7 @@ def dirty():
 
 
 def neighbour(path):
-    """Keep more than 1 GB of dirty data in one file, for ever."""
+    """Keep more than 1 GiB of dirty data in one file, for ever."""
     chunk = os.urandom(16 * MB)
     with open(path, 'wb', buffering=0) as f:
         while True:
@@ -119,12 +119,12 @@ def beside_neighbour(b, other):
         b.report.add('neighbour', f'fsctl {name}, 95th percentile', percentile(ours, 95) * MS,
                      'ms', peer='btrfs', theirs=percentile(theirs, 95) * MS, most=50)
         b.report.add('neighbour', f'written to the disk by one {name}, median',
-                     statistics.median(written) / MB, 'MB', most=16,
+                     statistics.median(written) / MB, 'MiB', most=16,
                      note=f'max {max(written) / MB:.1f}')
 
 
 def cell_neighbour(b):
-    """While another process keeps more than 1 GB of dirty data in the same file system. What the
+    """While another process keeps more than 1 GiB of dirty data in the same file system. What the
     disk receives during an operation shows that no flush of it carries the neighbour's data; it is
     more where the kernel's own writing falls into one."""
     b.started()
@@ -211,12 +211,12 @@ def cell_catalog(b):
     while time.perf_counter() < until:
         most = max(most, daemon.pss())
         time.sleep(0.05)
-    b.report.add('catalog', 'memory after the start, at most (PSS, both processes)', most, 'MB',
+    b.report.add('catalog', 'memory after the start, at most (PSS, both processes)', most, 'MiB',
                  most=40)
     page_of_sites(b, daemon)
     sh(*b.ctl_argv('snapshot', 'list', '--json'))
     b.report.add('catalog', 'memory after a list of 100,000 (PSS, both processes)', daemon.pss(),
-                 'MB', most=40)
+                 'MiB', most=40)
     problems = call(daemon.connect(), 'GET', '/v1/status')[1]['problems']
     b.report.add('catalog', 'differences found between pool and catalog', len(problems), '',
                  most=0, note=str(problems[:1] or ''))
@@ -374,7 +374,7 @@ def cell_waiting(b):
         b.report.add('waiting', 'answered before the job moved', early, '', most=0)
         b.report.add('waiting', 'clients without an answer when it ended', 1000 - n, '', most=0)
         b.report.add('waiting', 'all answered after', (time.perf_counter() - start) * MS, 'ms')
-        b.report.add('waiting', 'memory with 1,000 clients (PSS)', daemon.pss(), 'MB', most=40)
+        b.report.add('waiting', 'memory with 1,000 clients (PSS)', daemon.pss(), 'MiB', most=40)
 
 
 CELLS = {name.removeprefix('cell_'): f for name, f in list(globals().items())

@@ -95,7 +95,7 @@ def where(root, build):
     except (OSError, KeyError, ValueError):
         pass
     return {
-        'machine': f'{os.cpu_count()} x {model}, {memory:.0f} GB of memory',
+        'machine': f'{os.cpu_count()} x {model}, {memory:.0f} GiB of memory',
         'kernel': f'Linux {platform.release()}, '
                   f'{first_line("btrfs", "--version")}',
         'load before': f'{os.getloadavg()[0]:.1f}',

@@ -105,7 +105,8 @@ static const char *const output[] = {
 	"Lists are aligned tables on a terminal, without the columns that are empty or find no room "
 	"there, and lines of tab\\-separated values with exact "
 	"numbers and times in UTC elsewhere. Control characters in names and paths are shown as "
-	"\\exNN, unusual paths as C strings.", ".PP",
+	"\\exNN, unusual paths as C strings. Sizes on a terminal are in powers of 1024 (KiB, MiB, GiB).",
+	".PP",
 	"With \\fB\\-\\-json\\fR a list is {\\(dqitems\\(dq: [...], \\(dqnext\\(dq: CURSOR or null}, a "
 	"read is the object, and what makes a job answers {\\(dqjob\\(dq: {...}} with what was made "
 	"in \\(dqresult\\(dq. An error is an object with \\(dqcode\\(dq, \\(dqtitle\\(dq, "

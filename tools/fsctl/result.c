@@ -19,7 +19,7 @@ static void safe(const struct fsc_value *v, const char *path)
 	put_safe(stdout, str(v, path));
 }
 
-/* " (snapshot, atomic, 12,345 entries, 1.2 GB, 3 ms)": what the job's stats know. */
+/* " (snapshot, atomic, 12,345 entries, 1.2 GiB, 3 ms)": what the job's stats know. */
 static void print_stats(const struct fsc_value *job)
 {
 	static const char *const words[] = {"stats.method", "stats.consistency"};

@@ -213,13 +213,13 @@ void put_wrapped(FILE *f, const char *words, size_t at, size_t indent, size_t wi
 
 const char *size_text(int64_t bytes, char out[SIZE_TEXT])
 {
-	static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
 	double n = (double)bytes;
 	int unit = 0;
 
-	/* 999.95 would be printed as 1000.0 */
-	while (n >= 999.5 && unit < 6) {
-		n /= 1000;
+	/* 1023.7 would be printed as 1024 */
+	while (n >= 1023.5 && unit < 6) {
+		n /= 1024;
 		unit++;
 	}
 	snprintf(out, SIZE_TEXT, unit && n < 99.95 ? "%.1f %s" : "%.0f %s", n, units[unit]);

@@ -32,7 +32,7 @@ char *text_cut(const char *s, size_t width);
 void put_wrapped(FILE *f, const char *words, size_t at, size_t indent, size_t width);
 
 #define SIZE_TEXT 32
-/* "1.2 GB" (powers of 1000, as disks are sold and `df -H` counts). */
+/* "1.2 GiB": powers of 1024, as everywhere in fsd. */
 const char *size_text(int64_t bytes, char out[SIZE_TEXT]);
 /* "12,345" */
 const char *count_text(int64_t n, char out[SIZE_TEXT]);

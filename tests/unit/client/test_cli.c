@@ -384,7 +384,7 @@ static void test_cli__plans_are_printed(void **state)
 	assert_int_equal(fsctl(w, "restore", "shop@a", "-n"), 0);
 	assert_string_equal(w->ran.out,
 		"nothing was changed; this would be done:\n  1. make generation 8\n  2. publish it\n"
-		"method: snapshot\nsize: 1,234 entries, 5.0 MB\nwarning: 3 files are newer\n"
+		"method: snapshot\nsize: 1,234 entries, 4.8 MiB\nwarning: 3 files are newer\n"
 		"asks: sure?\n");
 	assert_int_equal(fsctl(w, "restore", "shop@a", "-n", "--json"), 0);
 	assert_true(strncmp(w->ran.out, "{\"plan\": {", 10) == 0);
@@ -683,7 +683,7 @@ static void test_cli__a_bar_is_shown_and_taken_away(void **state)
 				  "\"result\":{\"site\":{\"name\":\"new\"}}}");
 	assert_int_equal(fsctl_tty(w, "", NULL, "clone", "shop", "new"), 0);
 	assert_non_null(strstr(w->ran.out, "\rclone shop  ["));
-	assert_non_null(strstr(w->ran.out, "25%  250/1,000 entries  2.5 MB/10.0 MB"));
+	assert_non_null(strstr(w->ran.out, "25%  250/1,000 entries  2.4 MiB/9.5 MiB"));
 	assert_non_null(strstr(w->ran.out, "\r\033[Ksite new made\r\n"));
 }
 

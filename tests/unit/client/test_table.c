@@ -545,10 +545,10 @@ static void test_text__sizes_counts_and_durations(void **state)
 	(void)state;
 	assert_string_equal(size_text(0, text), "0 B");
 	assert_string_equal(size_text(999, text), "999 B");
-	assert_string_equal(size_text(1000, text), "1.0 kB");
-	assert_string_equal(size_text(999499, text), "999 kB");
-	assert_string_equal(size_text(999600, text), "1.0 MB");
-	assert_string_equal(size_text(1234567890123LL, text), "1.2 TB");
+	assert_string_equal(size_text(1024, text), "1.0 KiB");
+	assert_string_equal(size_text(1023 * 1024, text), "1023 KiB");
+	assert_string_equal(size_text(1024 * 1024 - 1, text), "1.0 MiB");
+	assert_string_equal(size_text(1234567890123LL, text), "1.1 TiB");
 	assert_string_equal(count_text(0, text), "0");
 	assert_string_equal(count_text(1234567, text), "1,234,567");
 	assert_string_equal(count_text(-1234, text), "-1,234");
