@@ -8,6 +8,7 @@
 #include "fsd/core/json.h"
 #include "fsd/op/common.h"
 #include "fsd/op/ops.h"
+#include "fsd/op/wanted.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/present.h"
 #include "snap/base/clock.h"
@@ -62,6 +63,7 @@ static int plan_diff(struct fsd *f, struct job *job, struct err *err)
 {
 	const char *text_b = request_str(&job->request, F_B);
 	struct resolved a, b;
+	size_t n_paths;
 	int r = resolve_source(f, f->catalog, request_str(&job->request, F_A), &a, err);
 
 	if (r == 0)
@@ -72,6 +74,10 @@ static int plan_diff(struct fsd *f, struct job *job, struct err *err)
 	if (!text_b && a.kind == SOURCE_LIVE)
 		return err_set(err, EINVAL, "bad_source", a.text,
 			"this is the live site; say what to compare it with");
+	/* A path that neither has is a mistyped one: no differences would say that all is well. */
+	request_list(&job->request, F_PATHS, &n_paths);
+	if (n_paths && (r = wanted_plan_either(job, &a, &b, err)) < 0)
+		return r;
 	job->pool = a.pool;
 	strcpy(job->site_id, a.site.id);
 	strcpy(job->site_name, a.site.name);
@@ -85,29 +91,19 @@ struct changes {
 	struct job *job;
 	json_t *items;
 	json_int_t counts[128];
-	char *const *paths; /* only these and what is below them */
-	size_t n_paths;
+	struct path_list paths; /* only these and what is below them */
 	bool dropped;
 };
-
-static bool below(const char *path, const char *top)
-{
-	size_t len = strlen(top);
-
-	while (len && top[len - 1] == '/')
-		len--;
-	return strncmp(path, top, len) == 0 && (path[len] == '\0' || path[len] == '/');
-}
 
 static bool wanted(const struct changes *c, const char *path)
 {
 	if (snap_is_work(path))
 		return false;
-	for (size_t i = 0; i < c->n_paths; i++) {
-		if (below(path, c->paths[i]))
+	for (size_t i = 0; i < c->paths.n; i++) {
+		if (path_is_below(path, c->paths.items[i]))
 			return true;
 	}
-	return !c->n_paths;
+	return !c->paths.n;
 }
 
 static int add_change(enum snap_change change, const char *path, const char *from, void *arg)
@@ -176,17 +172,15 @@ static int run_diff(struct fsd *f, struct job *job, struct err *err)
 	struct changes c = {.job = job, .items = json_array()};
 	int r;
 
-	if (a < 0 || b < 0) {
-		json_decref(c.items);
-		return a < 0 ? a : b;
-	}
-	c.paths = request_list(&job->request, F_PATHS, &c.n_paths);
-	r = diff_trees(job, pool_a, a, pool_b, b, &c, err);
+	r = a < 0 ? a : b < 0 ? b : wanted_load(job, &c.paths, err);
+	if (r == 0)
+		r = diff_trees(job, pool_a, a, pool_b, b, &c, err);
 	if (r == 0) {
 		put_changes(&c);
 		r = job_sweep(job, err);
 	}
 	json_decref(c.items);
+	path_list_release(&c.paths);
 	return r;
 }
 

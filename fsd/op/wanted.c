@@ -40,6 +40,21 @@ static int check_word(const char *path, struct err *err)
 	return 0;
 }
 
+/* As it is completed by a shell: "dir/". */
+static int add_word(struct path_list *paths, const char *word, struct err *err)
+{
+	_cleanup_free_ char *path = strdup(word);
+	size_t len = strlen(word);
+	int r;
+
+	if (!path)
+		return err_sys(err, ENOMEM, "plan", NULL);
+	while (len > 1 && path[len - 1] == '/')
+		path[--len] = '\0';
+	r = check_word(path, err);
+	return r == 0 && path_list_add(paths, path) < 0 ? err_sys(err, ENOMEM, "plan", NULL) : r;
+}
+
 static int requested(struct job *job, struct path_list *paths, struct err *err)
 {
 	size_t n, size = 0;
@@ -48,13 +63,11 @@ static int requested(struct job *job, struct path_list *paths, struct err *err)
 
 	for (size_t i = 0; i < n && r == 0; i++) {
 		size += strlen(items[i]) + 150; /* with all that a plan says of it */
-		r = check_word(items[i], err);
-		if (r == 0 && path_list_add(paths, items[i]) < 0)
-			r = err_sys(err, ENOMEM, "plan", NULL);
+		r = add_word(paths, items[i], err);
 	}
 	if (r == 0 && size > 1 << 20)
 		r = err_set(err, E2BIG, "too_large", "paths",
-			"these are too many paths for one restore");
+			"these are too many paths for one job");
 	path_list_reduce(paths);
 	return r;
 }
@@ -83,11 +96,19 @@ static int check_source(int source, const char *text, const char *path, struct e
 	return -ENOENT;
 }
 
+static void intend(struct job *job, const struct path_list *paths)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < paths->n; i++)
+		json_array_append_new(list, json_text(paths->items[i]));
+	job_intend(job, "paths", list);
+}
+
 int wanted_plan(struct job *job, const struct resolved *source, struct path_list *paths,
 	struct err *err)
 {
 	_cleanup_fd_ int from = -1;
-	json_t *list;
 	int r = requested(job, paths, err);
 
 	if (r < 0)
@@ -95,12 +116,42 @@ int wanted_plan(struct job *job, const struct resolved *source, struct path_list
 	from = open_source(source, err);
 	if (from < 0)
 		return from;
-	list = json_array();
-	for (size_t i = 0; i < paths->n && r == 0; i++) {
+	for (size_t i = 0; i < paths->n && r == 0; i++)
 		r = check_source(from, source->text, paths->items[i], err);
-		json_array_append_new(list, json_text(paths->items[i]));
+	intend(job, paths);
+	return r;
+}
+
+static int check_either(const struct resolved *a, const struct resolved *b,
+	const struct path_list *paths, struct err *err)
+{
+	_cleanup_fd_ int tree_a = open_source(a, err);
+	_cleanup_fd_ int tree_b = tree_a < 0 ? -1 : open_source(b, err);
+	int r = 0;
+
+	if (tree_a < 0 || tree_b < 0)
+		return tree_a < 0 ? tree_a : tree_b;
+	for (size_t i = 0; i < paths->n && r == 0; i++) {
+		if (check_source(tree_a, a->text, paths->items[i], NULL) == 0)
+			continue;
+		r = check_source(tree_b, b->text, paths->items[i], err);
+		if (r == -ENOENT)
+			err_set(err, ENOENT, "not_found", paths->items[i],
+				"neither %s nor %s has such a path", a->text, b->text);
 	}
-	job_intend(job, "paths", list);
+	return r;
+}
+
+int wanted_plan_either(struct job *job, const struct resolved *a, const struct resolved *b,
+	struct err *err)
+{
+	_cleanup_path_list_ struct path_list paths = {0};
+	int r = requested(job, &paths, err);
+
+	if (r == 0)
+		r = check_either(a, b, &paths, err);
+	if (r == 0)
+		intend(job, &paths);
 	return r;
 }
 

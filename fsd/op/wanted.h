@@ -15,6 +15,10 @@
 int wanted_plan(struct job *job, const struct resolved *source, struct path_list *paths,
 	struct err *err);
 
+/* The same where it is enough that one of both sources has the path. */
+int wanted_plan_either(struct job *job, const struct resolved *a, const struct resolved *b,
+	struct err *err);
+
 /* The same paths again from the intent; none is noted: none. */
 int wanted_load(const struct job *job, struct path_list *paths, struct err *err);
 

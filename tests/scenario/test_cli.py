@@ -103,6 +103,10 @@ def test_cli__snapshot_damage_diff_restore_undo(shop):
     assert {'M index.php', '- a/two', '+ new'} <= set(
         shop.fsctl('diff', 'shop@before').stdout.splitlines())
     assert shop.fsctl('diff', 'shop@before', '--exit-code', check=False).returncode == 1
+    for path in ('new', 'a/two', 'a/'):  # in one of both is enough
+        assert shop.fsctl('diff', 'shop@before', '--', path).stdout
+    assert 'shop@before nor shop has such a path' in fails(shop, 3, 'diff', 'shop@before', '--',
+                                                           'a', 'nwe')
     listed = shop.json('diff', 'shop@before')
     assert listed['next'] is None
     assert {'change': '+', 'path': 'new', 'from': None} in listed['items']

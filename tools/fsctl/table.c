@@ -72,7 +72,7 @@ const struct command commands[] = {
 		"A alone is compared with the live tree of the same site. Each difference is one "
 		"line: + added, - removed, M content changed, m metadata changed, R renamed (old -> "
 		"new). Paths with unusual characters are quoted as in C. PATHs come after B; after "
-		"\"--\" every word is a PATH.",
+		"\"--\" every word is a PATH. A PATH that is in neither tree is an error (exit code 3).",
 		{{"A", W_SOURCE, "a"}, {"B", W_SOURCE, "b", ARG_OPTIONAL, "PATHs stand behind \"--\": fsctl diff A -- PATH"},
 			{"PATH", W_PATHS, "paths", ARG_OPTIONAL | ARG_MANY}},
 		{{"exit-code", NULL, W_NONE, .local = LOCAL_EXIT_CODE,
