@@ -189,7 +189,7 @@ struct fsc_progress {
 	uint64_t bytes_done, bytes_total;
 	const struct fsc_value *job; /* the job object, borrowed until the callback returns */
 };
-/* Called about once a second. Not 0: stop waiting. It must not use the handle. */
+/* Called some five times a second. Not 0: stop waiting. It must not use the handle. */
 typedef int fsc_progress_fn(const struct fsc_progress *progress, void *arg);
 
 /*

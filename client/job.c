@@ -7,7 +7,8 @@
 #include <string.h>
 
 #define WAIT_MAX 60 /* seconds that fsd waits at most */
-#define LOOK_MS 50  /* between looks when less than a second is left */
+#define LOOK_MIN 5   /* ms between looks where fsd is not asked to wait: soon at first ... */
+#define LOOK_MAX 200 /* ... since most jobs take no longer, then often enough for a bar */
 
 bool fsc_job_ended(const struct fsc_value *job)
 {
@@ -66,13 +67,12 @@ static int report(const struct fsc_value *job, fsc_progress_fn *fn, void *arg,
 	return 0;
 }
 
-/* Seconds to ask fsd to wait: within the deadline, and a second where progress is reported. */
+/* Seconds to ask fsd to wait: within the deadline, and not at all where progress is reported. */
 static unsigned wait_seconds(int64_t deadline, bool progress)
 {
-	int64_t max = progress ? 1 : WAIT_MAX;
-	int64_t left = deadline < 0 ? max : (deadline - fsc_now_ms()) / 1000;
+	int64_t left = deadline < 0 ? WAIT_MAX : (deadline - fsc_now_ms()) / 1000;
 
-	return left <= 0 ? 0 : (unsigned)(left < max ? left : max);
+	return progress || left <= 0 ? 0 : (unsigned)(left < WAIT_MAX ? left : WAIT_MAX);
 }
 
 /* The answer to a look at a job: the object, or (after cancel) {"job": object}. */
@@ -109,9 +109,10 @@ static int look_at(struct fsc *fsc, const char *id, unsigned wait, struct fsc_va
 }
 
 /* After a look that found the job running: go on? */
-static int go_on(struct fsc *fsc, int64_t deadline, unsigned waited, struct fsc_error *err)
+static int go_on(struct fsc *fsc, int64_t deadline, unsigned waited, int *pause,
+	struct fsc_error *err)
 {
-	int64_t now = fsc_now_ms(), next = now + LOOK_MS;
+	int64_t now = fsc_now_ms(), next = now + *pause;
 	int r;
 
 	if (deadline >= 0 && now >= deadline)
@@ -119,6 +120,7 @@ static int go_on(struct fsc *fsc, int64_t deadline, unsigned waited, struct fsc_
 			"the job has not ended in time");
 	if (waited)
 		return 0;
+	*pause = 2 * *pause < LOOK_MAX ? 2 * *pause : LOOK_MAX;
 	r = fsc_conn_pause(&fsc->conn, deadline >= 0 && deadline < next ? deadline : next);
 	return r < 0 ? fsc_transport_error(fsc, r, err) : 0;
 }
@@ -127,6 +129,7 @@ int fsc_job_wait(struct fsc *fsc, const char *id, fsc_progress_fn *progress, voi
 	struct fsc_value **job, struct fsc_error *err)
 {
 	int64_t deadline = timeout < 0 ? -1 : fsc_now_ms() + timeout;
+	int pause = LOOK_MIN;
 
 	for (;;) {
 		unsigned wait = wait_seconds(deadline, progress != NULL);
@@ -145,7 +148,7 @@ int fsc_job_wait(struct fsc *fsc, const char *id, fsc_progress_fn *progress, voi
 		if (v)
 			fsc_value_free(&v);
 		if (r == 0)
-			r = go_on(fsc, deadline, wait, err);
+			r = go_on(fsc, deadline, wait, &pause, err);
 		if (r < 0)
 			return r;
 	}

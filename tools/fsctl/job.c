@@ -8,9 +8,8 @@
 #include "tools/fsctl/ask.h"
 #include "tools/fsctl/progress.h"
 
-/* In a first exchange: a script is answered when the job has ended, a person sees a bar soon. */
+/* In a first exchange: a script is answered when the job has ended; a person is to see a bar. */
 #define WAIT_SCRIPT 60
-#define WAIT_PERSON 1
 
 static int interrupted(const struct cli *c, const char *id)
 {
@@ -108,7 +107,7 @@ static int submit_and_wait(struct cli *c, struct fsc_request *req, struct fsc_va
 	int r;
 
 	progress_init(&bar, c, c->args[0]);
-	wait = c->no_wait || c->dry_run ? 0 : bar.shown ? WAIT_PERSON : WAIT_SCRIPT;
+	wait = c->no_wait || c->dry_run || bar.shown ? 0 : WAIT_SCRIPT;
 	sigint_catch(&sigint, c);
 	r = fsc_submit(c->fsc, req, wait, answer, err);
 	if (r == 0)

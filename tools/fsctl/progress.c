@@ -61,28 +61,44 @@ void progress_init(struct progress *p, const struct cli *c, const char *object)
 	p->start = p->last = seconds_now();
 }
 
+static void keep_pace(struct pace *pace, uint64_t done, double passed)
+{
+	double rate = (double)done > pace->done ? ((double)done - pace->done) / passed : 0;
+
+	pace->rate = pace->rate > 0 ? 0.7 * pace->rate + 0.3 * rate : rate;
+	pace->done = (double)done;
+}
+
 static void measure(struct progress *p, const struct fsc_progress *now)
 {
 	double t = seconds_now(), passed = t - p->last;
-	double done = (double)(now->bytes_total ? now->bytes_done : now->entries_done);
-	double rate;
 
 	if (passed < 0.2)
 		return;
-	rate = done > p->last_done ? (done - p->last_done) / passed : 0;
-	p->rate = p->rate > 0 ? 0.7 * p->rate + 0.3 * rate : rate;
+	keep_pace(&p->entries, now->entries_done, passed);
+	keep_pace(&p->bytes, now->bytes_done, passed);
 	p->last = t;
-	p->last_done = done;
+}
+
+/* -1: not known. */
+static double part_of(uint64_t done, uint64_t total)
+{
+	return !total ? -1 : done >= total ? 1 : (double)done / (double)total;
+}
+
+/* Entries or bytes, whichever is further from its end: small files take as long as their entries. */
+static bool by_bytes(const struct fsc_progress *now)
+{
+	double entries = part_of(now->entries_done, now->entries_total);
+	double bytes = part_of(now->bytes_done, now->bytes_total);
+
+	return bytes >= 0 && (entries < 0 || bytes <= entries);
 }
 
 static double fraction(const struct fsc_progress *now)
 {
-	uint64_t total = now->bytes_total ? now->bytes_total : now->entries_total;
-	uint64_t done = now->bytes_total ? now->bytes_done : now->entries_done;
-
-	if (!total)
-		return -1;
-	return done >= total ? 1 : (double)done / (double)total;
+	return by_bytes(now) ? part_of(now->bytes_done, now->bytes_total) :
+			       part_of(now->entries_done, now->entries_total);
 }
 
 static void add(char *out, size_t size, const char *text)
@@ -92,37 +108,49 @@ static void add(char *out, size_t size, const char *text)
 	snprintf(out + len, size - len, "%s", text);
 }
 
-static void numbers(const struct progress *p, const struct fsc_progress *now, char *out,
+static void add_counts(uint64_t done, uint64_t total, bool bytes, char *out, size_t size)
+{
+	const char *(*text)(int64_t, char *) = bytes ? size_text : count_text;
+	char a[SIZE_TEXT], b[SIZE_TEXT], whole[2 * SIZE_TEXT + 16];
+
+	if (!done && !total)
+		return;
+	snprintf(whole, sizeof(whole), "  %s%s%s%s", text((int64_t)done, a), total ? "/" : "",
+		total ? text((int64_t)total, b) : "", bytes ? "" : " entries");
+	add(out, size, whole);
+}
+
+/* "  12.0 MiB/s  0:42 left" */
+static void add_pace(const struct progress *p, const struct fsc_progress *now, char *out, size_t size)
+{
+	bool bytes = by_bytes(now);
+	double rate = bytes ? p->bytes.rate : p->entries.rate;
+	uint64_t total = bytes ? now->bytes_total : now->entries_total;
+	uint64_t done = bytes ? now->bytes_done : now->entries_done;
+	char a[SIZE_TEXT], text[SIZE_TEXT + 16];
+
+	if (rate <= 0)
+		return;
+	snprintf(text, sizeof(text), "  %s/s",
+		bytes ? size_text((int64_t)rate, a) : count_text((int64_t)rate, a));
+	add(out, size, text);
+	if (total > done) {
+		snprintf(text, sizeof(text), "  %s left",
+			seconds_text((double)(total - done) / rate + 1, a));
+		add(out, size, text);
+	}
+}
+
+/* Everything, or where that finds no room what tells most: the counts that are behind, and the pace. */
+static void numbers(const struct progress *p, const struct fsc_progress *now, bool all, char *out,
 	size_t size)
 {
-	char a[SIZE_TEXT], b[SIZE_TEXT], text[128];
-	uint64_t total = now->bytes_total ? now->bytes_total : now->entries_total;
-	uint64_t done = now->bytes_total ? now->bytes_done : now->entries_done;
-
 	out[0] = '\0';
-	if (now->entries_done || now->entries_total) {
-		snprintf(text, sizeof(text), now->entries_total ? "  %s/%s entries" : "  %s entries",
-			count_text((int64_t)now->entries_done, a),
-			count_text((int64_t)now->entries_total, b));
-		add(out, size, text);
-	}
-	if (now->bytes_done || now->bytes_total) {
-		snprintf(text, sizeof(text), now->bytes_total ? "  %s/%s" : "  %s",
-			size_text((int64_t)now->bytes_done, a),
-			size_text((int64_t)now->bytes_total, b));
-		add(out, size, text);
-	}
-	if (p->rate > 0) {
-		snprintf(text, sizeof(text), "  %s/s",
-			now->bytes_total ? size_text((int64_t)p->rate, a) :
-					   count_text((int64_t)p->rate, a));
-		add(out, size, text);
-		if (total > done) {
-			snprintf(text, sizeof(text), "  %s left",
-				seconds_text((double)(total - done) / p->rate + 1, a));
-			add(out, size, text);
-		}
-	}
+	if (all || !by_bytes(now))
+		add_counts(now->entries_done, now->entries_total, false, out, size);
+	if (all || by_bytes(now))
+		add_counts(now->bytes_done, now->bytes_total, true, out, size);
+	add_pace(p, now, out, size);
 }
 
 static void bar(double part, int width, char *out)
@@ -146,9 +174,11 @@ void progress_line(const struct progress *p, const struct fsc_progress *now, int
 	if (state && strcmp(state, "queued") == 0) {
 		snprintf(out, size, "%s  waiting for its turn", p->label);
 	} else {
-		numbers(p, now, tail, sizeof(tail));
 		if (part >= 0)
-			snprintf(percent, sizeof(percent), "  %3.0f%%", part * 100 - 0.499);
+			snprintf(percent, sizeof(percent), "  %3d%%", (int)(part * 100));
+		numbers(p, now, true, tail, sizeof(tail));
+		if ((int)(strlen(p->label) + strlen(percent) + strlen(tail)) > width)
+			numbers(p, now, false, tail, sizeof(tail));
 		room = width - (int)strlen(p->label) - (int)strlen(percent) - (int)strlen(tail) - 4;
 		if (part >= 0 && room >= 8) {
 			shape[0] = shape[1] = ' ';
@@ -172,6 +202,9 @@ int progress_report(const struct fsc_progress *now, void *arg)
 	if (!p->shown || fsc_job_ended(now->job))
 		return 0;
 	measure(p, now);
+	/* What ends soon needs no bar. */
+	if (!p->drawn && seconds_now() - p->start < 0.3)
+		return 0;
 	progress_line(p, now, (int)terminal_width(STDERR_FILENO) - 1, line, sizeof(line));
 	fprintf(stderr, "\r%s\033[K", line);
 	fflush(stderr);

@@ -24,8 +24,11 @@ void sigint_release(struct sigint *s, struct cli *c);
 struct progress {
 	bool shown, drawn;
 	char label[80];
-	double start, last, rate; /* seconds; units a second, smoothed */
-	double last_done;
+	double start, last; /* seconds */
+	/* of entries and of bytes: how many a second, smoothed, and how many there were then */
+	struct pace {
+		double rate, done;
+	} entries, bytes;
 };
 
 void progress_init(struct progress *p, const struct cli *c, const char *object);

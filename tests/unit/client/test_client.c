@@ -440,7 +440,7 @@ static void test_wait__reports_progress_until_the_end(void **state)
 	assert_int_equal(fsc_job_wait(w->fsc, "01", note_progress, &seen, -1, &job, &w->err), 0);
 	assert_true(fsc_job_ended(job));
 	assert_int_equal(fsc_job_outcome(job, NULL), 0);
-	assert_non_null(strstr(peer_request(w->peer, 0), "GET /v1/jobs/01?wait=1 "));
+	assert_non_null(strstr(peer_request(w->peer, 0), "GET /v1/jobs/01 "));
 	fsc_value_free(&job);
 }
 

@@ -19,6 +19,7 @@
 #include "fsd/core/request.h"
 #include "tests/unit/client/run.h"
 #include "tools/fsctl/cli.h"
+#include "tools/fsctl/progress.h"
 #include "tools/fsctl/text.h"
 
 /* ---- the parser ---- */
@@ -501,6 +502,35 @@ static void test_man__names_every_command_and_option(void **state)
 }
 
 /* Whatever a check can find (fsd/op/pool.c, fsd/op/inspect.c) is explained. */
+/* The bar's line for so much of 1,000 entries and 100 MiB, at 10 entries and 1 MiB a second. */
+static void line_of(uint64_t entries, uint64_t mib, int width, char out[512])
+{
+	struct progress p = {.label = "clone shop", .entries.rate = 10, .bytes.rate = 1 << 20};
+	struct fsc_progress now = {.entries_done = entries, .entries_total = 1000,
+		.bytes_done = mib << 20, .bytes_total = 100 << 20};
+
+	progress_line(&p, &now, width, out, 512);
+}
+
+static void test_progress__goes_by_what_is_further_from_its_end(void **state)
+{
+	char out[512];
+
+	(void)state;
+	line_of(900, 20, 79, out);
+	assert_string_equal(out, "clone shop   20%  900/1,000 entries  20.0 MiB/100 MiB  1.0 MiB/s  1:21 left");
+	/* All bytes are there, and many entries are not: no 100 %, and still some time left. */
+	line_of(500, 100, 79, out);
+	assert_string_equal(out, "clone shop   50%  500/1,000 entries  100 MiB/100 MiB  10/s  51.0 s left");
+	line_of(999, 100, 79, out);
+	assert_non_null(strstr(out, " 99%"));
+	/* Where there is little room the time stays. */
+	line_of(900, 20, 60, out);
+	assert_string_equal(out, "clone shop   20%  20.0 MiB/100 MiB  1.0 MiB/s  1:21 left");
+	line_of(500, 100, 60, out);
+	assert_string_equal(out, "clone shop   50%  500/1,000 entries  10/s  51.0 s left");
+}
+
 static void test_man__explains_what_checks_print(void **state)
 {
 	static const char *const texts[] = {"not in the catalog", "in the catalog only",
@@ -638,6 +668,7 @@ int main(void)
 		cmocka_unit_test(test_man__names_every_command_and_option),
 		cmocka_unit_test(test_man__is_roff_without_warnings),
 		cmocka_unit_test(test_man__explains_what_checks_print),
+		cmocka_unit_test(test_progress__goes_by_what_is_further_from_its_end),
 		cmocka_unit_test(test_text__sizes_counts_and_durations),
 		cmocka_unit_test(test_text__relative_directories_are_made_absolute),
 		cmocka_unit_test(test_text__times_without_a_zone_are_this_machines),
