@@ -36,9 +36,12 @@ int copy_fail(struct copy *c, const struct io_item *it)
 
 	if (it->error == -ENOENT && copy_at_virtual_root(c))
 		return walk_fail(c->err, it->error, it->op, path);
-	if (walk_vanished(it->error))
-		return err_set(c->err, ESTALE, "source_changed", path,
+	if (walk_vanished(it->error)) {
+		err_set(c->err, ESTALE, "source_changed", path,
 			"the source changed while it was copied");
+		err_in_tree(c->err);
+		return -ESTALE;
+	}
 	return walk_fail(c->err, it->error, it->op, path);
 }
 

@@ -59,6 +59,7 @@ int guard_error(struct err *err, const char *path)
 	err_set(err, EXDEV, "nested_filesystem", path,
 		"a mount point or nested subvolume is inside the tree");
 	err_hint(err, "unmount it, or move it out of the tree, and try again");
+	err_in_tree(err);
 	return -EXDEV;
 }
 
@@ -73,7 +74,9 @@ int walk_fail(struct err *err, int error, const char *op, const char *path)
 		path = ".";
 	if (error == -ECANCELED)
 		return err_set(err, ECANCELED, "canceled", path, "canceled");
-	return err_sys(err, -error, op ? op : "walk", path);
+	err_sys(err, -error, op ? op : "walk", path);
+	err_in_tree(err);
+	return error;
 }
 
 void walk_raise(_Atomic uint64_t *total, uint64_t value)

@@ -23,6 +23,7 @@ static int refuse(struct err *err, const char *path, const char *what)
 	err_set(err, EXDEV, "nested_filesystem", path,
 		"there is a %s inside the tree", what);
 	err_hint(err, "move it out of the tree or make it a plain directory");
+	err_in_tree(err);
 	return -EXDEV;
 }
 

@@ -371,6 +371,25 @@ static void explain(const struct job *job, struct err *err)
 		err_hint(err, "pool %s: %.150s; %.180s", why.object, why.reason, why.hint);
 }
 
+void job_name_tree(const struct job *job, struct err *err)
+{
+	const char *source = job_str(job, "source"), *dir = request_str(&job->request, F_DIR);
+	const char *tree = *source ? source
+		: job->kind->op == OP_SITE_IMPORT && dir ? dir : job->site_name;
+	char path[ERR_OBJECT_SIZE];
+	size_t len = strlen(err->object), skip = len > 250 ? len - 250 : 0;
+
+	if (!err->in_tree || !*tree)
+		return;
+	strcpy(path, err->object + skip);
+	if (strcmp(path, ".") == 0)
+		snprintf(err->object, sizeof(err->object), "%.250s", tree);
+	else
+		snprintf(err->object, sizeof(err->object), "%.250s: %s%.251s", tree,
+			skip ? "..." : "", path);
+	err->in_tree = false;
+}
+
 static int run(struct fsd *f, struct job *job)
 {
 	struct err *err = &job->err;
@@ -383,8 +402,10 @@ static int run(struct fsd *f, struct job *job)
 		r = job->kind->finish(f, job, err);
 	if (r < 0 && !err->num) /* a look that was canceled on its way, most of all */
 		err_sys(err, -r, op_specs[job->shown].name, job->site_name);
-	if (r < 0)
+	if (r < 0) {
+		job_name_tree(job, err);
 		explain(job, err);
+	}
 	return r;
 }
 

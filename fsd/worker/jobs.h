@@ -255,6 +255,10 @@ int job_settle(struct fsd *f, struct job *job, struct err *err);
 /* Say so, in the log and in `fsctl status`, until it is settled. */
 void job_unsettled(struct fsd *f, const struct job *job, const struct err *why);
 
+/* An error about a path in a tree is one about "SITE: PATH": the source's, or the directory's that is
+ * imported. */
+void job_name_tree(const struct job *job, struct err *err);
+
 /* The scope of problems that end with the job's. */
 #define JOB_SCOPE_SIZE (JOB_ID_SIZE + 4)
 const char *job_scope(int64_t id, char out[JOB_SCOPE_SIZE]);

@@ -159,6 +159,8 @@ int jobs_survey(struct fsd *f, struct job *job, json_t **view, struct err *err)
 {
 	int r = job->kind->survey(f, job, err);
 
+	if (r < 0)
+		job_name_tree(job, err);
 	return r == 0 ? answer(job, view, err) : r;
 }
 

@@ -28,11 +28,18 @@ int err_set(struct err *e, int num, const char *code, const char *object, const 
 	e->num = num;
 	e->code = code;
 	set_object(e, object);
+	e->in_tree = false;
 	va_start(ap, fmt);
 	vsnprintf(e->reason, sizeof(e->reason), fmt, ap);
 	va_end(ap);
 	e->hint[0] = '\0';
 	return -num;
+}
+
+void err_in_tree(struct err *e)
+{
+	if (e)
+		e->in_tree = true;
 }
 
 static const char *code_of(int num)

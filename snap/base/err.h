@@ -7,6 +7,8 @@
 #ifndef SNAP_BASE_ERR_H
 #define SNAP_BASE_ERR_H
 
+#include <stdbool.h>
+
 #define ERR_OBJECT_SIZE 512
 #define ERR_TEXT_SIZE 384
 
@@ -14,6 +16,7 @@ struct err {
 	int num;		      /* errno value, > 0; 0 while nothing failed */
 	const char *code;	      /* stable API code, static storage: "name_taken", "io_error" */
 	char object[ERR_OBJECT_SIZE]; /* the name or path it is about; "" if none */
+	bool in_tree;		      /* object is a path in a tree; whoever knows the tree names it */
 	char reason[ERR_TEXT_SIZE];   /* one sentence, no trailing full stop */
 	char hint[ERR_TEXT_SIZE];     /* what to do next; "" if nothing helps */
 };
@@ -37,6 +40,9 @@ int err_sys(struct err *e, int num, const char *op, const char *object);
 
 /* Add what to do next. */
 void err_hint(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Its object is a path in a tree. */
+void err_in_tree(struct err *e);
 
 void err_clear(struct err *e);
 

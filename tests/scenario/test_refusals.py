@@ -150,7 +150,7 @@ def test_tree__with_another_file_system_in_it(kind, mount, make_daemon):
                         {'kind': 'clone', 'source': 'shop', 'name': 'copy'},
                         {'kind': 'generation-create', 'site': 'shop', 'from': 'shop'}):
             error = r.refuse('nested_filesystem', job=True, **request)
-            assert error['object'].endswith('sub'), error
+            assert error['object'] == 'shop: sub', error
         problems = daemon.json('check', 'shop', check=False)['problems']
         assert [p['path'] for p in problems] == ['sub'], problems
 
