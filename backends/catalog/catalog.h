@@ -157,8 +157,8 @@ struct cat_snapshot_filter {
 	const char *site;      /* site id; NULL: any */
 	const char *site_name; /* NULL: any */
 	const char *label;
-	const char *after; /* a cursor: the id of the last one seen; NULL: from the start */
-	int64_t after_time; /* its `created`; 0: looked up, -ESTALE "cursor_gone" if deleted since */
+	const char *after; /* the id of the last one seen; NULL: from the start */
+	int64_t after_time; /* its `created`: it may have been deleted since */
 	int64_t not_after; /* created <= this; 0: any */
 	int64_t expired_by; /* those whose time is over then (in any order, without `after`);
 			       0: any */

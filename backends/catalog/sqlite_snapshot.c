@@ -77,35 +77,12 @@ int catalog_snapshot_delete(struct catalog *c, const char *id, struct err *err)
 	return sql_end_nested(c, own, r, err);
 }
 
-/* Behind the cursor in the list's order. */
-static int where_after(struct catalog *c, struct query *q, const struct cat_snapshot_filter *f,
-	struct err *err)
-{
-	struct cat_snapshot last;
-	int64_t time = f->after_time;
-	int r;
-
-	if (!time) {
-		r = catalog_snapshot_get_id(c, f->after, &last, err);
-		if (r == -ENOENT)
-			return err_set(err, ESTALE, "cursor_gone", f->after,
-				"the snapshot that the cursor names was deleted");
-		if (r < 0)
-			return r;
-		time = last.created;
-	}
-	query_where_int(q, f->newest_first ? "(created, id) < (?, ?)" : "(created, id) > (?, ?)",
-		time);
-	query_arg_text(q, f->after);
-	return 0;
-}
-
 int catalog_snapshots(struct catalog *c, const struct cat_snapshot_filter *f,
 	int (*fn)(const struct cat_snapshot *, void *), void *arg, struct err *err)
 {
 	_cleanup_query_ struct query q;
 	struct cat_snapshot snapshot;
-	int r = 0;
+	int r;
 
 	query_init(&q, &snapshot_record);
 	if (f->site)
@@ -116,10 +93,11 @@ int catalog_snapshots(struct catalog *c, const struct cat_snapshot_filter *f,
 		query_where_label(&q, f->label);
 	if (f->not_after)
 		query_where_int(&q, "created <= ?", f->not_after);
-	if (f->after)
-		r = where_after(c, &q, f, err);
-	if (r < 0)
-		return r;
+	if (f->after) {
+		query_where_int(&q, f->newest_first ? "(created, id) < (?, ?)"
+						    : "(created, id) > (?, ?)", f->after_time);
+		query_arg_text(&q, f->after);
+	}
 	if (f->expired_by)
 		query_where_int(&q, "expires <> 0 AND expires <= ?", f->expired_by);
 	query_order(&q,

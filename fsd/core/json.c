@@ -280,7 +280,8 @@ int json_parse(const char *text, size_t len, const char *object, json_t **out, s
 		return err_sys(err, ENOMEM, "parse JSON", object);
 	if (!root)
 		return err_set(err, EBADMSG, "bad_json", object, "line %d, column %d: %s", e.line,
-			e.column, e.text);
+			e.column, json_error_code(&e) == json_error_null_character
+				? "a string holds a NUL byte" : e.text);
 	*out = root;
 	return 0;
 }

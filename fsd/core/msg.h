@@ -16,7 +16,7 @@
 enum msg_type {
 	/* api to worker */
 	MSG_REQUEST = 1, /* body: request_encode() */
-	MSG_ABANDON,	 /* the client of request `id` is gone: forget a waiting answer */
+	MSG_ABANDON,	 /* the client of request `id` is gone: answer nothing */
 	/* worker to api */
 	MSG_READY, /* the worker serves: the api may accept connections; id: the newest event's */
 	MSG_REPLY, /* status: of HTTP; body: JSON (text for /metrics) */

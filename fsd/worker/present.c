@@ -272,14 +272,26 @@ json_t *present_pool(struct fsd *f, struct catalog *c, struct pool_root *r)
 	return v;
 }
 
-json_t *present_event(const struct cat_event *e)
+/* A site that is gone has its id for a name. */
+static json_t *event_site(struct catalog *c, const char *id)
+{
+	struct cat_site s;
+
+	if (*id == '\0')
+		return json_null();
+	if (catalog_site_get(c, id, &s, NULL) < 0)
+		snprintf(s.name, sizeof(s.name), "%s", id);
+	return json_pack("{s:s,s:s}", "id", id, "name", s.name);
+}
+
+json_t *present_event(struct catalog *c, const struct cat_event *e)
 {
 	char id[JOB_ID_SIZE];
 	json_t *data = e->data ? json_loads(e->data, 0, NULL) : NULL;
 
 	return json_pack("{s:o,s:o,s:s,s:o,s:o,s:o}", "id",
 		json_sprintf("%" PRId64, e->id), "time", json_time(e->time), "kind", e->kind,
-		"site", text_or_null(e->site), "job",
+		"site", event_site(c, e->site), "job",
 		e->job ? json_string(job_id_format(e->job, id)) : json_null(), "data",
 		data ? data : json_object());
 }

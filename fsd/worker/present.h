@@ -17,7 +17,7 @@ json_t *present_snapshot(struct fsd *f, struct catalog *c, const struct cat_snap
  */
 void present_site_word(struct catalog *c, const struct cat_snapshot *s, char out[CAT_NAME_SIZE]);
 json_t *present_pool(struct fsd *f, struct catalog *c, struct pool_root *r);
-json_t *present_event(const struct cat_event *e);
+json_t *present_event(struct catalog *c, const struct cat_event *e);
 /* {"total", "paths": the first hundred}: what was written where nobody should any more. */
 json_t *present_late(const struct paths *late);
 

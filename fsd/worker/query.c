@@ -83,6 +83,11 @@ static int list_end(struct list *l, int r)
 	return 0;
 }
 
+static int no_cursor(struct err *err)
+{
+	return err_set(err, EINVAL, "bad_request", "cursor", "this is no cursor of this list");
+}
+
 static int add_site(const struct cat_site *s, void *arg)
 {
 	struct list *l = arg;
@@ -99,34 +104,52 @@ static int sites(struct fsd *f, struct catalog *c, const struct request *r, stru
 		.after = request_str(r, F_CURSOR),
 		.deleted = request_bool(r, F_DELETED),
 	};
+	struct pool_root *pool;
 	struct list l;
 	int ret = list_init(&l, f, c, r, out, err);
 
 	if (ret < 0)
 		return ret;
 	filter.limit = l.limit + 1;
-	return list_end(&l, catalog_sites(c, &filter, add_site, &l, err));
+	ret = catalog_sites(c, &filter, add_site, &l, err);
+	if (ret == 0 && l.n == 0 && filter.pool && !pools_find(&f->pools, filter.pool))
+		ret = pools_require(&f->pools, filter.pool, &pool, err); /* for its message */
+	return list_end(&l, ret);
 }
 
+/* A cursor says where in the order to go on, whether the last one seen still exists or not. */
 static int add_snapshot(const struct cat_snapshot *s, void *arg)
 {
+	char cursor[CAT_ID_SIZE + 24];
 	struct list *l = arg;
 
-	return list_add(l, present_snapshot(l->f, l->c, s), s->id);
+	snprintf(cursor, sizeof(cursor), "%" PRId64 ".%s", s->created, s->id);
+	return list_add(l, present_snapshot(l->f, l->c, s), cursor);
+}
+
+static int snapshot_cursor(const char *cursor, struct cat_snapshot_filter *filter, struct err *err)
+{
+	char *end;
+
+	if (!cursor)
+		return 0;
+	errno = 0;
+	filter->after_time = strtoll(cursor, &end, 10);
+	filter->after = end + 1;
+	return errno || *end != '.' || !id_valid(end + 1) ? no_cursor(err) : 0;
 }
 
 static int snapshots(struct fsd *f, struct catalog *c, const struct request *r, struct buf *out,
 	struct err *err)
 {
-	struct cat_snapshot_filter filter = {
-		.label = request_str(r, F_LABEL),
-		.after = request_str(r, F_CURSOR),
-	};
+	struct cat_snapshot_filter filter = {.label = request_str(r, F_LABEL)};
 	const char *ref = request_str(r, F_SITE);
 	struct cat_site site;
 	struct list l;
 	int ret = list_init(&l, f, c, r, out, err);
 
+	if (ret == 0)
+		ret = snapshot_cursor(request_str(r, F_CURSOR), &filter, err);
 	if (ret < 0)
 		return ret;
 	filter.limit = l.limit + 1;
@@ -196,6 +219,7 @@ static int jobs(struct fsd *f, struct catalog *c, const struct request *r, struc
 		.site = request_str(r, F_SITE),
 	};
 	const char *cursor = request_str(r, F_CURSOR);
+	struct cat_site site;
 	struct list l;
 	int ret = list_init(&l, f, c, r, out, err);
 
@@ -214,9 +238,11 @@ static int jobs(struct fsd *f, struct catalog *c, const struct request *r, struc
 		filter.limit = 0; /* not many, and add_job() stops at a full page */
 	}
 	if (cursor && job_id_parse(cursor, &filter.before) < 0)
-		ret = err_set(err, EINVAL, "bad_request", "cursor", "this is no cursor");
+		ret = no_cursor(err);
 	if (ret == 0)
 		ret = catalog_jobs(c, &filter, add_job, &l, err);
+	if (ret == 0 && l.n == 0 && filter.site && catalog_site_get(c, filter.site, &site, NULL))
+		ret = resolve_site(f, c, filter.site, &site, NULL, err); /* for its message */
 	return list_end(&l, ret);
 }
 
@@ -226,7 +252,7 @@ static int add_event(const struct cat_event *e, void *arg)
 	char id[24];
 
 	snprintf(id, sizeof(id), "%" PRId64, e->id);
-	return list_add(l, present_event(e), id);
+	return list_add(l, present_event(l->c, e), id);
 }
 
 static int events(struct fsd *f, struct catalog *c, const struct request *r, int64_t job,

@@ -19,10 +19,13 @@
 #define WAIT_MAX 60 /* seconds */
 #define SUBMITTERS 2
 #define OUTSIDERS 2
+#define QUEUED_MAX (64u << 20) /* bytes of all requests that wait */
+#define WORK_SIZE 16384	       /* what each counts for besides its body: some 4,000 of them */
 
 struct work {
 	uint64_t id;
 	struct request request;
+	size_t size;
 	int64_t expired; /* the job of a wait that is over; 0: an ordinary request */
 	bool submitted;
 	struct work *next;
@@ -47,6 +50,7 @@ struct serve {
 	pthread_mutex_t lock;
 	bool stop;
 	struct workq queues[N_QUEUES];
+	size_t queued; /* the sum of their sizes */
 	struct surveys *surveys;
 };
 
@@ -206,16 +210,35 @@ static void work_free(struct work *w)
 	free(w);
 }
 
-static void push(struct serve *s, enum queue to, struct work *w)
+/* -EAGAIN: no room. */
+static int push(struct serve *s, enum queue to, struct work *w)
 {
 	struct workq *q = &s->queues[to];
+	bool room;
 
 	pthread_mutex_lock(&s->lock);
-	w->next = NULL;
-	*q->tail = w;
-	q->tail = &w->next;
-	pthread_cond_signal(&q->wake);
+	room = w->size <= QUEUED_MAX - s->queued;
+	if (room) {
+		s->queued += w->size;
+		w->next = NULL;
+		*q->tail = w;
+		q->tail = &w->next;
+		pthread_cond_signal(&q->wake);
+	}
 	pthread_mutex_unlock(&s->lock);
+	return room ? 0 : -EAGAIN;
+}
+
+/* With the lock. */
+static struct work *take(struct serve *s, struct workq *q, struct work **place)
+{
+	struct work *w = *place;
+
+	*place = w->next;
+	if (!w->next)
+		q->tail = place;
+	s->queued -= w->size;
+	return w;
 }
 
 /* NULL: stop. */
@@ -227,12 +250,7 @@ static struct work *pop(struct serve *s, enum queue from)
 	pthread_mutex_lock(&s->lock);
 	while (!q->head && !s->stop)
 		pthread_cond_wait(&q->wake, &s->lock);
-	w = s->stop ? NULL : q->head;
-	if (w) {
-		q->head = w->next;
-		if (!q->head)
-			q->tail = &q->head;
-	}
+	w = s->stop ? NULL : take(s, q, &q->head);
 	pthread_mutex_unlock(&s->lock);
 	return w;
 }
@@ -297,18 +315,44 @@ static void pass_on(struct serve *s, struct msg *m)
 		return;
 	}
 	w->id = m->id;
+	w->size = m->body.len + WORK_SIZE;
 	if (request_decode(m->body.data, m->body.len, &w->request, &err) < 0 ||
 		auth_check(fsd_config(s->f), &w->request, &err) < 0) {
 		reply_problem(s->f, m->id, &err);
 		work_free(w);
 		return;
 	}
-	push(s, queue_of(&w->request), w);
+	if (push(s, queue_of(&w->request), w) < 0) {
+		err_set(&err, EAGAIN, "too_many", NULL, "too many requests are waiting already");
+		err_hint(&err, "try again in some seconds");
+		reply_problem(s->f, m->id, &err);
+		work_free(w);
+	}
 }
 
-/* What was asked for is done all the same; only the answer goes nowhere. */
+static bool changes(const struct request *r)
+{
+	return r->op == OP_JOB_CANCEL || (op_is_job(r->op) && !request_bool(r, F_DRY_RUN));
+}
+
+static void forget(struct serve *s, struct workq *q, uint64_t id)
+{
+	struct work **w = &q->head;
+
+	while (*w && (*w)->id != id)
+		w = &(*w)->next;
+	if (*w && !changes(&(*w)->request))
+		work_free(take(s, q, w));
+}
+
+/* What would only have told something is left undone; a change that was asked for is made all the
+ * same, and only the answer goes nowhere. */
 static void abandon(struct serve *s, uint64_t id)
 {
+	pthread_mutex_lock(&s->lock);
+	for (unsigned i = 0; i < N_QUEUES; i++)
+		forget(s, &s->queues[i], id);
+	pthread_mutex_unlock(&s->lock);
 	waiters_take_request(&s->f->waiters, id);
 	surveys_abandon(s->surveys, id);
 }

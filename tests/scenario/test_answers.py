@@ -132,18 +132,36 @@ def test_answers__are_what_the_document_says(api, scratch):
 
     for path in ('/healthz', '/metrics', '/v1/status', '/v1/sites', '/v1/sites?limit=1',
                  '/v1/sites/shop', '/v1/snapshots', '/v1/snapshots?site=shop', '/v1/jobs',
-                 '/v1/jobs?state=done&limit=3', '/v1/jobs?undoable=true&limit=2', f'/v1/jobs/{api.last}?wait=1',
+                 '/v1/jobs?state=done&limit=3', '/v1/jobs?undoable=true&limit=2',
+                 f'/v1/jobs/{api.last}?wait=1',
                  f'/v1/jobs/{api.last}/log', '/v1/pools', '/v1/pools/main',
                  '/v1/path?source=shop', '/v1/events?limit=1000'):
         api.get(path)
     for path in ('/v1/sites/none', '/v1/sites/shop/snapshots/none', '/v1/jobs/1', '/v1/pools/none',
-                 '/v1/path?source=none'):
+                 '/v1/path?source=none', '/v1/sites?pool=none', '/v1/jobs?site=none',
+                 '/v1/snapshots?site=none', '/v1/sites/none/generations'):
         api.get(path, status=404)
+    for path in ('/v1/snapshots?cursor=none', '/v1/snapshots?cursor=1.none', '/v1/jobs?cursor=none',
+                 '/v1/jobs?state=none', '/v1/sites?limit=0', '/v1/sites?deleted=perhaps',
+                 '/v1/sites?colour=red', '/v1/events?after=-1'):
+        api.get(path, status=400)
     api.ask('POST', f'/v1/jobs/{api.last}/cancel', status=409)
 
     paths = {(p, m) for p, item in DOC.root['paths'].items() for m in item}
     assert paths - api.asked == set()
     assert set(MAPPING) - api.asked == set()
+
+
+def test_snapshots__page_goes_on_behind_one_that_was_deleted(api):
+    api.job('site-create', name='shop')
+    for name in 'abc':
+        api.job('snapshot', site='shop', name=name)
+    page = api.get('/v1/snapshots?limit=2')
+    assert [s['name'] for s in page['items']] == ['a', 'b']
+    api.job('snapshot-delete', source='shop@b', confirm=True)
+    page = api.get('/v1/snapshots?cursor=' + page['next'])
+    assert [s['name'] for s in page['items']] == ['c']
+    assert page['next'] is None
 
 
 def test_answers__of_a_pool_that_is_offline_are_what_the_document_says(make_daemon, scratch):
@@ -222,7 +240,7 @@ def test_events__tell_what_was_written_in_a_retired_generation(api):
     assert len(result['late']['paths']) == 100
     events = [e for e in api.get('/v1/events?limit=100')['items']
               if e['kind'] == 'generation.late_writes']
-    assert [(e['job'], e['site'], e['data']['snapshot'], e['data']['total']) for e in events] == [
+    assert [(e['job'], e['site']['id'], e['data']['snapshot'], e['data']['total']) for e in events] == [
         (api.last, result['snapshot']['site']['id'], 'undo-1', 120)]
     shown = api.daemon.fsctl('job', 'show', api.last)
     assert '120 paths were written' in shown.stdout + shown.stderr

@@ -379,6 +379,7 @@ def test_requests__that_make_no_sense(daemon):
                  b'{"kind":"snapshot","site":' + b'[' * 100000 + b']' * 100000 + b'}'):
         status, answer = raw(daemon, body)
         assert status == 400 and b'"reason"' in answer, (body[:100], answer)
+    assert b'NUL byte' in raw(daemon, b'{"kind":"snapshot","site":"a\\u0000b"}')[1]
     assert raw(daemon, b'{"kind":"snapshot","site":"' + b'x' * (2 << 20) + b'"}')[0] == 413
     for headers in ('Content-Length: 33\r\n', 'Host: y\r\n', 'Idempotency-Key: a\r\n' * 2):
         assert raw(daemon, good, headers)[0] == 400, headers

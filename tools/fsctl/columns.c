@@ -132,7 +132,7 @@ static const struct column events[] = {
 	{"ID", "id", H_TEXT, true},
 	{"TIME", "time", H_TIME, true},
 	{"KIND", "kind", H_TEXT, true},
-	{"SITE", NULL, H_SITE, true, true},
+	{"SITE", "site", H_TEXT, true, true},
 	{"JOB", "job", H_TEXT, true},
 	{"DATA", "data", H_JSON, true, true},
 	{0},
@@ -231,17 +231,6 @@ static void put_text(FILE *f, const struct fsc_value *v)
 		put_safe(f, fsc_value_type(v) == FSC_OBJECT ? str(v, "name") : str(v, NULL));
 }
 
-/* Of an event: by its name where fsd says that, else its id. */
-static void put_site(FILE *f, const struct fsc_value *item)
-{
-	const char *name = fsc_value_str(item, "site_name");
-
-	if (name)
-		put_safe(f, name);
-	else
-		put_text(f, fsc_value_at(item, "site"));
-}
-
 /* Of a job: its site, or its pool. */
 static void put_subject(FILE *f, const struct fsc_value *item)
 {
@@ -293,9 +282,6 @@ static void put_cell(FILE *f, const struct column *col, const struct fsc_value *
 		break;
 	case H_PATH:
 		put_path(f, v);
-		break;
-	case H_SITE:
-		put_site(f, v);
 		break;
 	case H_SUBJECT:
 		put_subject(f, v);
