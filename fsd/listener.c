@@ -3,14 +3,18 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "fsd/core/lock.h"
+#include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 
@@ -39,10 +43,9 @@ static int new_socket(const char *path, struct sockaddr_un *addr, int *fd, struc
 	return *fd < 0 ? err_sys(err, errno, "make a socket", path) : 0;
 }
 
-/* Remove a socket that nobody listens on. */
-static int remove_stale(const char *path, struct err *err)
+/* Remove a socket that nobody listens on. `fd`: -1, or a connection to who does. */
+static int remove_stale(const char *path, int *fd, struct err *err)
 {
-	_cleanup_fd_ int fd = -1;
 	struct sockaddr_un addr;
 	struct ucred cred = {.pid = 0};
 	socklen_t len = sizeof(cred);
@@ -53,19 +56,41 @@ static int remove_stale(const char *path, struct err *err)
 		return errno == ENOENT ? 0 : err_sys(err, errno, "examine the socket", path);
 	if (!S_ISSOCK(st.st_mode))
 		return err_set(err, EEXIST, "socket_taken", path, "exists and is not a socket");
-	r = new_socket(path, &addr, &fd, err);
+	fd_close(fd);
+	r = new_socket(path, &addr, fd, err);
 	if (r < 0)
 		return r;
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 && errno == ECONNREFUSED) {
+	if (connect(*fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 && errno == ECONNREFUSED) {
 		if (unlink(path) < 0 && errno != ENOENT)
 			return err_sys(err, errno, "remove the old socket", path);
 		return 0;
 	}
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.pid <= 0)
+	if (getsockopt(*fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.pid <= 0)
 		return err_set(err, EADDRINUSE, "socket_in_use", path,
 			"another program listens here");
 	return err_set(err, EADDRINUSE, "socket_in_use", path, "process %d listens here",
 		(int)cred.pid);
+}
+
+/* The api process of a fsd that was killed listens until it has noticed that. */
+static int await_stale(const char *path, struct err *err)
+{
+	const struct timespec pause = {.tv_nsec = 20 * NSEC_PER_MSEC};
+	int64_t until = clock_mono() + LOCK_WAIT;
+	_cleanup_fd_ int fd = -1;
+	int r;
+
+	while ((r = remove_stale(path, &fd, err)) == -EADDRINUSE && clock_mono() < until) {
+		struct pollfd p = {.fd = fd, .events = POLLIN}; /* whose end ends this, too */
+
+		poll(&p, 1, (int)((until - clock_mono()) / NSEC_PER_MSEC));
+		nanosleep(&pause, NULL);
+	}
+	if (r == 0)
+		err_clear(err);
+	else if (r == -EADDRINUSE)
+		err_hint(err, "stop it, or set another socket for this fsd");
+	return r;
 }
 
 static int bind_0666(int fd, const struct sockaddr_un *addr, struct err *err)
@@ -87,7 +112,7 @@ int listener_open(struct listener *l, const char *path, struct err *err)
 	*l = LISTENER_INIT;
 	r = make_folder(path, err);
 	if (r == 0)
-		r = remove_stale(path, err);
+		r = await_stale(path, err);
 	if (r == 0)
 		r = new_socket(path, &addr, &l->fd, err);
 	if (r == 0)
@@ -105,9 +130,11 @@ int listener_open(struct listener *l, const char *path, struct err *err)
 
 void listener_release(struct listener *l)
 {
+	_cleanup_fd_ int fd = -1;
+
 	fd_close(&l->fd);
 	if (l->path)
-		remove_stale(l->path, NULL);
+		remove_stale(l->path, &fd, NULL);
 	free(l->path);
 	*l = LISTENER_INIT;
 }

@@ -15,8 +15,8 @@ struct listener {
 /*
  * Bind `path` (absolute) with mode 0666 and listen: whoever connects is judged by its credentials.
  * The last folder is made (0755) if missing. What a dead daemon left is replaced; a socket on
- * which somebody listens is -EADDRINUSE "socket_in_use" with the pid, any other file -EEXIST
- * "socket_taken". For a process of one thread: the umask changes for a moment.
+ * which somebody still listens after LOCK_WAIT is -EADDRINUSE "socket_in_use" with the pid, any
+ * other file -EEXIST "socket_taken". For a process of one thread: the umask changes for a moment.
  */
 int listener_open(struct listener *l, const char *path, struct err *err);
 

@@ -56,7 +56,7 @@ def newcomer(request, scratch):
 def test_quickstart__shows_the_price_of_each_step_twice_and_leaves_nothing(newcomer):
     for _ in range(2):
         said = newcomer.run()
-        priced = re.findall(r'^(\S.*?) +\d+\.\d ms +-?[\d.]+[KMG]?$', said, re.M)
+        priced = re.findall(r'^(\S.*?) +\d+\.\d ms +-?[\d.]+(?:[KMG]iB|B)?$', said, re.M)
         assert len(priced) == len(STEPS), said
         assert all(line.startswith(step) for line, step in zip(priced, STEPS)), priced
         assert f'The pool is {"btrfs" if newcomer.user == "root" else "a plain directory"}' in said

@@ -335,6 +335,32 @@ static void test_listener__replaces_a_dead_socket_and_no_living_one(void **state
 	assert_int_equal(fd_exists(AT_FDCWD, path), 0);
 }
 
+static void test_listener__waits_for_one_that_is_about_to_go(void **state)
+{
+	struct listener l;
+	struct err err = ERR_INIT;
+	int ready[2], status;
+	char path[100];
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "%s/s", (char *)*state);
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	if (pid == 0) {
+		if (listener_open(&l, path, &err) == 0)
+			(void)!write(ready[1], "", 1);
+		usleep(300000);
+		_exit(0);
+	}
+	assert_int_equal(read(ready[0], &status, 1), 1);
+	assert_int_equal(listener_open(&l, path, &err), 0);
+	assert_int_equal(err.num, 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	listener_release(&l);
+	close(ready[0]);
+	close(ready[1]);
+}
+
 static void test_listener__one_that_is_too_busy_to_answer_is_no_dead_one(void **state)
 {
 	struct listener a, b;
@@ -385,6 +411,7 @@ int main(int argc, char **argv)
 		scratch_test(test_process__in_the_background_the_parent_waits_for_the_outcome),
 		scratch_test(test_listener__everybody_may_connect_and_the_name_goes_with_it),
 		scratch_test(test_listener__replaces_a_dead_socket_and_no_living_one),
+		scratch_test(test_listener__waits_for_one_that_is_about_to_go),
 		scratch_test(test_listener__one_that_is_too_busy_to_answer_is_no_dead_one),
 		scratch_test(test_listener__leaves_other_files_alone),
 	};
