@@ -22,7 +22,7 @@ static int batch(struct walk *w, struct io_item *items, size_t n)
 		const struct timespec *t = &items[i].st.ctime;
 		const char *path = trail_path(&w->trail, items[i].name);
 
-		if (snap_skip(path))
+		if (snap_skip(trail_dir(&w->trail), path, items[i].type) != SNAP_KEEP)
 			items[i].type = DT_UNKNOWN; /* not to be entered */
 		else if (t->tv_sec * NSEC_PER_SEC + t->tv_nsec >= l->since &&
 			 paths_add(l->out, path, "written") < 0)

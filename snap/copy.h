@@ -31,9 +31,10 @@ struct snap_copy_opts {
 				and a change that shows all the same is -ESTALE "source_changed"
 				or makes the result fuzzy */
 	unsigned settle_rounds; /* 0: 5 */
-	/* Return a path's verdict: true leaves it (and everything below) out. NULL: the
-	 * rule of snap/skip.h; a function of your own replaces it. Called from several threads, and in each round of settling anew. An
-	 * entry that snap_copy_entry() was asked for by name is not asked about. */
+	/* Return a path's verdict: true leaves it (and everything below) out, besides what
+	 * snap/skip.h leaves out. May be NULL. Called from several threads, and in each round of
+	 * settling anew. An entry that snap_copy_entry() was asked for by name is not asked about,
+	 * nor judged by either rule. */
 	bool (*skip)(const char *path, void *arg);
 	void *skip_arg;
 };
@@ -44,7 +45,8 @@ struct snap_copy_result {
 	uint64_t bytes_cloned;		/* of bytes: those that share storage with the source */
 	struct paths unsettled;		/* not empty only when fuzzy */
 	/* What could not be carried over: "socket", "immutable", "append-only", "xattr" (one that
-	 * the destination refuses), "hard link" (beyond what it can hold: copied instead). */
+	 * the destination refuses), "hard link" (beyond what it can hold: copied instead),
+	 * "removed, but open over NFS" (a silly rename). */
 	struct paths reported;
 };
 void snap_copy_result_release(struct snap_copy_result *r);

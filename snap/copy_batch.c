@@ -371,14 +371,27 @@ static int copy_slice(struct copy *c, struct io_item *items, size_t n)
 	return left > 0 ? copy_files(c, items, left, true) : (int)left;
 }
 
-static bool skipped(struct copy *c, const char *name)
+/* 1, 0, -ENOMEM. */
+static int skipped(struct copy *c, const char *name, unsigned char type)
 {
 	const char *path;
+	int r;
 
 	if (copy_at_virtual_root(c))
-		return false; /* asked for by name */
+		return 0; /* asked for by name */
 	path = trail_path(&c->src, name);
-	return c->opts->skip ? c->opts->skip(path, c->opts->skip_arg) : snap_skip(path);
+	if (c->opts->skip && c->opts->skip(path, c->opts->skip_arg))
+		return 1;
+	switch (snap_skip(trail_dir(&c->src), path, type)) {
+	case SNAP_KEEP:
+		return 0;
+	case SNAP_SKIP_WORK:
+		return 1;
+	case SNAP_SKIP_SILLY:
+		break;
+	}
+	r = copy_report(c, path, "removed, but open over NFS");
+	return r < 0 ? r : 1;
 }
 
 static int name_here(struct copy *c, const char *name)
@@ -394,6 +407,7 @@ static int fill(struct copy *c, const struct io_names *names, size_t *pos, size_
 {
 	unsigned char type;
 	const char *name;
+	int r;
 
 	for (*n = 0; *n < COPY_BATCH;) {
 		struct io_item *it = &c->items[*n];
@@ -401,7 +415,10 @@ static int fill(struct copy *c, const struct io_names *names, size_t *pos, size_
 		name = io_names_next(names, pos, &type);
 		if (!name)
 			break;
-		if (skipped(c, name))
+		r = skipped(c, name, type);
+		if (r < 0)
+			return r;
+		if (r)
 			continue;
 		if (name_here(c, name) < 0)
 			return walk_fail(c->err, -ENOMEM, "walk", name);

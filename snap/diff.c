@@ -85,7 +85,7 @@ static int sort(struct sorted *s, struct trail *where)
 	if (!s->at)
 		return -ENOMEM;
 	while ((name = io_names_next(&s->names, &pos, &type))) {
-		if (!snap_skip(trail_path(where, name)))
+		if (snap_skip(trail_dir(where), trail_path(where, name), type) == SNAP_KEEP)
 			s->at[s->n++] = name;
 	}
 	qsort(s->at, s->n, sizeof(*s->at), by_name);

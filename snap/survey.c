@@ -26,7 +26,7 @@ static int batch(struct walk *w, struct io_item *items, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		const char *path = trail_path(&w->trail, items[i].name);
 
-		if (snap_skip(path)) {
+		if (snap_skip(trail_dir(&w->trail), path, items[i].type) != SNAP_KEEP) {
 			items[i].type = DT_UNKNOWN; /* not to be entered */
 			continue;
 		}

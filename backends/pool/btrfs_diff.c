@@ -51,29 +51,17 @@ static void diff_release(struct diff *d)
 	free(d->found);
 }
 
-/* The rule of the walk: fsd's own names, and NFS silly-renames, with all below them. */
-static bool is_left_out(const char *path)
+/* The rule of the walk, with all that is below a work directory. */
+static bool is_left_out(const struct diff *d, const char *path)
 {
-	char part[PATH_MAX];
-	size_t len = 0;
-
-	for (;;) {
-		len += strcspn(path + len, "/");
-		memcpy(part, path, len);
-		part[len] = '\0';
-		if (snap_skip(part))
-			return true;
-		if (!path[len])
-			return false;
-		len++;
-	}
+	return snap_skip_at(d->a, path) || snap_skip_at(d->b, path);
 }
 
 static int add(struct diff *d, const struct found *f)
 {
 	struct found copy = *f;
 
-	if (is_left_out(f->path))
+	if (is_left_out(d, f->path))
 		return 0;
 	if (d->n == d->room) {
 		size_t room = d->room ? d->room * 2 : 64;
@@ -147,12 +135,12 @@ static int add_verdict(struct diff *d, const struct send_change *c, const struct
 
 static int on_moved(struct diff *d, const struct send_change *c)
 {
-	bool hidden = is_left_out(c->from);
+	bool hidden = is_left_out(d, c->from);
 	struct verdict v;
 	int r;
 
 	/* A directory brought out of hiding is added with all it holds: only a walk lists that. */
-	if (hidden != is_left_out(c->path))
+	if (hidden != is_left_out(d, c->path))
 		return -EOPNOTSUPP;
 	r = hidden ? 0 : btrfs_compare(d->a, d->b, c, d->ctx, &v);
 	if (hidden || r < 0)

@@ -484,11 +484,22 @@ static int finish_link(struct eject *e, const json_t *note, struct err *err)
 	return r;
 }
 
+/* For whoever looks what was written in the parked tree since (worker/expire.c). */
+static json_t *ejected(const struct eject *e, int dir, int64_t since)
+{
+	char path[PATH_MAX];
+
+	if (fd_path(dir, NULL, path, sizeof(path)) < 0)
+		snprintf(path, sizeof(path), "%s", e->out.o.path);
+	return json_pack("{s:o,s:I}", "path", json_text(path), "since", (json_int_t)since);
+}
+
 /* What visitors wrote between the copy and now. */
 static int merge(struct eject *e, const json_t *note, int dir, struct err *err)
 {
 	struct snap_ctx ctx = {0};
 	_cleanup_fd_ int site = fd_open_dir(e->job->pool->deleted, e->job->site_id);
+	int64_t looked = late_now();
 	_cleanup_fd_ int tree =
 		site < 0 ? site : layout_open_tree(site, noted(note, "generation"));
 	struct late l = {
@@ -502,7 +513,15 @@ static int merge(struct eject *e, const json_t *note, int dir, struct err *err)
 		.old_name = e->name,
 	};
 
-	return tree < 0 ? err_sys(err, -tree, "open", e->name) : late_merge(&l, err);
+	int r = tree < 0 ? err_sys(err, -tree, "open", e->name) : late_merge(&l, err);
+
+	/* What could not be brought over counts as late when the site's time is over. */
+	if (r == 0)
+		r = meta_change(site, META_SITE, e->name, "ejected",
+			ejected(e, dir, l.left ? l.since : looked), err);
+	if (r == 0 && (r = fd_sync(site)) < 0)
+		err_sys(err, -r, "fsync", e->name);
+	return r;
 }
 
 static int finish_dir(struct eject *e, const json_t *note, struct err *err)

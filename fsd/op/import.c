@@ -4,11 +4,12 @@
  * commit point. By move, where a rename can do it: a site without its tree stands in sites/ first
  * and the directory itself is renamed into it, which is the commit point; so what is the user's
  * never lies where recovery sweeps. Elsewhere a move is a copy, a comparison of every byte, and the
- * deletion of the directory. By link: a copy, then the directory is exchanged for a symlink.
+ * directory put aside. By link: a copy, then the directory is exchanged for a symlink.
  *
- * What was written into the directory while it was copied is brought over (late.h). What follows
- * the commit point stands in site.json until it is done: "import" {"since", "until", "keep",
- * "removing"}.
+ * What was written into the directory while it was copied is brought over (late.h). It is kept
+ * aside for undo_keep, since who still holds it may go on writing there, and is swept then
+ * (site.json "parked", worker/work.h). What follows the commit point stands in site.json until it
+ * is done: "import" {"since", "until", "keep"}.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -31,7 +32,6 @@
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
-#include "snap/remove.h"
 #include "snap/settle.h"
 #include "snap/skip.h"
 
@@ -80,19 +80,20 @@ static void show_steps(struct fsd *f, struct job *job, const struct outside *o)
 	job_step(job, "copy %s into pool %s by method %s%s", o->path, job->pool->config->name,
 		job->method, mode_is(job, "move") ? " otherwise, and compare every byte" : "");
 	job_step(job, "publish it as %s/sites/%s/live", root, job->site_name);
-	if (mode_is(job, "move"))
-		job_step(job, "delete %s", o->path);
-	if (mode_is(job, "link")) {
+	if (mode_is(job, "link"))
 		job_step(job, "exchange %s for a symbolic link to %s/sites/%s/live", o->path, root,
 			job->site_name);
-		duration_format(fsd_config(f)->undo_keep, keep);
-		job_step(job, "keep the old directory beside it for %s", keep);
-	}
+	if (mode_is(job, "copy"))
+		return;
+	duration_format(fsd_config(f)->undo_keep, keep);
+	job_step(job, "keep what was copied as %s.fsd-JOB for %s, then delete it", o->path, keep);
 }
 
-/* They came with a copy of a live tree: made by hand, or carried here from another fsd. */
-static void warn_of_work(struct job *job, const struct outside *o)
+/* Work directories came with a copy of a live tree: made by hand, or carried here from another fsd.
+ * How many? Each with a warning, unless `job` is NULL. */
+static unsigned find_work(struct job *job, const struct outside *o)
 {
+	unsigned n = 0;
 	int fd = fd_reopen_dir(o->dir);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *e;
@@ -100,12 +101,16 @@ static void warn_of_work(struct job *job, const struct outside *o)
 	if (!d)
 		fd_close(&fd);
 	while (d && (e = readdir(d))) {
-		if (snap_is_work(e->d_name))
-			job_warn(job, "not carried over: %s (a work directory of fsd, kept for undo)",
-				e->d_name);
+		if (!snap_is_work(o->dir, e->d_name))
+			continue;
+		n++;
+		if (job)
+			job_warn(job, "%s is no part of the site: a work directory of fsd, kept "
+				"for undo", e->d_name);
 	}
 	if (d)
 		closedir(d);
+	return n;
 }
 
 /* Two file systems of one type cannot be told apart beforehand (a subvolume is a device of its own). */
@@ -142,7 +147,7 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 		may_share(job->pool, &o) ? POOL_METHOD_REFLINK : POOL_METHOD_COPY);
 	job->consistency = snap_consistency_name(SNAP_SETTLED);
 	show_steps(f, job, &o);
-	warn_of_work(job, &o);
+	find_work(job, &o);
 	return 0;
 }
 
@@ -309,7 +314,7 @@ static int fill(struct job *job, const struct outside *o, int wrapper, bool *los
 	step("tree.made");
 	if (r < 0)
 		return r;
-	*lost = made.copy.reported.total != 0;
+	*lost = made.copy.reported.total || find_work(NULL, o);
 	op_count_copy(job, &made);
 	return 0;
 }
@@ -475,55 +480,17 @@ static int sync_parent(const struct outside *o, struct err *err)
 	return r < 0 ? err_sys(err, -r, "fsync", o->path) : 0;
 }
 
-/* ---- move: the old directory goes ---- */
+/* ---- move: the old directory is put aside ---- */
 
 static int put_aside(struct after *a, struct err *err)
 {
 	struct outside *o = &a->o;
 
-	if (o->dir < 0 || !is_source(a, &o->st))
-		return 0;
-	if (renameat2(o->parent, o->name, o->parent, a->side, RENAME_NOREPLACE) < 0)
+	if (o->dir >= 0 && is_source(a, &o->st) &&
+		renameat2(o->parent, o->name, o->parent, a->side, RENAME_NOREPLACE) < 0)
 		return err_sys(err, errno, "rename", o->path);
 	step("import.aside");
 	return sync_parent(o, err);
-}
-
-/* From here on what is missing in it was removed by fsd. */
-static int note_removing(struct after *a, struct err *err)
-{
-	int r;
-
-	json_object_set_new(a->info, "removing", json_true());
-	r = meta_change(a->site, META_SITE, a->job->site_name, "import", json_incref(a->info), err);
-	if (r == 0 && (r = fd_sync(a->site)) < 0)
-		err_sys(err, -r, "fsync", a->job->site_name);
-	step("import.removing");
-	return r;
-}
-
-static int finish_move(struct after *a, struct err *err)
-{
-	_cleanup_fd_ int aside = -1;
-	int r = put_aside(a, err);
-
-	if (r < 0)
-		return r;
-	aside = open_side(a);
-	if (aside == -ENOENT) /* gone, in a try that may not have come to the flush */
-		return sync_parent(&a->o, err);
-	if (aside < 0)
-		return err_sys(err, -aside, "open", a->side);
-	if (!json_is_true(json_object_get(a->info, "removing"))) {
-		r = merge(a, aside, err);
-		if (r == 0)
-			r = note_removing(a, err);
-		if (r < 0)
-			return r;
-	}
-	r = snap_remove_held(a->o.parent, a->side, aside, &a->ctx, err);
-	step("import.removed");
-	return r < 0 ? r : sync_parent(&a->o, err); /* before what tells of it is forgotten */
 }
 
 /* ---- link: the old directory is exchanged for a symlink ---- */
@@ -581,6 +548,8 @@ static int link_in(struct after *a, struct err *err)
 	return exchange(a, target, err);
 }
 
+/* ---- both ---- */
+
 /* The directory that was put aside, for work_sweep: its path without symlinks on the way. */
 static json_t *parked(const struct after *a, int64_t since)
 {
@@ -593,28 +562,33 @@ static json_t *parked(const struct after *a, int64_t since)
 }
 
 /* It is swept only if all of it was brought over, and then only what was not written since. */
-static int finish_link(struct after *a, struct err *err)
+static int park(struct after *a, struct err *err)
 {
-	_cleanup_fd_ int aside = -1;
+	_cleanup_fd_ int aside = open_side(a);
 	int64_t since;
-	int r = link_in(a, err);
+	int r;
 
-	if (r == 0)
-		r = meta_change(a->site, META_SITE, a->job->site_name, "linked",
-			json_text(a->o.path), err);
-	if (r < 0)
-		return r;
-	aside = open_side(a);
+	if (aside == -ENOENT) /* its owner was faster */
+		return 0;
 	if (aside < 0)
-		return aside == -ENOENT ? 0 : err_sys(err, -aside, "open", a->side);
+		return err_sys(err, -aside, "open", a->side);
 	since = late_now();
 	r = merge(a, aside, err);
+	step("import.merged");
 	return r < 0 ? r
 		     : meta_change(a->site, META_SITE, a->job->site_name, "parked",
 			       parked(a, since), err);
 }
 
-/* ---- both ---- */
+static int finish_link(struct after *a, struct err *err)
+{
+	int r = link_in(a, err);
+
+	if (r == 0)
+		r = meta_change(a->site, META_SITE, a->job->site_name, "linked",
+			json_text(a->o.path), err);
+	return r;
+}
 
 static int finish_open(struct after *a, struct err *err)
 {
@@ -622,9 +596,9 @@ static int finish_open(struct after *a, struct err *err)
 
 	if (r == 0 && (r = outside_side_name(&a->o, a->job->text, a->side)) < 0)
 		r = err_sys(err, -r, "rename", a->o.path);
-	if (r < 0)
-		return r;
-	return mode_is(a->job, "link") ? finish_link(a, err) : finish_move(a, err);
+	if (r == 0)
+		r = mode_is(a->job, "link") ? finish_link(a, err) : put_aside(a, err);
+	return r == 0 ? park(a, err) : r;
 }
 
 static int finish(struct fsd *f, struct job *job, struct err *err)

@@ -15,7 +15,6 @@
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 #include "snap/copy.h"
-#include "snap/skip.h"
 
 #define ITEMS_MAX 100000
 
@@ -97,8 +96,6 @@ struct changes {
 
 static bool wanted(const struct changes *c, const char *path)
 {
-	if (snap_is_work(path))
-		return false;
 	for (size_t i = 0; i < c->paths.n; i++) {
 		if (path_is_below(path, c->paths.items[i]))
 			return true;

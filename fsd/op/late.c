@@ -375,9 +375,9 @@ static int merge_all(struct late *l, const struct changes *changes, struct err *
 	int r;
 
 	work_name(l, name);
-	m.work = work_make(l->to, name);
+	m.work = work_make(l->to, name, err);
 	if (m.work < 0)
-		return err_sys(err, -m.work, "make a work directory", name);
+		return m.work;
 	for (size_t i = 0; i < changes->n; i++) {
 		const struct change *c = &changes->items[i];
 		uint64_t before = l->merged + m.told;

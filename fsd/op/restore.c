@@ -16,7 +16,6 @@
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
-#include "snap/skip.h"
 
 static int plan_whole(struct fsd *f, struct job *job, const struct cat_site *site,
 	const struct resolved *source, struct err *err)
@@ -75,9 +74,8 @@ static int count_change(enum snap_change change, const char *path, const char *f
 {
 	struct count *c = arg;
 
+	(void)path;
 	(void)from;
-	if (snap_is_work(path))
-		return 0;
 	c->changed += change == SNAP_CONTENT || change == SNAP_RENAMED || change == SNAP_REMOVED;
 	c->added += change == SNAP_ADDED;
 	return 0;

@@ -331,11 +331,11 @@ static int run_restore(struct fsd *f, struct job *job, int tree, int64_t live, s
 	dir = op_open_source(f, job, &from_pool, &number, err);
 	source = dir < 0 ? dir : layout_open_tree(dir, number);
 	r = dir < 0 ? dir : source < 0 ? err_sys(err, -source, "open", job_str(job, "source")) : 0;
-	if (r == 0 && (work = work_make(tree, change_name(job->text, name))) < 0)
-		r = err_sys(err, -work, "make a work directory", job->site_name);
+	if (r == 0)
+		r = work = work_make(tree, change_name(job->text, name), err);
 	s.source = source;
 	s.work = work;
-	if (r == 0)
+	if (r >= 0)
 		r = stage_all(&s, err);
 	if (r == 0)
 		r = change_commit(job, work, live, json_incref(s.items), err);

@@ -64,6 +64,8 @@ static int run_delete(struct fsd *f, struct job *job, struct err *err)
 		r = op_require_deletable(job, &site, err);
 	if (r == 0) /* a rebuilt catalog knows what it was called */
 		r = meta_change(dir, META_SITE, site.name, "name", json_string(site.name), err);
+	if (r == 0) /* of an eject that was undone */
+		r = meta_change(dir, META_SITE, site.name, "ejected", NULL, err);
 	if (r < 0)
 		return r;
 	r = layout_park(job->pool, dir, site.name, job->site_id);

@@ -18,24 +18,16 @@
 
 static int check_word(const char *path, struct err *err)
 {
-	char until[PATH_MAX]; /* the path as far as it was looked at */
-
-	if (strlen(path) >= sizeof(until))
+	if (strlen(path) >= PATH_MAX)
 		return err_set(err, EINVAL, "bad_path", path, "the path is too long");
 	for (const char *s = path; s; s = strchr(s, '/') ? strchr(s, '/') + 1 : NULL) {
 		size_t len = strcspn(s, "/");
-		char *name = until + (s - path);
 
 		if (len > NAME_MAX)
 			return err_set(err, EINVAL, "bad_path", path, "a name in it is too long");
-		memcpy(until, path, s - path + len);
-		name[len] = '\0';
-		if (!len || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		if (!len || (len == 1 && s[0] == '.') || (len == 2 && s[0] == '.' && s[1] == '.'))
 			return err_set(err, EINVAL, "bad_path", path,
 				"this is not a plain relative path");
-		if (snap_skip(until))
-			return err_set(err, EINVAL, "bad_path", path,
-				"such names are fsd's own or NFS's");
 	}
 	return 0;
 }
@@ -84,6 +76,8 @@ static int check_source(int source, const char *text, const char *path, struct e
 {
 	_cleanup_fd_ int fd = fd_open_beneath(source, path, O_PATH | O_NOFOLLOW);
 
+	if (fd >= 0 && snap_is_work(source, path))
+		return err_set(err, EINVAL, "bad_path", path, "this is fsd's own");
 	if (fd >= 0)
 		return 0;
 	if (fd == -ELOOP)
@@ -179,8 +173,6 @@ bool wanted_skips(const char *path, void *arg)
 	const struct wanted *w = arg;
 	char whole[2 * PATH_MAX];
 
-	if (snap_skip(path))
-		return true;
 	snprintf(whole, sizeof(whole), "%s%s%s", w->folder, *w->folder ? "/" : "", path);
 	for (size_t i = w->first; i < w->end; i++) {
 		if (path_is_below(whole, w->paths->items[i]) ||

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What time does: sites and snapshots expire, generations retire, deleted sites go for good after
- * undo_keep, and so do the records of old jobs and events.
+ * undo_keep, and so do the records of old jobs and events. A site that was ejected by copy, and into
+ * which something was written since, is kept for another undo_keep, and an event tells of it.
  */
 #ifndef FSD_WORKER_EXPIRE_H
 #define FSD_WORKER_EXPIRE_H
@@ -19,6 +20,6 @@
  * at first. `c` is a reader of the caller's. write_lock must not be held.
  */
 void expire_look(struct fsd *f, struct catalog *c, int64_t now, json_t *asked,
-	const struct snap_ctx *ctx);
+	struct snap_ctx *ctx);
 
 #endif

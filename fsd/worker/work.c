@@ -14,6 +14,7 @@
 
 #include "fsd/core/json.h"
 #include "fsd/core/log.h"
+#include "fsd/worker/late_event.h"
 #include "fsd/worker/layout.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/present.h"
@@ -33,28 +34,77 @@ static bool is_ours(int fd)
 	return fstat(fd, &st) == 0 && st.st_uid == geteuid() && !(st.st_mode & 077);
 }
 
+static bool is_empty(int dir)
+{
+	int fd = fd_reopen_dir(dir), n = 0;
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!d) {
+		fd_close(&fd);
+		return false;
+	}
+	while (n < 3 && readdir(d))
+		n++;
+	closedir(d);
+	return n == 2; /* "." and ".." */
+}
+
+/* What a crash left of one that was just being made is empty. */
+static bool is_work(int fd)
+{
+	return fd_exists(fd, SNAP_WORK_MARK) == 1 || is_empty(fd);
+}
+
 int work_open(int tree, const char *name)
 {
 	int fd = fd_open_dir(tree, name);
 
 	if (fd == -ENOTDIR || fd == -ELOOP)
 		return -ENOENT;
-	if (fd >= 0 && !is_ours(fd)) {
+	if (fd >= 0 && !(is_ours(fd) && is_work(fd))) {
 		close(fd);
 		return -ENOENT;
 	}
 	return fd;
 }
 
-int work_make(int tree, const char *name)
+static int mark(int work)
 {
-	int fd;
+	int fd = openat(work, SNAP_WORK_MARK, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
+static int make(int tree, const char *name)
+{
+	int fd, r;
 
 	if (mkdirat(tree, name, 0700) < 0 && errno != EEXIST)
 		return -errno;
 	step("work.made");
 	fd = work_open(tree, name);
-	return fd == -ENOENT ? -EEXIST : fd;
+	if (fd < 0)
+		return fd == -ENOENT ? -EEXIST : fd;
+	r = mark(fd);
+	step("work.marked");
+	if (r < 0)
+		fd_close(&fd);
+	return r < 0 ? r : fd;
+}
+
+int work_make(int tree, const char *name, struct err *err)
+{
+	int fd = make(tree, name);
+
+	if (fd != -EEXIST)
+		return fd < 0 ? err_sys(err, -fd, "make a work directory", name) : fd;
+	err_set(err, EEXIST, "in_the_way", name,
+		"fsd needs this name in the live tree, and something else has it");
+	err_hint(err, "rename or remove it there, and try again");
+	return -EEXIST;
 }
 
 int work_open_parent(int tree, const char *path, const char **name)
@@ -83,7 +133,7 @@ int work_drop(int tree, struct snap_ctx *ctx, struct err *err)
 		return err_sys(err, fd < 0 ? -fd : ENOMEM, "open", NULL);
 	}
 	while (r == 0 && (e = readdir(d))) {
-		_cleanup_fd_ int work = snap_is_work(e->d_name) ? work_open(tree, e->d_name) : -1;
+		_cleanup_fd_ int work = snap_is_work(tree, e->d_name) ? work_open(tree, e->d_name) : -1;
 
 		if (work >= 0)
 			r = snap_remove_held(tree, e->d_name, work, ctx, err);
@@ -164,13 +214,13 @@ static void sweep_tree(const struct sweep *s, int tree)
 		return;
 	}
 	while (!snap_canceled(s->ctx) && (e = readdir(d))) {
-		if (snap_is_work(e->d_name))
+		if (snap_is_work(tree, e->d_name))
 			sweep_work(s, tree, e->d_name);
 	}
 	closedir(d);
 }
 
-/* A directory that import --link put aside (site.json "parked"). */
+/* A directory that import put aside (site.json "parked"). */
 struct parked {
 	char *path;
 	uint64_t ino;
@@ -227,25 +277,14 @@ static int remove_parked(const struct sweep *s, struct parked *p)
 
 static int tell_late(const struct sweep *s, const struct parked *p)
 {
-	struct cat_event e = {.kind = "import.late_writes", .time = clock_real()};
-	json_t *data = present_late(&p->late);
-	_cleanup_free_ char *text = NULL;
-	struct err err = ERR_INIT;
-	int r;
-
-	json_object_set_new(data, "directory", json_text(p->path));
-	text = json_dumps(data, JSON_COMPACT);
-	json_decref(data);
-	e.data = text;
-	strcpy(e.site, s->site);
-	r = fsd_event(s->f, &e, &err);
-	err_set(&err, EBUSY, "late_writes", p->path,
-		"%" PRIu64 " paths were written in it after import linked the site, first: %s; it is "
-		"kept", p->late.total, p->late.items[0].path);
-	err_hint(&err, "take over what you need, end whoever still writes there, and remove it");
-	log_err(LOG_WARNING, "a directory that import put aside is still in use", &err, "site",
-		s->site, NULL);
-	return r;
+	return late_event(s->f, &(struct late_event){
+		.kind = "import.late_writes",
+		.site = s->site,
+		.directory = p->path,
+		.paths = &p->late,
+		.reason = "after import had put it aside, and it is kept",
+		.hint = "take over what you need, end whoever still writes there, and remove it",
+	});
 }
 
 /* site.json is a job's to change, unless none holds the site. */

@@ -3,8 +3,8 @@
  * The work directory of a change in place, `.fsd-JOB` at the root of a tree: entries wait there
  * for the rename that puts them in place, and what they replaced is kept there for undo. The tree
  * belongs to others: they may rename the directory, remove what is around it, or put something of
- * their own there, but not look inside or write to it. So its owner is looked at, never its name
- * alone.
+ * their own there, but not look inside or write to it. So its owner and the mark in it are looked
+ * at, never its name alone (snap/skip.h).
  */
 #ifndef FSD_WORKER_WORK_H
 #define FSD_WORKER_WORK_H
@@ -22,9 +22,11 @@ struct catalog;
 /* The plan of a change: {"format", "job", "site", "made", "done", "items": [...]} (op/change.h). */
 #define WORK_PLAN "plan.json"
 
-/* Make it (0700) or open the one that is there. The fd or -errno; -EEXIST: not fsd's own. */
-int work_make(int tree, const char *name);
-/* -ENOENT also for something that is not fsd's own. */
+/* Make it (0700) or open the one that is there. The fd or -errno; -EEXIST "in_the_way": not fsd's
+ * own. */
+int work_make(int tree, const char *name, struct err *err);
+/* That of a job that is known, whose name nobody can have used before: also one that a crash left
+ * empty. -ENOENT also for something that is not fsd's own. */
 int work_open(int tree, const char *name);
 
 /* Remove all of them: from a tree that becomes another's, most of all. */
@@ -36,7 +38,7 @@ int work_open_parent(int tree, const char *path, const char **name);
 
 /*
  * Remove what was kept for undo longer than undo_keep: work directories in the trees of all sites
- * of a pool, and directories that import --link has put aside (site.json "parked": {"path", "ino",
+ * of a pool, and directories that import has put aside (site.json "parked": {"path", "ino",
  * "since"}): one in which something was written since is kept, and an event tells of it. `c` is the
  * caller's reader. write_lock must not be held.
  */

@@ -228,17 +228,25 @@ static void test_diff__leaves_out_what_copies_leave_out(void **state)
 	make_pair(&a, &b);
 	assert_int_equal(mkdirat(b, ".fsd-1m8c7azcv", 0700), 0);
 	write_text(b, ".fsd-1m8c7azcv/plan", "x");
-	write_text(b, "many/.nfs0000000000a1b2c3", "x");
+	write_text(b, ".fsd-1m8c7azcv/.fsd-work", "");
+	write_text(b, "many/.nfs0000000000a1b2c300000001", "x");
 	keep_dir_times(b);
 	assert_diff(env.one, env.two, "");
+	/* What is only called so is the tree's own. */
+	assert_int_equal(mkdirat(b, ".fsd-packages", 0700), 0);
+	write_text(b, "many/.nfs0000000000a1b2c3", "x");
+	keep_dir_times(b);
+	assert_diff(env.one, env.two, "+.fsd-packages +many/.nfs0000000000a1b2c3 ");
+	assert_int_equal(unlinkat(b, ".fsd-packages", AT_REMOVEDIR), 0);
+	assert_int_equal(unlinkat(b, "many/.nfs0000000000a1b2c3", 0), 0);
 	/* Out of hiding: added with all it holds. */
 	assert_int_equal(renameat(b, ".fsd-1m8c7azcv", b, "seen"), 0);
 	keep_dir_times(b);
-	assert_diff(env.one, env.two, "+seen +seen/plan ");
+	assert_diff(env.one, env.two, "+seen +seen/.fsd-work +seen/plan ");
 	copy_tree(env.two, env.root, 0);
 	assert_int_equal(renameat(b, "seen", b, ".fsd-gone-1m8c7azcv"), 0);
 	keep_dir_times(b);
-	assert_diff(env.root, env.two, "-seen -seen/plan ");
+	assert_diff(env.root, env.two, "-seen -seen/.fsd-work -seen/plan ");
 	assert_done(env.driver->tree_remove(env.pool, at(env.root), &env.ctx, &env.err));
 }
 

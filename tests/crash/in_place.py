@@ -42,12 +42,14 @@ def import_copy(s, site=None):
 
 
 def import_move(s, site=None, subvolume=False):
-    """By rename where the pool copies, by copy and deletion on btrfs."""
+    """By rename where the pool copies, by copy on btrfs: then it is put aside."""
     path, tree = directory(s, subvolume)
 
     def change(st, job, name):
         st['pools']['main']['sites'][name] = new_site(tree)
         del st['outside'][path.name]
+        if s.world.label == 'btrfs' and not subvolume:
+            st['outside'][f'{path.name}.fsd-{job["id"]}'] = tree
     return imported(path, 'move', change)
 
 

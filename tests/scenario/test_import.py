@@ -174,16 +174,29 @@ def same(a, b):
 def test_import__takes_for_fsds_own_only_what_can_be(host, mode):
     """A name that merely begins like a work directory is the site's, there and in what is made of it."""
     path = host.make()
-    theirs = ('.fsd-cache/x', '.fsd-1', 'a/.fsd-1m8c7azcv')
+    theirs = ('.fsd-cache/x', '.fsd-1', 'a/.fsd-1m8c7azcv', '.fsd-packages/x',
+              'a/.nfs0000000000a1b2c300000001/x')
     (path / '.fsd-cache').mkdir(mode=0o700)
+    (path / '.fsd-packages').mkdir(mode=0o700)
+    (path / 'a/.nfs0000000000a1b2c300000001').mkdir()
     for name in theirs:
         (path / name).write_text('theirs')
     own = path / '.fsd-1m8c7azcv'
     own.mkdir(mode=0o700)
     (own / 'kept').write_text('for undo')
+    (own / '.fsd-work').touch()
     wait_until_older(path)
-    job = host.imported(path, mode)
-    assert any(own.name in w for w in job['result']['warnings']), job['result']
+    job = host.job(kind='site-import', name='shop', dir=str(path), mode=mode)
+    assert job['state'] == 'done', job['error']
+    wait_until_older(host.live())
+    warned, = job['result']['warnings']
+    assert own.name in warned
+    kept = path
+    if mode == 'link' or (mode == 'move' and host.kind == 'btrfs'):
+        kept = host.outside / job['result']['failed'][0]['path']  # not all of it is in the site
+    elif mode == 'move':
+        kept = host.live()
+    assert (kept / own.name / 'kept').read_text() == 'for undo'
     host.done(kind='snapshot', site='shop', name='s')
     for source, name in (('shop', 'copy'), ('shop@s', 'copy-of-s')):
         host.done(kind='clone', source=source, name=name)
@@ -386,12 +399,19 @@ def test_import_move__is_a_rename_where_it_can_be(host):
     same(before, host.live('copy'))
 
 
-def test_import_move__copies_compares_and_deletes_elsewhere(host, scratch):
+def test_import_move__copies_compares_and_puts_aside_elsewhere(host, scratch):
     path = elsewhere(host, scratch)
     before = content(path)
+    plan = host.ask(kind='site-import', name='shop', dir=str(path), mode='move', dry_run=True)[1]
+    assert f'{path}.fsd-JOB for 7d' in plan['plan']['steps'][-1]
     job = host.imported(path, 'move')
     same(before, host.live())
-    assert not path.exists() and 'shop' not in ''.join(os.listdir(path.parent))
+    assert not path.exists()
+    kept = aside(path, job)
+    same(before, kept)
+    undo_is_over(host)
+    wait_for(lambda: not kept.exists() and 'parked' not in site_json(host, 'shop'))
+    same(before, host.live())
     # what was read once more to compare it was not copied
     assert job['stats']['entries'] == len(before) - 1  # without the directory itself
     assert job['stats']['method'] == ('reflink' if host.kind == 'btrfs' else 'copy')
@@ -406,9 +426,14 @@ def test_import_move__of_what_cannot_be_carried_over_keeps_it(host, scratch):
         os.chdir(cwd)
     job = host.job(kind='site-import', name='shop', dir=str(path), mode='move')
     assert job['state'] == 'done'
-    assert [f['path'] for f in job['result']['failed']] == [f'shop.fsd-{job["id"]}']
-    assert (path.parent / f'shop.fsd-{job["id"]}' / 'index.php').exists()
+    assert [f['path'] for f in job['result']['failed']] == [aside(path, job).name]
+    undo_is_over(host)
+    assert (aside(path, job) / 'index.php').exists() and 'parked' not in site_json(host, 'shop')
     assert (host.live() / 'index.php').exists()
+
+
+def aside(path, job):
+    return path.parent / f'{path.name}.fsd-{job["id"]}'
 
 
 def elsewhere(host, scratch):
@@ -445,21 +470,49 @@ def test_import_move__takes_late_writes_along(host, scratch):
     assert job['state'] == 'done' and not job['result'].get('failed')
     assert (host.live() / 'index.php').read_text() == 'late'
     assert (host.live() / 'a/late').read_text() == 'late'
-    assert not path.exists() and not list(path.parent.glob('shop*'))
+    assert not path.exists() and aside(path, job).exists()
 
 
-def test_import_move__killed_while_it_deletes_goes_on(host, scratch):
+def test_import_move__keeps_what_was_written_after_the_last_look(host, scratch):
+    """By somebody who holds a file and a directory of it, between the merge and the end, and later."""
+    path = elsewhere(host, scratch)
+    log = os.open(path / 'index.php', os.O_WRONLY | os.O_APPEND)
+    held = os.open(path / 'a', os.O_RDONLY | os.O_DIRECTORY)
+    host.steps.until('import.merged', {'kind': 'site-import', 'name': 'shop',
+                                       'dir': str(path), 'mode': 'move'})
+    os.write(log, b' and more')
+    os.close(os.open('order', os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=held))
+    job = host.steps.go_on()
+    assert job['state'] == 'done' and not job['result'].get('failed'), job['result']
+    os.write(log, b' still')
+    os.close(log)
+    os.close(held)
+    undo_is_over(host)
+    wait_for(lambda: 'parked' not in site_json(host, 'shop'))
+    kept = aside(path, job)
+    assert (kept / 'index.php').read_text() == 'index.php old and more still'
+    assert (kept / 'a/order').exists()
+    assert told(host, 'import.late_writes') == [
+        {'directory': str(kept), 'total': 3, 'paths': ['a', 'a/order', 'index.php']}]
+
+
+def told(host, kind):
+    return [{**e['data'], 'paths': sorted(e['data']['paths'])}
+            for e in host.daemon.http('GET', '/v1/events?limit=100')[1]['items']
+            if e['kind'] == kind]
+
+
+@pytest.mark.parametrize('step', ['import.aside', 'import.merged'])
+def test_import_move__killed_behind_the_commit_goes_on(host, scratch, step):
     path = elsewhere(host, scratch)
     before = content(path)
-    host.steps.until('import.removing', {'kind': 'site-import', 'name': 'shop',
-                                         'dir': str(path), 'mode': 'move'})
-    aside, = path.parent.glob('shop.fsd-*')
-    (aside / 'a/x').unlink()  # as far as the deletion came
-    (aside / 'a/deep/z').unlink()
+    host.steps.until(step, {'kind': 'site-import', 'name': 'shop',
+                            'dir': str(path), 'mode': 'move'})
     job = host.steps.restart()
     assert job['state'] == 'done' and not job['result'].get('failed'), job['result']
     assert not job['result'].get('warnings'), job['result']
-    assert not list(path.parent.glob('shop*'))
+    assert [p.name for p in path.parent.glob('shop*')] == [aside(path, job).name]
+    assert site_json(host, 'shop')['parked']['path'] == str(aside(path, job))
     same(before, host.live())
 
 
@@ -511,9 +564,7 @@ def test_import_link__keeps_what_was_written_into_the_old_directory(host):
     wait_for(lambda: 'parked' not in site_json(host, 'shop'))
     assert (kept / 'a/order').exists() and (kept / 'index.php').exists()
     assert not (host.live() / 'a/order').exists()
-    told = [e for e in host.daemon.http('GET', '/v1/events?limit=100')[1]['items']
-            if e['kind'] == 'import.late_writes']
-    assert [e['data'] for e in told] == [
+    assert told(host, 'import.late_writes') == [
         {'directory': str(kept), 'total': 2, 'paths': ['a', 'a/order']}]
     assert 'still in use' in host.daemon.log() and 'take over what you need' in host.daemon.log()
 
@@ -710,6 +761,33 @@ def test_eject__takes_late_writes_along(host, scratch):
     assert (scratch / 'out/a/x').read_text() == 'new'
     assert 'a/x in shop' in ' '.join(job['result']['warnings'])
     assert not list(scratch.glob('out/.fsd-*'))
+    # What could not be brought over is only there, and told before it goes.
+    undo_is_over(host)
+    wait_for(lambda: told(host, 'eject.late_writes'))
+    assert 'a/x' in told(host, 'eject.late_writes')[0]['paths']
+
+
+def test_eject__keeps_and_tells_what_was_written_into_the_site_since(host, scratch):
+    """Somebody still holds the tree that was copied."""
+    host.imported(host.make())
+    held = os.open(host.live() / 'a', os.O_RDONLY | os.O_DIRECTORY)
+    ejected = host.eject(scratch / 'out')['result']['site']
+    site = ejected['id']
+    os.close(os.open('order', os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=held))
+    os.close(held)
+    kept = host.pool / '.fsd/deleted' / site / 'live'
+    undo_is_over(host)
+    wait_for(lambda: told(host, 'eject.late_writes'))
+    assert told(host, 'eject.late_writes') == [
+        {'directory': str(kept), 'total': 2, 'paths': ['a', 'a/order']}]
+    assert (kept / 'a/order').exists() and not (scratch / 'out/a/order').exists()
+    assert 'it is kept' in host.daemon.log() and str(scratch / 'out') in host.daemon.log()
+    # Told once, it goes when undo_keep is over anew.
+    deleted, = host.daemon.http('GET', '/v1/sites?deleted=true')[1]['items']
+    assert deleted['deleted'] > ejected['deleted']
+    undo_is_over(host)
+    wait_for(lambda: not kept.parent.exists())
+    assert len(told(host, 'eject.late_writes')) == 1
 
 
 def test_eject__takes_the_place_of_its_own_link(host):

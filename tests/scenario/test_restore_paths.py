@@ -17,12 +17,13 @@ from conftest import TIMEOUT, needs_root
 @pytest.fixture(params=['btrfs', 'ext4', 'xfs'])
 def shop(request, make_daemon, mount):
     """A daemon with the site "shop" and its snapshot "s"."""
-    return Shop(make_daemon({'main': mount(request.param) / 'pool'}).start())
+    return Shop(make_daemon({'main': mount(request.param) / 'pool'}).start(), request.param)
 
 
 class Shop:
-    def __init__(self, daemon):
+    def __init__(self, daemon, kind):
         self.daemon = daemon
+        self.kind = kind
         self.pool = pathlib.Path(daemon.pools['main'])
         daemon.fsctl('site', 'create', 'shop')
         self.live = self.pool / 'sites/shop/live'
@@ -53,7 +54,7 @@ class Shop:
         return answer['job']
 
     def restore(self, *paths, **more):
-        job = self.job(kind='restore', source='shop@s', paths=list(paths), **more)
+        job = self.job(kind='restore', paths=list(paths), **{'source': 'shop@s', **more})
         assert job['state'] == 'done', job['error']
         return job
 
@@ -188,10 +189,44 @@ def test_restore_paths__refuses_what_is_no_path_of_the_source(shop):
     shop.refused('bad_source', 'a/x', source='shop:1')
     for path in ('/etc/passwd', '../x', 'a/../x', '.', '', 'a//x', 'a/./x'):
         shop.refused('bad_request', path)
-    shop.refused('bad_path', '.fsd-1m8c7azcv/plan.json')
-    shop.refused('bad_path', 'a/.nfs0012')
-    shop.refused('bad_path', '.nfs0123')
     shop.refused('bad_path', 'n' * 256)
+
+
+def test_restore_paths__refuses_what_is_fsds_own_and_nothing_that_is_called_so(shop):
+    names = ('.fsd-1m8c7azcv/x', '.fsd-packages/x', 'a/.nfs0000000000a1b2c300000001/x')
+    for name in names:
+        shop.write(name, 'old')
+    (shop.live / '.fsd-packages').chmod(0o700)
+    shop.write('a/x', 'new')
+    job = shop.restore('a/x')
+    own = f'.fsd-{job["id"]}'
+    shop.job(kind='snapshot', site='shop', name='with')
+    for name in names:
+        shop.write(name, 'new')
+    if shop.kind == 'btrfs':
+        for path in (own, f'{own}/plan.json'):
+            assert shop.refused('bad_path', path, source='shop@with')['object'] == path
+    else:
+        shop.refused('not_found', own, source='shop@with')
+    shop.restore(*names, source='shop@with')
+    assert [shop.read(name) for name in names] == ['old'] * 3
+
+
+def test_restore_paths__says_what_has_the_name_it_needs(shop):
+    """A job's id is the time in ms: who wants to be in the way makes those of the next seconds."""
+    shop.write('a/x', 'new')
+    now = time.time_ns() // 10**6
+    for ms in range(now, now + 20000):
+        (shop.live / f'.fsd-{crockford(ms)}').write_text('theirs')
+    job = shop.job(kind='restore', source='shop@s', paths=['a/x'])
+    assert (job['state'], job['error']['code']) == ('failed', 'in_the_way'), job
+    assert job['error']['object'] == f'.fsd-{job["id"]}' and 'remove it' in job['error']['hint']
+    assert shop.read('a/x') == 'new' and shop.read(f'.fsd-{job["id"]}') == 'theirs'
+
+
+def crockford(n):
+    digits = '0123456789abcdefghjkmnpqrstvwxyz'
+    return (crockford(n >> 5) if n >> 5 else '') + digits[n & 31]
 
 
 def test_restore_paths__refuses_what_stands_in_the_way(shop):

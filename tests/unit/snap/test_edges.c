@@ -15,9 +15,11 @@
 
 #include "fixture.h"
 #include "snap/base/err.h"
+#include "snap/changed.h"
 #include "snap/copy.h"
 #include "snap/diff.h"
 #include "snap/remove.h"
+#include "snap/skip.h"
 #include "snap/usage.h"
 
 static const struct snap_copy_opts plain = {0};
@@ -156,30 +158,101 @@ static void assert_has(int dir, const char *name, bool expect)
 		fail_msg("%s: %s", name, expect ? "missing" : "should not be there");
 }
 
-static void test_copy__leaves_out_names_of_fsd_and_of_nfs(void **state)
+#define SILLY ".nfs000000000012d68700000001"
+
+static void make_work(int parent, const char *name, mode_t mode, bool marked)
 {
-	int src = make_dir(scratch, "src"), dst = make_dir(scratch, "dst"), sub, sub2;
+	int dir = make_dir(parent, name);
+
+	make_file(dir, "planned", "x");
+	if (marked)
+		make_file(dir, SNAP_WORK_MARK, "");
+	assert_int_equal(fchmod(dir, mode), 0);
+	close(dir);
+}
+
+static void make_named_like_ours(int src)
+{
+	int sub = make_dir(src, "below");
+
+	make_work(src, ".fsd-1m8c7azcv", 0700, true);
+	make_work(src, ".fsd-gone-1m8c7azcw", 0700, true);
+	make_work(src, ".fsd-packages", 0700, false);
+	make_work(src, ".fsd-packages2", 0750, true);
+	make_work(sub, ".fsd-1m8c7azcv", 0700, true);
+	make_file(src, ".fsd-cache123", "kept");
+	make_file(sub, SILLY, "silly");
+	make_file(src, ".nfsrc", "kept");
+	make_file(src, ".nfs0123456789abcdef", "kept");
+	close(make_dir(src, SILLY));
+	close(sub);
+}
+
+static void assert_carried_over(int dst)
+{
+	assert_has(dst, ".fsd-1m8c7azcv", false);
+	assert_has(dst, ".fsd-gone-1m8c7azcw", false);
+	assert_has(dst, ".fsd-packages/planned", true);
+	assert_has(dst, ".fsd-packages2/planned", true);
+	assert_has(dst, "below/.fsd-1m8c7azcv/planned", true);
+	assert_has(dst, ".fsd-cache123", true);
+	assert_has(dst, "below/" SILLY, false);
+	assert_has(dst, ".nfsrc", true);
+	assert_has(dst, ".nfs0123456789abcdef", true);
+	assert_has(dst, SILLY, true);
+}
+
+static void test_copy__leaves_out_what_is_of_fsd_and_of_nfs(void **state)
+{
+	int src = make_dir(scratch, "src"), dst = make_dir(scratch, "dst");
+	struct snap_copy_result result;
+	struct snap_ctx ctx = {0};
+	struct err e = ERR_INIT;
 
 	(void)state;
-	sub = make_dir(src, ".fsd-1m8c7azcv");
-	make_file(sub, "planned", "x");
-	make_file(src, ".nfs000000000012d68700000001", "silly");
-	make_file(src, ".nfsrc", "kept");
-	make_file(src, "fsd-", "kept");
-	make_file(src, ".fsd-cache", "kept");
-	close(make_dir(src, ".fsd-12"));
-	sub2 = make_dir(src, "below");
-	make_file(sub2, ".fsd-1m8c7azcv", "kept");
+	make_named_like_ours(src);
+	assert_int_equal(snap_copy(src, dst, &plain, &ctx, &result, &e), 0);
+	assert_carried_over(dst);
+	assert_int_equal(result.reported.total, 1);
+	assert_string_equal(result.reported.items[0].path, "below/" SILLY);
+	snap_copy_result_release(&result);
+	close(src);
+	close(dst);
+}
+
+static void test_copy__takes_a_work_directory_of_another_user_for_the_trees_own(void **state)
+{
+	int src = make_dir(scratch, "src"), dst = make_dir(scratch, "dst");
+
+	(void)state;
+	need_root();
+	make_work(src, ".fsd-1m8c7azcv", 0700, true);
+	assert_int_equal(fchownat(src, ".fsd-1m8c7azcv", 1000, 1000, 0), 0);
 	copy_ok(src, dst, &plain);
-	assert_has(dst, ".fsd-1m8c7azcv", false);
-	assert_has(dst, ".nfs000000000012d68700000001", false);
-	assert_has(dst, ".nfsrc", true);
-	assert_has(dst, "fsd-", true);
-	assert_has(dst, ".fsd-cache", true);
-	assert_has(dst, ".fsd-12", true);
-	assert_has(dst, "below/.fsd-1m8c7azcv", true);
-	close(sub2);
-	close(sub);
+	assert_has(dst, ".fsd-1m8c7azcv/planned", true);
+	close(src);
+	close(dst);
+}
+
+/* Whatever walks agrees with the copy on what belongs to a tree. */
+static void test_walks__leave_out_what_a_copy_leaves_out(void **state)
+{
+	int src = make_dir(scratch, "src"), dst = make_dir(scratch, "dst");
+	uint64_t entries_src, entries_dst;
+	struct paths changed = PATHS_INIT;
+	struct snap_ctx ctx = {0};
+	struct err e = ERR_INIT;
+
+	(void)state;
+	make_named_like_ours(src);
+	copy_ok(src, dst, &plain);
+	assert_int_equal(differences(src, dst), 0);
+	assert_int_equal(snap_survey(src, &ctx, &entries_src, NULL, &e), 0);
+	assert_int_equal(snap_survey(dst, &ctx, &entries_dst, NULL, &e), 0);
+	assert_int_equal(entries_src, entries_dst);
+	assert_int_equal(snap_changed(src, 0, &ctx, &changed, &e), 0);
+	assert_int_equal(changed.total, entries_dst);
+	paths_release(&changed);
 	close(src);
 	close(dst);
 }
@@ -190,7 +263,7 @@ static bool skip_b(const char *path, void *arg)
 	return strcmp(path, "dir/b") == 0;
 }
 
-static void test_copy__asks_the_callers_rule_instead_of_its_own(void **state)
+static void test_copy__asks_the_callers_rule_besides_its_own(void **state)
 {
 	int src = make_dir(scratch, "src"), dst = make_dir(scratch, "dst"), dir, b, asked = 0;
 	struct snap_copy_opts opts = {.skip = skip_b, .skip_arg = &asked};
@@ -199,10 +272,10 @@ static void test_copy__asks_the_callers_rule_instead_of_its_own(void **state)
 	dir = make_dir(src, "dir");
 	b = make_dir(dir, "b");
 	make_file(b, "below", "x");
-	make_file(src, ".fsd-1m8c7azcv", "x");
+	make_work(src, ".fsd-1m8c7azcv", 0700, true);
 	copy_ok(src, dst, &opts);
 	assert_int_equal(asked, 3); /* not asked about what is below b */
-	assert_has(dst, ".fsd-1m8c7azcv", true);
+	assert_has(dst, ".fsd-1m8c7azcv", false);
 	assert_has(dst, "dir/b", false);
 	close(b);
 	close(dir);
@@ -587,8 +660,10 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		on_scratch(test_engine__goes_deeper_than_path_max_and_the_number_of_descriptors),
 		on_scratch(test_engine__handles_directories_of_many_listings),
-		on_scratch(test_copy__leaves_out_names_of_fsd_and_of_nfs),
-		on_scratch(test_copy__asks_the_callers_rule_instead_of_its_own),
+		on_scratch(test_copy__leaves_out_what_is_of_fsd_and_of_nfs),
+		on_scratch(test_copy__takes_a_work_directory_of_another_user_for_the_trees_own),
+		on_scratch(test_walks__leave_out_what_a_copy_leaves_out),
+		on_scratch(test_copy__asks_the_callers_rule_besides_its_own),
 		on_scratch(test_engine__stays_out_of_a_mounted_file_system),
 		on_scratch(test_engine__stays_out_of_a_bind_mount_of_the_same_file_system),
 		on_scratch(test_engine__refuses_a_file_that_is_mounted_on),

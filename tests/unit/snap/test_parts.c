@@ -127,19 +127,22 @@ static void test_depth__says_nothing_about_small_batches(void **state)
 static void test_skip__knows_names_of_fsd_and_of_nfs(void **state)
 {
 	(void)state;
-	assert_true(snap_skip(".fsd-1m8c7azcv"));
-	assert_true(snap_skip(".fsd-gone-1m8c7azcv"));
-	assert_true(snap_skip(".fsd-1m8c7azcv/below"));
-	assert_false(snap_skip("a/b/.fsd-1m8c7azcv"));
-	assert_false(snap_skip(".fsd-1"));
-	assert_false(snap_skip(".fsd-1m8c7azcu"));
-	assert_false(snap_skip(".fsd-cache-of-mine"));
-	assert_false(snap_skip(".fsd-00000000000000"));
-	assert_true(snap_skip("a/.nfs0000000000a1b2c300000001"));
-	assert_false(snap_skip("a/.nfsrc"));
-	assert_false(snap_skip(".nfs"));
-	assert_false(snap_skip(".fsd"));
-	assert_false(snap_skip("x.fsd-1m8c7azcv"));
+	assert_true(snap_is_work_name(".fsd-1m8c7azcv"));
+	assert_true(snap_is_work_name(".fsd-gone-1m8c7azcv"));
+	assert_true(snap_is_work_name(".fsd-1m8c7azcv/below"));
+	assert_false(snap_is_work_name("a/b/.fsd-1m8c7azcv"));
+	assert_false(snap_is_work_name(".fsd-1"));
+	assert_false(snap_is_work_name(".fsd-1m8c7azcu"));
+	assert_false(snap_is_work_name(".fsd-cache-of-mine"));
+	assert_false(snap_is_work_name(".fsd-00000000000000"));
+	assert_false(snap_is_work_name(".fsd"));
+	assert_false(snap_is_work_name("x.fsd-1m8c7azcv"));
+	assert_true(snap_is_silly_name(".nfs0000000000a1b2c300000001"));
+	assert_false(snap_is_silly_name(".nfs0000000000a1b2c30000001"));
+	assert_false(snap_is_silly_name(".nfs0000000000a1b2c3000000012"));
+	assert_false(snap_is_silly_name(".nfs0000000000A1B2C300000001"));
+	assert_false(snap_is_silly_name(".nfsrc"));
+	assert_false(snap_is_silly_name(".nfs"));
 }
 
 static void test_xattrs__come_out_as_they_went_in(void **state)
