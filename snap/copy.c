@@ -70,9 +70,9 @@ int copy_report(struct copy *c, const char *path, const char *reason)
 void copy_found(struct copy *c, uint64_t entries, uint64_t bytes)
 {
 	c->found_entries += entries;
-	c->found_bytes += bytes;
+	c->found_bytes = snap_add(c->found_bytes, bytes);
 	walk_raise(&c->ctx->entries_total, c->base_entries + c->found_entries);
-	walk_raise(&c->ctx->bytes_total, c->base_bytes + c->found_bytes);
+	walk_raise(&c->ctx->bytes_total, snap_add(c->base_bytes, c->found_bytes));
 }
 
 void copy_kept(struct copy *c, const struct io_item *it)
@@ -81,7 +81,7 @@ void copy_kept(struct copy *c, const struct io_item *it)
 	if (it->type != DT_REG)
 		return;
 	c->result->files++;
-	c->result->bytes += it->st.size;
+	c->result->bytes = snap_add(c->result->bytes, it->st.size);
 }
 
 void copy_done(struct copy *c, const struct io_item *it, bool cloned)
@@ -99,7 +99,7 @@ void copy_done(struct copy *c, const struct io_item *it, bool cloned)
 static void all_done(struct copy *c)
 {
 	walk_raise(&c->ctx->entries_done, c->base_entries + c->found_entries);
-	walk_raise(&c->ctx->bytes_done, c->base_bytes + c->found_bytes);
+	walk_raise(&c->ctx->bytes_done, snap_add(c->base_bytes, c->found_bytes));
 	if (c->result->bytes_cloned > c->result->bytes)
 		c->result->bytes_cloned = c->result->bytes; /* some were cloned again */
 }

@@ -20,6 +20,15 @@ struct snap_ctx {
 	unsigned threads; /* upper limit of threads for one call; 0: the engine chooses */
 };
 
+/* The sum of two counts of bytes; what a signed number cannot hold is told as the most that it can: a
+ * few sparse files are enough for that. */
+static inline uint64_t snap_add(uint64_t a, uint64_t b)
+{
+	uint64_t sum;
+
+	return __builtin_add_overflow(a, b, &sum) || sum > INT64_MAX ? INT64_MAX : sum;
+}
+
 static inline bool snap_canceled(const struct snap_ctx *ctx)
 {
 	return atomic_load_explicit(&ctx->cancel, memory_order_relaxed);

@@ -34,7 +34,7 @@ static int batch(struct walk *w, struct io_item *items, size_t n)
 			return guard_error(w->err, path);
 		s->entries++;
 		if (items[i].type == DT_REG)
-			s->bytes += items[i].st.size;
+			s->bytes = snap_add(s->bytes, items[i].st.size);
 	}
 	walk_raise(&w->ctx->entries_total, s->entries);
 	walk_raise(&w->ctx->bytes_total, s->bytes);

@@ -28,7 +28,7 @@ static int first_name(struct measuring *m, const struct io_stat *st)
 static void count(struct measuring *m, const struct io_stat *st)
 {
 	if (S_ISREG(st->mode))
-		m->out->logical += st->size;
+		m->out->logical = snap_add(m->out->logical, st->size);
 	m->out->allocated += st->allocated;
 }
 

@@ -355,6 +355,11 @@ int op_open_source(struct fsd *f, struct job *job, struct pool_root **pool, int6
 	return dir;
 }
 
+static const char *shown(const struct path_note *note)
+{
+	return *note->path ? note->path : "."; /* the tree's root */
+}
+
 void op_count_copy(struct job *job, struct pool_made *made)
 {
 	const struct snap_copy_result *c = &made->copy;
@@ -363,12 +368,12 @@ void op_count_copy(struct job *job, struct pool_made *made)
 	job->consistency = snap_consistency_name(c->consistency);
 	job->bytes_cloned += c->bytes_cloned;
 	job->copied_entries += c->entries;
-	job->copied_bytes += c->bytes;
+	job->copied_bytes = snap_add(job->copied_bytes, c->bytes);
 	if (c->consistency == SNAP_FUZZY)
 		job_warn(job, "%" PRIu64 " paths kept changing while they were copied, first: %s",
-			c->unsettled.total, c->unsettled.n ? c->unsettled.items[0].path : "?");
+			c->unsettled.total, c->unsettled.n ? shown(&c->unsettled.items[0]) : "?");
 	for (size_t i = 0; i < c->reported.n && i < 20; i++)
-		job_warn(job, "not carried over: %s (%s)", c->reported.items[i].path,
+		job_warn(job, "not carried over: %s (%s)", shown(&c->reported.items[i]),
 			c->reported.items[i].reason);
 	if (c->reported.total > 20)
 		job_warn(job, "not carried over: %" PRIu64 " more", c->reported.total - 20);

@@ -58,6 +58,37 @@ static void init_lists(json_t *result)
 	json_object_set_new(result, "failed", json_array());
 }
 
+/* "SITE-ID/SNAP", as it lies in the pool, as a source: by the name that the site has or had. */
+static json_t *as_source(struct catalog *c, const char *path)
+{
+	const char *slash = strchr(path, '/');
+	char id[ID_SIZE];
+	struct cat_snapshot snapshot;
+	const char *name = id;
+	struct cat_site site;
+
+	if (!slash || slash - path >= (long)sizeof(id))
+		return json_string(path);
+	snprintf(id, sizeof(id), "%.*s", (int)(slash - path), path);
+	if (catalog_site_get(c, id, &site, NULL) == 0)
+		name = site.name;
+	else if (catalog_snapshot_get(c, id, slash + 1, &snapshot, NULL) == 0)
+		name = snapshot.site_name;
+	return json_sprintf("%s@%s", name, slash + 1);
+}
+
+static void name_snapshots(struct catalog *c, json_t *changes)
+{
+	const char *how;
+	json_t *list;
+
+	json_object_foreach(changes, how, list) {
+		for (size_t i = 0; i < json_array_size(list); i++)
+			json_array_set_new(list, i,
+				as_source(c, json_string_value(json_array_get(list, i))));
+	}
+}
+
 static int run_scan(struct fsd *f, struct job *job, struct err *err)
 {
 	struct lists lists = {job->result};
@@ -70,8 +101,10 @@ static int run_scan(struct fsd *f, struct job *job, struct err *err)
 	if (r == 0)
 		r = scan_apply(f, c, job->pool, &job->ctx, json_object_get(job->result, "failed"),
 			err);
-	if (r == 0)
+	if (r == 0) {
 		scan_report(f, c, job->pool);
+		name_snapshots(c, json_object_get(job->result, "snapshots"));
+	}
 	catalog_close(&c);
 	return r;
 }

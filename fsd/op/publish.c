@@ -52,8 +52,8 @@ static int check_tree(struct job *job, int site, int64_t number, struct err *err
 	if (wrapper == -ENOENT) {
 		err_set(err, ENOENT, "bad_generation", job->site_name,
 			"generation %" PRId64 " is not in pool %s", number, job->pool->config->name);
-		err_hint(err, "fsctl pool scan %s, then fsctl generation list %.100s",
-			job->pool->config->name, job->site_name);
+		err_hint(err, "fsctl generation list %.100s names those that are; if it names this "
+			"one, fsctl pool scan %s", job->site_name, job->pool->config->name);
 		return -ENOENT;
 	}
 	if (wrapper < 0)

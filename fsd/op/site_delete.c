@@ -144,6 +144,8 @@ static int plan_undelete(struct fsd *f, struct job *job, struct err *err)
 		r = pools_require(&f->pools, site.pool, &job->pool, err);
 	if (r == 0)
 		r = op_plan_name(f, job, name ? name : site.name, err);
+	if (r == -EEXIST && strcmp(err->code, "name_taken") == 0)
+		err_hint(err, "fsctl site rename %s NEW makes the name free", name ? name : site.name);
 	if (r < 0)
 		return r;
 	strcpy(job->site_id, site.id);

@@ -11,14 +11,19 @@
 #include "fsd/worker/state.h"
 #include "snap/base/clock.h"
 
+static json_int_t bytes(uint64_t n)
+{
+	return (json_int_t)snap_add(n, 0);
+}
+
 static json_t *stats(const struct job *job)
 {
 	json_t *s = json_pack("{s:f,s:I,s:I,s:I,s:I}", "seconds",
 		job->finished ? (double)(job->finished - job->started) / (double)NSEC_PER_SEC : 0,
 		"entries",
 		(json_int_t)(job->copied_entries ? job->copied_entries : job->ctx.entries_done),
-		"bytes", (json_int_t)(job->copied_entries ? job->copied_bytes : job->ctx.bytes_done),
-		"bytes_cloned", (json_int_t)job->bytes_cloned,
+		"bytes", bytes(job->copied_entries ? job->copied_bytes : job->ctx.bytes_done),
+		"bytes_cloned", bytes(job->bytes_cloned),
 		"syncs", (json_int_t)job->syncs);
 
 	json_object_set_new(s, "commits", json_integer((json_int_t)job->commits));
@@ -32,7 +37,7 @@ static json_t *progress(const struct job *job)
 {
 	return json_pack("{s:I,s:I,s:I,s:I}", "entries_done", (json_int_t)job->ctx.entries_done,
 		"entries_total", (json_int_t)job->ctx.entries_total, "bytes_done",
-		(json_int_t)job->ctx.bytes_done, "bytes_total", (json_int_t)job->ctx.bytes_total);
+		bytes(job->ctx.bytes_done), "bytes_total", bytes(job->ctx.bytes_total));
 }
 
 /* The intent with what recovery needs besides: locks, and the inner request of an undo. */

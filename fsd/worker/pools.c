@@ -61,11 +61,34 @@ static void root_init(struct pool_root *r, const struct config_pool *config)
 	pthread_mutex_init(&r->lock, NULL);
 }
 
+/* Where paths differ: a bind mount, a symlink. */
+static int check_apart(const struct config *config, unsigned i, struct err *err)
+{
+	struct stat st, other;
+
+	if (stat(config->pools[i].path, &st) < 0)
+		return 0;
+	for (unsigned j = 0; j < i; j++) {
+		if (stat(config->pools[j].path, &other) < 0 || st.st_dev != other.st_dev ||
+			st.st_ino != other.st_ino)
+			continue;
+		err_set(err, EINVAL, "bad_config", config->file,
+			"[pool %.60s] and [pool %.60s] are one directory", config->pools[j].name,
+			config->pools[i].name);
+		err_hint(err, "%.150s is %.150s: leave one of the sections out",
+			config->pools[i].path, config->pools[j].path);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 int pools_check(const struct config *config, struct err *err)
 {
 	for (unsigned i = 0; i < config->n_pools; i++) {
 		const struct config_pool *p = &config->pools[i];
 
+		if (check_apart(config, i, err) < 0)
+			return -EINVAL;
 		if (strcmp(p->driver, "auto") == 0 || pool_driver_find(p->driver))
 			continue;
 		err_set(err, EINVAL, "bad_config", config->file,

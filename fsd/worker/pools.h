@@ -52,7 +52,8 @@ struct pools {
 	unsigned n;
 };
 
-/* Are all drivers known? 0 or -EINVAL "bad_config". */
+/* Are all drivers known, and is no directory two pools, as far as they are there? 0 or -EINVAL
+ * "bad_config". */
 int pools_check(const struct config *config, struct err *err);
 /* A look that changes nothing: does another fsd hold one of them? 0 or -EBUSY "locked". */
 int pools_unlocked(const struct config *config, struct err *err);

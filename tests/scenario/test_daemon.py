@@ -246,6 +246,19 @@ def test_daemon__configuration_is_checked_without_starting(make_daemon):
     assert not daemon.catalog.exists()
 
 
+def test_daemon__refuses_one_directory_as_two_pools(make_daemon):
+    """By another path, which the configuration alone does not show."""
+    daemon = make_daemon()
+    pool = daemon.pools['main']
+    pool.mkdir(exist_ok=True)
+    other = daemon.folder / 'other'
+    other.symlink_to(pool)
+    daemon.configure(extra=f'[pool twin]\npath = {other}\n')
+    for how in ('--check-config', '--foreground'):
+        r = run('--config', daemon.conf, how)
+        assert r.returncode == 2 and '[pool main] and [pool twin] are one directory' in r.stderr, r
+
+
 def test_daemon__the_installed_example_is_a_good_configuration(scratch):
     example = pathlib.Path(__file__).parents[2] / 'tools/systemd/fsd.conf'
     copy = scratch / 'fsd.conf'

@@ -55,6 +55,33 @@ def test_queue__lets_what_is_urgent_go_first(busy):
     assert ended(busy, jobs) == [restored, copied, copied_too, kept, checked, compared, retired]
 
 
+def test_queue__publish_of_what_was_deleted_before_it_says_where_to_look(busy):
+    busy.fsctl('site', 'create', 'shop')
+    busy.fsctl('generation', 'create', 'shop')
+    with busy.steps.held('tree.made') as reached:
+        ask(busy, kind='snapshot', site='shop')
+        reached()
+        ask(busy, kind='generation-delete', site='shop', generation=2, confirm=True)
+        publish = ask(busy, kind='publish', site='shop', generation=2)
+    r = busy.fsctl('job', 'wait', publish, check=False)
+    assert r.returncode != 0
+    error = busy.json('job', 'show', publish)['error']
+    assert error['code'] == 'bad_generation', error
+    assert error['hint'].startswith('fsctl generation list shop'), error
+
+
+def test_undo__of_a_deletion_whose_name_was_given_again_says_how(daemon):
+    daemon.fsctl('site', 'create', 'shop')
+    (daemon.pools['main'] / 'sites/shop/live/file').write_text('old')
+    deleted = daemon.json('site', 'delete', 'shop', '--yes')['job']['id']
+    daemon.fsctl('site', 'create', 'shop')
+    r = daemon.fsctl('undo', deleted, check=False)
+    assert r.returncode == 4 and 'fsctl site rename shop NEW' in r.stderr, r
+    daemon.fsctl('site', 'rename', 'shop', 'newer')
+    daemon.fsctl('undo', deleted)
+    assert (daemon.pools['main'] / 'sites/shop/live/file').read_text() == 'old'
+
+
 def test_queue__hurries_what_stands_in_the_way_of_something_urgent(busy):
     """Else a viewer's question, or housekeeping, held up a restore as long as others ask for clones."""
     for name in ('held', 'shop', 'other'):

@@ -282,6 +282,21 @@ def test_site__that_serves_nothing_is_critical_until_it_is_mended(daemon, damage
     daemon.fsctl('snapshot', 'shop')
 
 
+def test_scan__names_snapshots_by_their_sites(daemon):
+    for name in ('shop', 'gone'):
+        daemon.fsctl('site', 'create', name)
+        daemon.fsctl('snapshot', f'{name}@a')
+    daemon.stop()
+    shutil.rmtree(daemon.pools['main'] / 'sites/gone')
+    for file in daemon.catalog.parent.glob('catalog.db*'):
+        file.unlink()
+    daemon.start()
+    found = daemon.json('pool', 'scan', 'main')['job']['result']['snapshots']['added']
+    assert sorted(found) == ['gone@a', 'shop@a']
+    for source in found:
+        daemon.fsctl('snapshot', 'show', source)
+
+
 def test_scan__leaves_a_second_site_of_one_name_alone(make_daemon, scratch):
     """As after a lost catalog, when names were given again before the pools were scanned."""
     daemon = make_daemon({'main': scratch / 'pool', 'two': scratch / 'two'}).start()

@@ -107,3 +107,17 @@ def test_survey__does_not_keep_the_daemon_from_stopping(looks):
     assert looks.daemon.stop() == 0
     request.socket.close()
     assert not os.listdir(looks.daemon.pools['main'] / '.fsd/staging')
+
+
+def test_measure__tells_at_most_what_a_number_can_hold(make_daemon, mount):
+    """A few sparse files have more bytes than there are numbers."""
+    daemon = make_daemon({'main': mount('xfs') / 'pool'}).start()
+    daemon.fsctl('site', 'create', 'shop')
+    most = 2**63 - 1
+    for name in 'abc':
+        with open(daemon.pools['main'] / 'sites/shop/live' / name, 'wb') as f:
+            f.truncate(most - 4096)
+    shown = daemon.json('site', 'show', 'shop', '--measure')
+    assert shown['bytes']['logical'] == most, shown
+    job = daemon.json('snapshot', 'shop')['job']
+    assert job['stats']['bytes'] == most, job
