@@ -556,15 +556,16 @@ static json_t *parked(const struct after *a, int64_t since)
 	char path[PATH_MAX + NAME_MAX + 2];
 
 	if (fd_path(a->o.parent, a->side, path, sizeof(path)) < 0)
-		return NULL;
+		strcpy(path, a->side);
 	return json_pack("{s:o,s:I,s:I}", "path", json_text(path), "ino",
 		(json_int_t)job_int(a->job, "ino"), "since", (json_int_t)since);
 }
 
 /* It is swept only if all of it was brought over, and then only what was not written since. */
-static int park(struct after *a, struct err *err)
+static int park(struct after *a, int64_t undo_keep, struct err *err)
 {
 	_cleanup_fd_ int aside = open_side(a);
+	json_t *note;
 	int64_t since;
 	int r;
 
@@ -575,9 +576,12 @@ static int park(struct after *a, struct err *err)
 	since = late_now();
 	r = merge(a, aside, err);
 	step("import.merged");
-	return r < 0 ? r
-		     : meta_change(a->site, META_SITE, a->job->site_name, "parked",
-			       parked(a, since), err);
+	if (r < 0)
+		return r;
+	note = parked(a, since);
+	json_object_set_new(a->job->result, "kept", json_pack("{s:O,s:o}", "path",
+		json_object_get(note, "path"), "until", json_time(since + undo_keep)));
+	return meta_change(a->site, META_SITE, a->job->site_name, "parked", note, err);
 }
 
 static int finish_link(struct after *a, struct err *err)
@@ -590,7 +594,7 @@ static int finish_link(struct after *a, struct err *err)
 	return r;
 }
 
-static int finish_open(struct after *a, struct err *err)
+static int finish_open(struct fsd *f, struct after *a, struct err *err)
 {
 	int r = outside_open(a->job, &a->o, err);
 
@@ -598,7 +602,7 @@ static int finish_open(struct after *a, struct err *err)
 		r = err_sys(err, -r, "rename", a->o.path);
 	if (r == 0)
 		r = mode_is(a->job, "link") ? finish_link(a, err) : put_aside(a, err);
-	return r == 0 ? park(a, err) : r;
+	return r == 0 ? park(a, fsd_config(f)->undo_keep, err) : r;
 }
 
 static int finish(struct fsd *f, struct job *job, struct err *err)
@@ -617,7 +621,7 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 		return r;
 	a.info = json_object_get(doc, "import");
 	if (a.info) {
-		if (finish_open(&a, &part) < 0)
+		if (finish_open(f, &a, &part) < 0)
 			failed(job, part.object, part.reason);
 		outside_release(&a.o);
 		r = meta_change(site, META_SITE, job->site_name, "import", NULL, err);

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import select
+import re
 import shutil
 import socket
 import struct
@@ -408,6 +409,8 @@ def test_import_move__copies_compares_and_puts_aside_elsewhere(host, scratch):
     same(before, host.live())
     assert not path.exists()
     kept = aside(path, job)
+    assert job['result']['kept']['path'] == str(kept)
+    assert job['result']['kept']['until'] > job['result']['site']['created']
     same(before, kept)
     undo_is_over(host)
     wait_for(lambda: not kept.exists() and 'parked' not in site_json(host, 'shop'))
@@ -550,6 +553,13 @@ def undo_is_over(host):
     while time.time_ns() <= end:
         time.sleep(0.01)
     host.daemon.start()
+
+
+def test_import_link__says_what_is_kept_and_until_when(host):
+    path = host.make()
+    said = host.daemon.fsctl('site', 'import', 'shop', path, '--link').stdout
+    kept, = host.outside.glob('shop.fsd-*')
+    assert re.search(rf'^what was copied is kept as {kept} until \d{{4}}-', said, re.M), said
 
 
 def test_import_link__keeps_what_was_written_into_the_old_directory(host):

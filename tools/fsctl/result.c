@@ -68,6 +68,18 @@ static void print_undo(const struct fsc_value *job)
 	putchar('\n');
 }
 
+/* What an import put aside. */
+static void print_kept(const struct fsc_value *result)
+{
+	char text[SIZE_TEXT];
+
+	if (!fsc_value_str(result, "kept.path"))
+		return;
+	fputs("what was copied is kept as ", stdout);
+	safe(result, "kept.path");
+	printf(" until %s\n", local_time(str(result, "kept.until"), text));
+}
+
 static void print_snapshot(const struct fsc_value *result)
 {
 	fputs("snapshot ", stdout);
@@ -442,6 +454,7 @@ void result_print(const struct cli *c, const struct fsc_value *job)
 		print_quiet(kind, job, result);
 	} else {
 		print_kind(kind, job, result);
+		print_kept(result);
 		print_undo(job);
 	}
 	flush_output();

@@ -95,10 +95,12 @@ const struct command commands[] = {
 			{"from", "SOURCE", W_SOURCE, "from", .help = "its content (empty)"},
 			OPT_EXPIRES("delete it after this time (7d, 24h, or never)")}},
 	{"site import", "site-import", NULL, run_job, "bring in a directory as a site",
-		"The directory is copied, sharing storage where possible, and left alone.",
+		"The directory is copied, sharing storage where possible, and left alone. Where --move "
+		"has to copy, and with --link, it is kept beside as DIR.fsd-JOB for a while, since "
+		"somebody may still write there.",
 		{{"NAME", W_NEW, "name"}, {"DIR", W_DIR, "dir"}},
 		{OPT_POOL("its pool (the only one)"),
-			{"move", NULL, W_NONE, "mode", "move", .help = "move it instead of copying"},
+			{"move", NULL, W_NONE, "mode", "move", .help = "move it instead of copying, by rename where possible"},
 			{"link", NULL, W_NONE, "mode", "link", .not_with = "move",
 				.help = "and put a link to the live tree in the directory's place"}}},
 	{"site eject", "site-eject", NULL, run_job, "give a site back as a plain directory",
