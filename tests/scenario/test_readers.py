@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Readers in tight loops while a real daemon makes generations and publishes them, job by job."""
 
+import os
 import re
 import subprocess
 
@@ -9,6 +10,8 @@ import pytest
 from conftest import TIMEOUT, program
 
 PUBLISHES = 100
+# Between generations that are there already; in full 100000 (CONTRIBUTING.md).
+SWITCHES = int(os.environ.get('FSD_PUBLISHES', '200'))
 
 
 class Readers:
@@ -53,6 +56,30 @@ def test_publish__shows_readers_of_a_daemon_no_error_and_no_mixture(kind, mount,
             daemon.fsctl('publish', f'shop:{number}')
         told, text = readers.told()
     print(f'{kind}: {PUBLISHES} publishes\n{text}')
+    no_error(told, text)
+
+
+def no_error(told, text):
     assert set(told) == {'opened', 'resolved', 'by path'}, text
     for pages, switches, errors, mixtures in told.values():
         assert pages and switches and errors == mixtures == 0, text
+
+
+@pytest.mark.parametrize('kind', ['btrfs', 'xfs', 'ext4'])
+def test_publish__back_and_forth_shows_readers_no_error_and_no_mixture(kind, mount, make_daemon):
+    """One job after the other, without a pause; what readers hold open is never taken away."""
+    pool = mount(kind) / 'pool'
+    daemon = make_daemon({'main': pool}).start()
+    site = pool / 'sites' / 'shop'
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('generation', 'create', 'shop')
+    for number in (1, 2):
+        write_page(site / f'gen/{number}/tree', number)
+    with Readers(site) as readers:
+        for i in range(SWITCHES):
+            request = {'kind': 'publish', 'site': 'shop', 'generation': 2 - i % 2}
+            status, answer = daemon.ask(request)
+            assert (status, answer['job']['state']) == (200, 'done'), answer
+        told, text = readers.told()
+    print(f'{kind}: {SWITCHES} publishes\n{text}')
+    no_error(told, text)
