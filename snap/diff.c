@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 #include "snap/idmap.h"
@@ -298,6 +299,13 @@ static int compare_links(struct diff *d, const struct io_stat *a, const struct i
 	return 0;
 }
 
+static bool times_trusted(const struct diff *d, const struct io_stat *b)
+{
+	return !d->opts->full &&
+	       (!d->opts->trusted_until ||
+		       b->ctime.tv_sec * NSEC_PER_SEC + b->ctime.tv_nsec <= d->opts->trusted_until);
+}
+
 static int content_differs(struct diff *d, const struct diff_pair *p)
 {
 	const struct io_item *a = p->it[A], *b = p->it[B];
@@ -307,7 +315,7 @@ static int content_differs(struct diff *d, const struct diff_pair *p)
 		if (a->st.size != b->st.size)
 			return 1;
 		if (a->st.size == 0 ||
-			(!d->opts->full && time_same(&a->st.mtime, &b->st.mtime)))
+			(times_trusted(d, &b->st) && time_same(&a->st.mtime, &b->st.mtime)))
 			return 0;
 		return compare_content(d, p);
 	case DT_LNK:

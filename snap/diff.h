@@ -29,6 +29,9 @@ typedef int snap_diff_fn(enum snap_change change, const char *path, const char *
 struct snap_diff_opts {
 	bool full; /* compare the content of every file, trusting no time stamp: `fsctl check` */
 	bool ignore_dir_mtime;
+	/* ns, of the clock of ctimes; 0: none. The size and times of a file of `b` that was changed
+	 * after this are not trusted: whoever changes a file may give it the times it had. */
+	int64_t trusted_until;
 };
 
 /*

@@ -483,12 +483,12 @@ static int store_intent(struct fsd *f, struct job *job, struct err *err)
 	return r;
 }
 
-int op_note(struct fsd *f, struct job *job, const char *key, int64_t value, struct err *err)
+int op_note(struct fsd *f, struct job *job, const char *key, json_t *value, struct err *err)
 {
 	int r;
 
 	pthread_mutex_lock(&f->jobs.lock); /* jobs may be listed meanwhile */
-	job_intend_int(job, key, value);
+	job_intend(job, key, value);
 	pthread_mutex_unlock(&f->jobs.lock);
 	pthread_mutex_lock(&f->write_lock);
 	r = store_intent(f, job, err);

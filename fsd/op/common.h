@@ -85,8 +85,9 @@ int op_make_generation(struct fsd *f, struct job *job, int stage, int wrapper,
 int op_copy_tree(struct job *job, struct pool_root *from_pool, int from_wrapper, int wrapper,
 	unsigned flags, struct err *err);
 
-/* Add a number to the intent, durably: a third commit, for what no pool can tell recovery. */
-int op_note(struct fsd *f, struct job *job, const char *key, int64_t value, struct err *err);
+/* Add a value, which is stolen, to the intent, durably: a third commit, for what no pool can tell
+ * recovery. */
+int op_note(struct fsd *f, struct job *job, const char *key, json_t *value, struct err *err);
 
 /* Write the staged snapshot's meta.json: the intent's id ("snapshot"), name and expiry, the job's
  * method and consistency; `labels` is borrowed. */

@@ -423,7 +423,13 @@ static int64_t mend(struct eject *e, const json_t *note, struct err *err)
 	return r < 0 ? err_sys(err, -r, "retire the live generation", e->name) : other;
 }
 
-static int park(struct eject *e, struct err *err)
+/* For whoever looks what was written in the parked tree since (worker/kept.h). */
+static json_t *ejected(const struct eject *e, int64_t since)
+{
+	return json_pack("{s:o,s:I}", "path", json_text(e->out.o.path), "since", (json_int_t)since);
+}
+
+static int park(struct eject *e, const json_t *note, struct err *err)
 {
 	json_t *doc;
 	int r = meta_load(e->site, META_SITE, e->name, &doc, err);
@@ -432,6 +438,8 @@ static int park(struct eject *e, struct err *err)
 		return r;
 	json_object_set_new(doc, "name", json_string(e->name));
 	json_object_del(doc, "linked");
+	if (!was_released(note))
+		json_object_set_new(doc, "ejected", ejected(e, noted(note, "since")));
 	r = meta_store(e->site, META_SITE, doc, err);
 	json_decref(doc);
 	if (r == 0 && (r = layout_park(e->job->pool, e->site, e->name, e->job->site_id)) < 0)
@@ -467,7 +475,7 @@ static int retire(struct eject *e, const json_t *note, struct err *err)
 		return 0;
 	if (was_released(note))
 		left = mend(e, note, err);
-	return left < 0 ? (int)left : left ? park(e, err) : forget(e, err);
+	return left < 0 ? (int)left : left ? park(e, note, err) : forget(e, err);
 }
 
 /* DIR was the site's link: the directory takes its place, and the link goes. */
@@ -482,16 +490,6 @@ static int finish_link(struct eject *e, const json_t *note, struct err *err)
 	if (r == 0 && is_link(e, e->out.side) && unlinkat(e->out.o.parent, e->out.side, 0) < 0)
 		r = err_sys(err, errno, "remove", e->out.side);
 	return r;
-}
-
-/* For whoever looks what was written in the parked tree since (worker/expire.c). */
-static json_t *ejected(const struct eject *e, int dir, int64_t since)
-{
-	char path[PATH_MAX];
-
-	if (fd_path(dir, NULL, path, sizeof(path)) < 0)
-		snprintf(path, sizeof(path), "%s", e->out.o.path);
-	return json_pack("{s:o,s:I}", "path", json_text(path), "since", (json_int_t)since);
 }
 
 /* What visitors wrote between the copy and now. */
@@ -516,12 +514,9 @@ static int merge(struct eject *e, const json_t *note, int dir, struct err *err)
 	int r = tree < 0 ? err_sys(err, -tree, "open", e->name) : late_merge(&l, err);
 
 	/* What could not be brought over counts as late when the site's time is over. */
-	if (r == 0)
-		r = meta_change(site, META_SITE, e->name, "ejected",
-			ejected(e, dir, l.left ? l.since : looked), err);
-	if (r == 0 && (r = fd_sync(site)) < 0)
-		err_sys(err, -r, "fsync", e->name);
-	return r;
+	return r < 0 || l.left ? r
+			       : meta_change(site, META_SITE, e->name, "ejected",
+					 ejected(e, looked), err);
 }
 
 static int finish_dir(struct eject *e, const json_t *note, struct err *err)

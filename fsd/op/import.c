@@ -457,6 +457,7 @@ static int merge(struct after *a, int from, struct err *err)
 		.since = json_integer_value(json_object_get(a->info, "since")),
 		.until = json_integer_value(json_object_get(a->info, "until")),
 		.reflink = a->job->pool->driver->caps(a->job->pool->handle) & POOL_SHARES,
+		.keep = true,
 		.old_name = a->side,
 	};
 	int r = to < 0 ? err_sys(err, -to, "open the live tree", a->job->site_name)

@@ -145,11 +145,27 @@ static int collect(enum snap_change what, const char *path, const char *from, vo
 	return c->items[c->n++].path ? 0 : -ENOMEM;
 }
 
+/*
+ * What comes over waits in the work directory `.fsd-JOB` of `to` under a number, and by an exchange
+ * what it replaces gets that name: it is kept, since somebody may hold it. WORK_PLAN there lists
+ * them, each before it is exchanged: {"made", "items": [{"path", "name", "staged": the inode that
+ * waits, "ino", "size", "mtime": of what was judged}]}, and "done" once all is over (worker/kept.h).
+ */
+#define ITEMS_MAX 2000 /* the plan is written anew for each */
+
 struct merge {
 	struct late *late;
-	int work;      /* `.fsd-JOB` in `to` */
-	uint64_t told; /* paths */
+	int work; /* -1: not needed yet */
+	json_t *plan, *items; /* the latter borrowed from it */
+	uint64_t told;
 };
+
+static void merge_release(struct merge *m)
+{
+	fd_close(&m->work);
+	json_decref(m->plan);
+}
+#define _cleanup_merge_ __attribute__((cleanup(merge_release)))
 
 static void tell(struct merge *m, const char *path, const char *why)
 {
@@ -163,8 +179,14 @@ static void leave(struct merge *m, const char *path, const char *why)
 	tell(m, path, why);
 }
 
-/* A copy of the old one's entry as work/"late". */
-static int stage(struct merge *m, const char *path, struct err *err)
+/* The name of what comes next. */
+static void next_name(const struct merge *m, char out[16])
+{
+	snprintf(out, 16, "%zu", json_array_size(m->items));
+}
+
+/* A copy of the old one's entry as work/NAME. */
+static int stage(struct merge *m, const char *path, const char *name, struct err *err)
 {
 	const struct snap_copy_opts opts = {
 		.reflink = m->late->reflink,
@@ -172,90 +194,94 @@ static int stage(struct merge *m, const char *path, struct err *err)
 		.source_is_live = true,
 	};
 	struct snap_copy_result copied = {0};
-	const char *name;
-	_cleanup_fd_ int parent = work_open_parent(m->late->from, path, &name);
+	const char *leaf;
+	_cleanup_fd_ int parent = work_open_parent(m->late->from, path, &leaf);
 	int r;
 
 	if (parent < 0)
 		return err_sys(err, -parent, "open", path);
-	r = snap_remove(m->work, "late", m->late->ctx, err);
+	r = snap_remove(m->work, name, m->late->ctx, err);
 	if (r == 0)
-		r = snap_copy_entry(parent, name, m->work, "late", &opts, m->late->ctx,
-			&copied, err);
+		r = snap_copy_entry(parent, leaf, m->work, name, &opts, m->late->ctx, &copied, err);
 	snap_copy_result_release(&copied);
 	return r;
 }
 
 /* ---- put in place ---- */
 
-/*
- * Of an exchange that is about to happen: {"path", "staged", "ino", "size", "mtime"}, the last
- * three of what was judged, so that whoever comes after a crash knows whose what lies in the work
- * directory is.
- */
-#define NOTE "late.json"
-
-static bool is_judged(const struct stat *st, const json_t *note)
+static bool is_judged(const struct stat *st, const json_t *item)
 {
-	return (json_int_t)st->st_ino == json_integer_value(json_object_get(note, "ino")) &&
-	       st->st_size == json_integer_value(json_object_get(note, "size")) &&
-	       clock_of(&st->st_mtim) == json_integer_value(json_object_get(note, "mtime"));
+	return (json_int_t)st->st_ino == json_integer_value(json_object_get(item, "ino")) &&
+	       st->st_size == json_integer_value(json_object_get(item, "size")) &&
+	       clock_of(&st->st_mtim) == json_integer_value(json_object_get(item, "mtime"));
 }
 
-static json_t *note_new(const char *path, const struct stat *staged, const struct stat *judged)
+static json_t *item_new(const char *path, const char *name, const struct stat *staged,
+	const struct stat *judged)
 {
-	return json_pack("{s:o,s:I,s:I,s:I,s:I}", "path", json_text(path), "staged",
+	return json_pack("{s:o,s:s,s:I,s:I,s:I,s:I}", "path", json_text(path), "name", name, "staged",
 		(json_int_t)staged->st_ino, "ino", (json_int_t)judged->st_ino, "size",
 		(json_int_t)judged->st_size, "mtime", (json_int_t)clock_of(&judged->st_mtim));
 }
 
+static int store_plan(struct merge *m, struct err *err)
+{
+	return meta_store(m->work, WORK_PLAN, m->plan, err);
+}
+
 /* What came out of the tree goes back, unless it is what was judged. 0 or -errno; -EBUSY: back. */
-static int check_put(int work, int parent, const char *name, const json_t *note)
+static int check_put(int work, const char *name, int parent, const char *leaf, const json_t *item)
 {
 	struct stat st;
 
-	if (fstatat(work, "late", &st, AT_SYMLINK_NOFOLLOW) == 0 && is_judged(&st, note))
+	if (fstatat(work, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && is_judged(&st, item))
 		return 0;
-	if (renameat2(work, "late", parent, name, RENAME_EXCHANGE) < 0)
+	if (renameat2(work, name, parent, leaf, RENAME_EXCHANGE) < 0)
 		return -errno;
 	return -EBUSY;
 }
 
-static int replace(struct merge *m, int parent, const char *name, const char *path,
+static int replace(struct merge *m, int parent, const char *leaf, const char *path, const char *name,
 	const struct stat *judged, struct err *err)
 {
 	struct stat staged;
-	json_t *note;
+	json_t *item;
+	bool out;
 	int r;
 
-	if (fstatat(m->work, "late", &staged, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fstatat(m->work, name, &staged, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
-	note = note_new(path, &staged, judged);
-	r = meta_store(m->work, NOTE, note, err);
-	if (r == 0)
-		r = renameat2(m->work, "late", parent, name, RENAME_EXCHANGE) < 0 ? -errno : 0;
+	item = item_new(path, name, &staged, judged);
+	json_array_append_new(m->items, item);
+	r = store_plan(m, err);
+	if (r == 0 && renameat2(m->work, name, parent, leaf, RENAME_EXCHANGE) < 0)
+		r = -errno;
 	step("late.exchanged");
-	if (r == 0)
-		r = check_put(m->work, parent, name, note);
-	json_decref(note);
+	out = r == 0;
+	if (out)
+		r = check_put(m->work, name, parent, leaf, item);
+	if (!out || r == -EBUSY)
+		json_array_remove(m->items, json_array_size(m->items) - 1);
 	return r;
 }
 
 static int put(struct merge *m, const char *path, const struct stat *judged, struct err *err)
 {
-	const char *name;
-	_cleanup_fd_ int parent = work_open_parent(m->late->to, path, &name);
+	char name[16];
+	const char *leaf;
+	_cleanup_fd_ int parent = work_open_parent(m->late->to, path, &leaf);
 	int r;
 
 	if (parent < 0)
 		return parent;
-	r = stage(m, path, err);
+	next_name(m, name);
+	r = stage(m, path, name, err);
 	if (r < 0)
 		return r;
 	step("late.staged");
 	if (judged)
-		r = replace(m, parent, name, path, judged, err);
-	else if (renameat2(m->work, "late", parent, name, RENAME_NOREPLACE) < 0)
+		r = replace(m, parent, leaf, path, name, judged, err);
+	else if (renameat2(m->work, name, parent, leaf, RENAME_NOREPLACE) < 0)
 		r = -errno;
 	step("late.put");
 	if (r == 0)
@@ -288,6 +314,15 @@ static void merge_one(struct merge *m, const struct change *c)
 		leave(m, c->path, "written after it was copied, and so was the copy");
 		return;
 	}
+	/* Of what is beneath one that became something else, nobody could say whose it is. */
+	if (r == 0 && S_ISDIR(now.st_mode)) {
+		leave(m, c->path, "it is a directory in the copy");
+		return;
+	}
+	if (r == 0 && json_array_size(m->items) >= ITEMS_MAX) {
+		leave(m, c->path, "too many were written after they were copied");
+		return;
+	}
 	r = put(m, c->path, r == 0 ? &now : NULL, &err);
 	if (r < 0)
 		leave(m, c->path, err.num ? err.reason : strerror(-r));
@@ -306,108 +341,192 @@ static void work_name(const struct late *l, char out[32])
 	snprintf(out, 32, SNAP_WORK_PREFIX "%s", l->job->text);
 }
 
-static int drop_work(struct late *l, int work, struct err *err)
+/* ---- the work directory ---- */
+
+static int sync_work(struct merge *m, struct err *err)
 {
+	int r = fd_sync(m->work);
+
+	if (r == 0)
+		r = fd_sync(m->late->to); /* before what tells of it is forgotten */
+	return r < 0 ? err_sys(err, -r, "fsync", m->late->job->text) : 0;
+}
+
+static int drop_work(struct merge *m, struct err *err)
+{
+	struct late *l = m->late;
 	char name[32];
 	int r;
 
 	work_name(l, name);
-	r = snap_remove_held(l->to, name, work, l->ctx, err);
+	r = snap_remove_held(l->to, name, m->work, l->ctx, err);
 	step("late.swept");
-	if (r == 0 && (r = fd_sync(l->to)) < 0) /* before what tells of it is forgotten */
+	if (r == 0 && (r = fd_sync(l->to)) < 0)
 		err_sys(err, -r, "fsync", name);
 	return r;
 }
 
-/* A visitor's write that an exchange took out, and a crash kept from being seen, goes back. */
-static int mend_exchange(struct late *l, int work, const json_t *note)
+static int keep_work(struct merge *m, struct err *err)
+{
+	int r;
+
+	json_object_set_new(m->plan, "done", json_integer(clock_real()));
+	r = store_plan(m, err);
+	return r == 0 ? sync_work(m, err) : r;
+}
+
+/* What was replaced, and somebody has written to since: the path, which is the caller's. */
+static char *written_since(const struct merge *m)
+{
+	json_int_t made = json_integer_value(json_object_get(m->plan, "made"));
+	char *path = NULL;
+	json_t *item;
+	struct stat st;
+	size_t i;
+
+	json_array_foreach(m->items, i, item) {
+		const char *name = json_string_value(json_object_get(item, "name"));
+
+		if (fstatat(m->work, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+			clock_of(&st.st_mtim) > made &&
+			json_text_decode(json_string_value(json_object_get(item, "path")), &path) == 0)
+			return path;
+	}
+	return NULL;
+}
+
+/* What was replaced is kept where something will sweep it, or where somebody wrote to it. */
+static int end(struct merge *m, struct err *err)
+{
+	_cleanup_free_ char *late = m->late->keep ? NULL : written_since(m);
+	char name[32];
+
+	if (!json_array_size(m->items) || !(m->late->keep || late))
+		return drop_work(m, err);
+	work_name(m->late, name);
+	if (late) {
+		leave(m, late, "written to while it was replaced");
+		job_warn(m->late->job, "what was replaced is kept in %s, at the root of the new directory",
+			name);
+	}
+	return keep_work(m, err);
+}
+
+/* A visitor's write that an exchange took out, and a crash kept from being seen, goes back. 1: the
+ * item stands; 0: what is in the work directory was never in place, or is not any more; -errno. */
+static int mend_item(struct merge *m, const json_t *item)
 {
 	_cleanup_free_ char *path = NULL;
 	_cleanup_fd_ int parent = -1;
-	json_int_t staged = json_integer_value(json_object_get(note, "staged"));
-	const char *name;
+	json_int_t staged = json_integer_value(json_object_get(item, "staged"));
+	const char *name = json_string_value(json_object_get(item, "name")), *leaf;
 	struct stat st;
+	int r;
 
-	if (fstatat(work, "late", &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (!name || json_text_decode(json_string_value(json_object_get(item, "path")), &path) < 0)
+		return -EBADMSG;
+	if (fstatat(m->work, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : -errno;
 	if ((json_int_t)st.st_ino == staged) /* not exchanged, or back again */
 		return 0;
-	if (json_text_decode(json_string_value(json_object_get(note, "path")), &path) < 0)
-		return -EBADMSG;
-	parent = work_open_parent(l->to, path, &name);
-	if (parent < 0 || fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+	parent = work_open_parent(m->late->to, path, &leaf);
+	if (parent < 0 || fstatat(parent, leaf, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
 		(json_int_t)st.st_ino != staged)
-		return 0; /* something newer still has taken the place */
-	return check_put(work, parent, name, note) == -EBUSY ? fd_sync(parent) : 0;
+		return 1; /* something newer still has taken the place */
+	r = check_put(m->work, name, parent, leaf, item);
+	if (r == -EBUSY)
+		return fd_sync(parent);
+	return r < 0 ? r : 1;
 }
 
-/* A work directory that a crash left goes, but for what is a visitor's. */
-static int mend(struct late *l, struct err *err)
+/* Go on with the work directory that a crash left. */
+static int resume(struct merge *m, const char *name, struct err *err)
 {
-	_cleanup_fd_ int work = -1;
-	json_t *note;
-	char name[32];
+	size_t n;
 	int r;
 
-	work_name(l, name);
-	work = work_open(l->to, name);
-	if (work < 0)
-		return work == -ENOENT ? 0 : err_sys(err, -work, "open the work directory", name);
-	r = meta_load(work, NOTE, name, &note, err);
-	if (r == 0) {
-		r = mend_exchange(l, work, note);
-		json_decref(note);
-		if (r < 0)
-			return err_sys(err, -r, "put back", name);
-	} else if (r == -ENOENT) {
+	m->work = work_open(m->late->to, name);
+	if (m->work == -ENOENT)
+		return 0;
+	if (m->work < 0)
+		return err_sys(err, -m->work, "open the work directory", name);
+	r = meta_load(m->work, WORK_PLAN, name, &m->plan, err);
+	if (r == -ENOENT) {
 		err_clear(err);
-	} else {
-		return r;
+		return 0;
 	}
-	return drop_work(l, work, err);
+	if (r < 0)
+		return r;
+	m->items = json_object_get(m->plan, "items");
+	n = json_array_size(m->items);
+	r = n ? mend_item(m, json_array_get(m->items, n - 1)) : 1;
+	if (r == 0)
+		json_array_remove(m->items, n - 1);
+	return r < 0 ? err_sys(err, -r, "put back", name) : 0;
 }
 
-static int merge_all(struct late *l, const struct changes *changes, struct err *err)
+static int begin(struct merge *m, const char *name, struct err *err)
 {
-	struct merge m = {.late = l};
-	const struct change *last = NULL;
-	char name[32];
-	int r;
+	if (m->work < 0)
+		m->work = work_make(m->late->to, name, err);
+	if (m->work < 0)
+		return m->work;
+	if (!m->plan)
+		m->plan = json_pack("{s:i,s:s,s:s,s:I,s:[]}", "format", META_FORMAT, "job",
+			m->late->job->text, "site", m->late->job->site_id, "made",
+			(json_int_t)late_now(), "items");
+	m->items = json_object_get(m->plan, "items");
+	return m->items ? 0 : err_sys(err, ENOMEM, "merge", name);
+}
 
-	work_name(l, name);
-	m.work = work_make(l->to, name, err);
-	if (m.work < 0)
-		return m.work;
+static void merge_each(struct merge *m, const struct changes *changes)
+{
+	const struct change *last = NULL;
+
 	for (size_t i = 0; i < changes->n; i++) {
 		const struct change *c = &changes->items[i];
-		uint64_t before = l->merged + m.told;
+		uint64_t before = m->late->merged + m->told;
 
 		if (last && strcmp(c->path, last->path) != 0 && path_is_below(c->path, last->path))
 			continue;
-		merge_one(&m, c);
-		last = l->merged + m.told > before && handled_whole(c) ? c : last;
+		merge_one(m, c);
+		last = m->late->merged + m->told > before && handled_whole(c) ? c : last;
 	}
-	if (m.told > WARNINGS_MAX)
-		job_warn(l->job, "%" PRIu64 " more paths in %s were not brought over",
-			m.told - WARNINGS_MAX, l->old_name);
-	r = drop_work(l, m.work, err);
-	fd_close(&m.work);
-	return r;
+	if (m->told > WARNINGS_MAX)
+		job_warn(m->late->job, "%" PRIu64 " more paths in %s were not brought over",
+			m->told - WARNINGS_MAX, m->late->old_name);
+}
+
+static int merge_all(struct merge *m, const struct changes *changes, const char *name, struct err *err)
+{
+	int r;
+
+	if (m->work < 0 && !changes->n)
+		return 0;
+	r = begin(m, name, err);
+	if (r < 0)
+		return r;
+	merge_each(m, changes);
+	return end(m, err);
 }
 
 int late_merge(struct late *l, struct err *err)
 {
-	const struct snap_diff_opts opts = {.ignore_dir_mtime = true};
+	const struct snap_diff_opts opts = {.ignore_dir_mtime = true, .trusted_until = l->since};
+	_cleanup_merge_ struct merge m = {.late = l, .work = -1};
 	struct changes changes = {0};
-	int r = mend(l, err);
+	char name[32];
+	int r;
 
+	work_name(l, name);
+	r = resume(&m, name, err);
 	if (r == 0)
 		r = snap_diff(l->to, l->from, &opts, l->ctx, collect, &changes, err);
 	if (r == -E2BIG)
 		r = err_set(err, E2BIG, "too_large", l->old_name,
 			"more than %d paths differ from the copy", CHANGES_MAX);
-	if (r == 0 && changes.n)
-		r = merge_all(l, &changes, err);
+	if (r == 0)
+		r = merge_all(&m, &changes, name, err);
 	for (size_t i = 0; i < changes.n; i++)
 		free(changes.items[i].path);
 	free(changes.items);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Writes that came too late: a directory was copied while it was in use, then the copy took its
- * place. What was written into the old one in between is found by comparing both, and brought over
- * where the new one was not changed meanwhile. Nothing is ever removed from the new one.
+ * place. What was written into the old one in between is found by comparing both, the content of all
+ * that changed since, and brought over where the new one was not changed meanwhile. Nothing is ever
+ * removed from the new one; no directory of it is replaced.
  */
 #ifndef FSD_OP_LATE_H
 #define FSD_OP_LATE_H
@@ -23,6 +24,9 @@ struct late {
 	/* What changed in `to` after this time was changed by its own users. */
 	int64_t until;
 	bool reflink;
+	/* `to` is the live tree of a site: what is replaced there is kept for undo_keep in its work
+	 * directory (worker/kept.h). Otherwise only if somebody writes to it at once. */
+	bool keep;
 	const char *old_name; /* for messages: what `from` is called now */
 	uint64_t merged;      /* out: paths brought over */
 	uint64_t left;	      /* out: paths of which `from` alone has the newest, each with a warning */

@@ -96,7 +96,7 @@ static int copy_out(struct fsd *f, struct job *job, struct copy_out *c, int tree
 	dir = copy_out_make(c, &ino, err);
 	if (dir < 0)
 		return dir;
-	r = op_note(f, job, "ino", (int64_t)ino, err);
+	r = op_note(f, job, "ino", json_integer((json_int_t)ino), err);
 	if (r == 0)
 		r = copy_tree(c, tree, dir, err);
 	return r == 0 ? copy_out_place(c, RENAME_NOREPLACE, err) : r;

@@ -127,7 +127,17 @@ static void put(json_t *object, const char *key, json_t *value)
 		json_object_set(object, key, value);
 }
 
-static int apply(int dirfd, const char *name, struct job *job, struct err *err)
+/* What an undo sets. Planning could only look at what was there then: jobs before this one may have
+ * changed it. Stolen. */
+static int note_before(struct fsd *f, struct job *job, json_t *before, struct err *err)
+{
+	if (!json_equal(before, json_object_get(job->intent, "before")))
+		return op_note(f, job, "before", before, err);
+	json_decref(before);
+	return 0;
+}
+
+static int apply(struct fsd *f, int dirfd, const char *name, struct job *job, struct err *err)
 {
 	json_t *set = json_object_get(job->intent, "set"), *doc, *v;
 	const char *key;
@@ -135,6 +145,11 @@ static int apply(int dirfd, const char *name, struct job *job, struct err *err)
 
 	if (r < 0)
 		return r;
+	r = note_before(f, job, values_before(doc, set), err);
+	if (r < 0) {
+		json_decref(doc);
+		return r;
+	}
 	if (!json_is_object(json_object_get(doc, "labels")))
 		json_object_set_new(doc, "labels", json_object());
 	json_object_foreach(set, key, v) {
@@ -150,7 +165,7 @@ static int apply(int dirfd, const char *name, struct job *job, struct err *err)
 	return r;
 }
 
-static void note_before(struct job *job, int dirfd, const char *name)
+static void expect_before(struct job *job, int dirfd, const char *name)
 {
 	json_t *doc;
 
@@ -256,7 +271,7 @@ static int plan_site(struct fsd *f, struct job *job, struct err *err)
 	if (r < 0)
 		return r;
 	dir = layout_open_site(job->pool, site.name);
-	note_before(job, dir, META_SITE);
+	expect_before(job, dir, META_SITE);
 	return 0;
 }
 
@@ -264,7 +279,7 @@ static int run_site(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int dir = op_open_site(f, job, err);
 
-	return dir < 0 ? dir : apply(dir, META_SITE, job, err);
+	return dir < 0 ? dir : apply(f, dir, META_SITE, job, err);
 }
 
 static int committed_site(struct fsd *f, struct job *job, struct err *err)
@@ -341,7 +356,7 @@ static int plan_snapshot_set(struct fsd *f, struct job *job, struct err *err)
 	if (r < 0)
 		return r;
 	dir = resolve_open(&s);
-	note_before(job, dir, META_WRAPPER);
+	expect_before(job, dir, META_WRAPPER);
 	return 0;
 }
 
@@ -349,8 +364,7 @@ static int run_snapshot_set(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int dir = open_snapshot(job, err);
 
-	(void)f;
-	return dir < 0 ? dir : apply(dir, META_WRAPPER, job, err);
+	return dir < 0 ? dir : apply(f, dir, META_WRAPPER, job, err);
 }
 
 static int committed_snapshot_set(struct fsd *f, struct job *job, struct err *err)
@@ -426,6 +440,37 @@ static int require_held(struct fsd *f, const struct resolved *s, const char *tag
 	return -ENOENT;
 }
 
+static bool has_tag(const json_t *hold, const char *tag)
+{
+	const char *its = json_string_value(json_object_get(hold, "tag"));
+
+	return its && strcmp(its, tag) == 0;
+}
+
+/* The hold that this job changes, or null: a new reference. */
+static json_t *hold_before(const struct job *job, const json_t *holds)
+{
+	json_t *hold;
+	size_t i;
+
+	json_array_foreach(holds, i, hold) {
+		if (has_tag(hold, job_str(job, "tag")))
+			return json_incref(hold);
+	}
+	return json_null();
+}
+
+static void expect_hold(struct job *job, const struct resolved *s)
+{
+	_cleanup_fd_ int dir = resolve_open(s);
+	json_t *doc;
+
+	if (dir < 0 || meta_load(dir, META_WRAPPER, s->snapshot.name, &doc, NULL) < 0)
+		return;
+	job_intend(job, "before", hold_before(job, json_object_get(doc, "holds")));
+	json_decref(doc);
+}
+
 static int plan_hold(struct fsd *f, struct job *job, struct err *err)
 {
 	const char *tag = request_str(&job->request, F_TAG);
@@ -443,6 +488,7 @@ static int plan_hold(struct fsd *f, struct job *job, struct err *err)
 		return r;
 	job_intend_str(job, "tag", tag);
 	job_intend(job, "hold", json_boolean(hold));
+	expect_hold(job, &s);
 	job_step(job, "%s %s (%s)", hold ? "hold" : "release", s.text, job_str(job, "tag"));
 	return 0;
 }
@@ -452,10 +498,7 @@ static void change_holds(struct job *job, json_t *holds)
 	const char *tag = job_str(job, "tag"), *note = request_str(&job->request, F_NOTE);
 
 	for (size_t i = json_array_size(holds); i-- > 0;) {
-		const char *other = json_string_value(
-			json_object_get(json_array_get(holds, i), "tag"));
-
-		if (other && strcmp(other, tag) == 0)
+		if (has_tag(json_array_get(holds, i), tag))
 			json_array_remove(holds, i);
 	}
 	if (json_is_true(json_object_get(job->intent, "hold")))
@@ -469,7 +512,6 @@ static int run_hold(struct fsd *f, struct job *job, struct err *err)
 	json_t *doc, *holds;
 	int r;
 
-	(void)f;
 	if (dir < 0)
 		return dir;
 	r = meta_load(dir, META_WRAPPER, job_str(job, "name"), &doc, err);
@@ -479,6 +521,11 @@ static int run_hold(struct fsd *f, struct job *job, struct err *err)
 	json_decref(doc);
 	if (!holds)
 		holds = json_array();
+	r = note_before(f, job, hold_before(job, holds), err);
+	if (r < 0) {
+		json_decref(holds);
+		return r;
+	}
 	change_holds(job, holds);
 	return meta_change(dir, META_WRAPPER, job_str(job, "name"), "holds", holds, err);
 }
@@ -506,11 +553,16 @@ static int committed_hold(struct fsd *f, struct job *job, struct err *err)
 static int undo_hold(struct fsd *f, const struct cat_job *done, json_t *intent,
 	struct request *request, struct err *err)
 {
+	json_t *before = json_object_get(intent, "before");
+	const char *reason = json_string_value(json_object_get(before, "reason"));
+
 	(void)f;
 	(void)err;
 	request_init(request, OP_SNAPSHOT_HOLD);
 	snapshot_source(done, intent, request);
-	request_set_int(request, F_HOLD, !json_is_true(json_object_get(intent, "hold")));
+	request_set_int(request, F_HOLD, json_is_object(before));
+	if (reason && *reason)
+		request_set_str(request, F_NOTE, reason);
 	return request_set_str(request, F_TAG, json_string_value(json_object_get(intent, "tag")));
 }
 

@@ -3,22 +3,15 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "fsd/core/json.h"
 #include "fsd/core/log.h"
-#include "fsd/worker/late_event.h"
+#include "fsd/worker/kept.h"
 #include "fsd/worker/layout.h"
-#include "fsd/worker/meta.h"
-#include "fsd/worker/reflect.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
-#include "snap/base/fd.h"
-#include "snap/changed.h"
-#include "snap/settle.h"
 
 #define ASK_AGAIN_MIN (60 * NSEC_PER_SEC)
 #define ASK_AGAIN_MAX (3600 * NSEC_PER_SEC)
@@ -164,17 +157,6 @@ static void ask_all(struct due *d, json_t *asked, const struct snap_ctx *ctx)
 
 /* ---- deleted sites ---- */
 
-/* Is its time over, by the catalog and the configuration as they are now? */
-static bool may_purge(struct fsd *f, const char *id, struct err *err)
-{
-	char holder[JOB_ID_SIZE];
-	struct cat_site s;
-
-	return catalog_site_get(f->catalog, id, &s, err) == 0 && s.deleted &&
-	       s.deleted < clock_real() - fsd_config(f)->undo_keep &&
-	       !jobs_holds(f, "site", id, true, holder);
-}
-
 /*
  * A deleted site beyond undo_keep: into the trash for good. An undelete is planned under write_lock
  * and holds the site until it has run: one that came before is seen here, one that comes later does
@@ -186,7 +168,7 @@ static void purge_deleted(struct fsd *f, struct pool_root *r, const char *id)
 	int ret;
 
 	pthread_mutex_lock(&f->write_lock);
-	if (may_purge(f, id, &err) && pool_root_verify(r, &err) == 0) {
+	if (kept_may_purge(f, id, &err) && pool_root_verify(r, &err) == 0) {
 		ret = layout_move(r->deleted, id, r->trash, id);
 		if (ret == 0 || ret == -ENOENT)
 			catalog_site_delete(f->catalog, id, &err);
@@ -198,102 +180,6 @@ static void purge_deleted(struct fsd *f, struct pool_root *r, const char *id)
 		log_err(LOG_WARNING, "cannot remove a deleted site", &err, "pool", r->config->name,
 			NULL);
 }
-
-/* ---- ejected ones ---- */
-
-/* A deleted site whose tree was given back as a copy (site.json "ejected"). */
-struct ejected {
-	struct fsd *f;
-	struct pool_root *pool;
-	const char *id;
-	char *directory;
-	int64_t since, looked; /* ns, of ctimes */
-	struct paths late;
-};
-
-static int ejected_load(struct ejected *e, int site)
-{
-	json_t *doc, *note;
-	const char *text;
-	int r = meta_load(site, META_SITE, e->id, &doc, NULL);
-
-	if (r < 0)
-		return r;
-	note = json_object_get(doc, "ejected");
-	text = json_string_value(json_object_get(note, "path"));
-	e->since = json_integer_value(json_object_get(note, "since"));
-	r = text ? json_text_decode(text, &e->directory) : -ENOENT;
-	json_decref(doc);
-	return r;
-}
-
-/* Its time begins anew. */
-static int renew(struct ejected *e, int site, struct err *err)
-{
-	json_t *note = json_pack("{s:o,s:I}", "path", json_text(e->directory), "since",
-		(json_int_t)e->looked);
-	int r = meta_change(site, META_SITE, e->id, "ejected", note, err);
-
-	return r == 0 ? reflect_deleted(e->f, e->pool, e->id, clock_real(), err) : r;
-}
-
-static void keep(struct ejected *e, int site, struct err *err)
-{
-	char directory[PATH_MAX], reason[PATH_MAX + 64];
-
-	pthread_mutex_lock(&e->f->write_lock);
-	if (may_purge(e->f, e->id, err) && renew(e, site, err) == 0) {
-		snprintf(directory, sizeof(directory), "%s/.fsd/deleted/%s/live",
-			e->pool->config->path, e->id);
-		snprintf(reason, sizeof(reason), "after %s had been made of it, and it is kept",
-			e->directory);
-		late_event(e->f, &(struct late_event){
-			.kind = "eject.late_writes",
-			.site = e->id,
-			.directory = directory,
-			.paths = &e->late,
-			.reason = reason,
-			.hint = "take over what you need, and end whoever still writes there",
-		});
-	}
-	pthread_mutex_unlock(&e->f->write_lock);
-}
-
-/* Is anything only in there? What cannot be looked at may be. */
-static bool has_late(struct ejected *e, int site, struct snap_ctx *ctx, struct err *err)
-{
-	_cleanup_fd_ int tree = -1;
-	int64_t live;
-	int r = ejected_load(e, site);
-
-	if (r < 0 || layout_live(site, &live) < 0)
-		return false;
-	tree = layout_open_tree(site, live);
-	if (tree < 0)
-		return false;
-	e->looked = settle_now();
-	r = snap_changed(tree, e->since + 1, ctx, &e->late, err);
-	if (r == 0 && e->late.total)
-		keep(e, site, err);
-	return r < 0 || e->late.total;
-}
-
-static bool is_kept(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx)
-{
-	_cleanup_fd_ int site = fd_open_dir(r->deleted, id);
-	struct ejected e = {.f = f, .pool = r, .id = id, .late = PATHS_INIT};
-	struct err err = ERR_INIT;
-	bool kept = site >= 0 && has_late(&e, site, ctx, &err);
-
-	if (err.num && !snap_canceled(ctx))
-		log_err(LOG_WARNING, "cannot look for late writes in an ejected site", &err, "pool",
-			r->config->name, NULL);
-	paths_release(&e.late);
-	free(e.directory);
-	return kept;
-}
-
-/* ---- all deleted ones ---- */
 
 struct purge {
 	struct fsd *f;
@@ -318,14 +204,16 @@ static void purge(struct fsd *f, struct catalog *c, int64_t now, struct snap_ctx
 	json_t *pool;
 
 	catalog_sites(c, &filter, deleted_due, &p, NULL);
+	problems_begin(&f->problems, KEPT_SCOPE);
 	json_object_foreach(p.ids, id, pool) {
 		struct pool_root *r = pools_find(&f->pools, json_string_value(pool));
 
 		if (snap_canceled(ctx))
 			break;
-		if (r && atomic_load(&r->online) && !is_kept(f, r, id, ctx))
+		if (r && atomic_load(&r->online) && !kept_ejected(f, r, id, ctx))
 			purge_deleted(f, r, id);
 	}
+	problems_end(&f->problems, KEPT_SCOPE);
 	json_decref(p.ids);
 }
 

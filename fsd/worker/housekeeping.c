@@ -12,9 +12,9 @@
 
 #include "fsd/core/log.h"
 #include "fsd/worker/expire.h"
+#include "fsd/worker/kept.h"
 #include "fsd/worker/layout.h"
 #include "fsd/worker/scan.h"
-#include "fsd/worker/work.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
@@ -287,7 +287,7 @@ static void sweep_kept(struct fsd *f, struct housekeeping *h)
 {
 	for (unsigned i = 0; i < f->pools.n && !snap_canceled(&h->ctx); i++) {
 		if (atomic_load(&f->pools.items[i].online))
-			work_sweep(f, h->catalog, &f->pools.items[i], &h->ctx);
+			kept_sweep(f, h->catalog, &f->pools.items[i], &h->ctx);
 	}
 }
 

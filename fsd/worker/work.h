@@ -15,9 +15,6 @@
 
 struct err;
 struct snap_ctx;
-struct fsd;
-struct pool_root;
-struct catalog;
 
 /* The plan of a change: {"format", "job", "site", "made", "done", "items": [...]} (op/change.h). */
 #define WORK_PLAN "plan.json"
@@ -35,13 +32,5 @@ int work_drop(int tree, struct snap_ctx *ctx, struct err *err);
 /* The directory that holds `path` and, in *name, its last component (borrowed from path). No
  * symlink is followed. The fd or -errno. */
 int work_open_parent(int tree, const char *path, const char **name);
-
-/*
- * Remove what was kept for undo longer than undo_keep: work directories in the trees of all sites
- * of a pool, and directories that import has put aside (site.json "parked": {"path", "ino",
- * "since"}): one in which something was written since is kept, and an event tells of it. `c` is the
- * caller's reader. write_lock must not be held.
- */
-void work_sweep(struct fsd *f, struct catalog *c, struct pool_root *r, struct snap_ctx *ctx);
 
 #endif

@@ -653,7 +653,9 @@ def test_import_link__brings_over_what_was_written_meanwhile(host):
     assert 'both in' in warnings and 'gone in' in warnings
     assert f". in {path.name}.fsd-{job['id']}: the directory's owner, mode" in warnings, warnings
     assert 'theirs' not in warnings and 'late in' not in warnings
-    assert not [n for n in os.listdir(live) if n.startswith('.fsd-')]
+    # What was replaced may be held by somebody: it is kept, like what a restore of paths replaces.
+    assert [n for n in os.listdir(live) if n.startswith('.fsd-')] == [f'.fsd-{job["id"]}']
+    assert (live / f'.fsd-{job["id"]}/0').read_text() == 'old'
     kept = host.outside / job['result']['failed'][0]['path']
     assert kept.name == f'shop.fsd-{job["id"]}'
     undo_is_over(host)
@@ -691,6 +693,63 @@ def test_import_link__gives_back_what_an_exchange_took_out(host):
     assert (host.live() / 'index.php').read_text() == 'a visitor'
     assert any('index.php in' in w for w in job['result']['warnings'])
     assert not [n for n in os.listdir(host.live()) if n.startswith('.fsd-')]
+
+
+def test_import_link__brings_over_what_has_the_size_and_time_of_the_copy(host):
+    """As packages and rsync -t give them: only the ctime says that the file is another one."""
+    path = host.make()
+    os.utime(path / 'index.php', ns=(10**18, 10**18))
+    old = (path / 'index.php').read_text()
+    wait_until_older(path)
+    host.steps.until('renamed', {'kind': 'site-import', 'name': 'shop',
+                                 'dir': str(path), 'mode': 'link'})
+    new = old.upper()
+    (path / 'new').write_text(new)
+    os.utime(path / 'new', ns=(10**18, 10**18))
+    os.rename(path / 'new', path / 'index.php')
+    job = host.steps.go_on()
+    assert job['state'] == 'done' and not job['result'].get('failed'), job['result']
+    assert old != new and (host.live() / 'index.php').read_text() == new
+
+
+def test_import_link__replaces_no_directory_of_the_new_tree(host):
+    """One that became a symlink in the old tree: visitors write below it in the new one."""
+    path = host.make()
+    host.steps.until('renamed', {'kind': 'site-import', 'name': 'shop',
+                                 'dir': str(path), 'mode': 'link'})
+    os.rename(path / 'a', host.outside / 'disk')
+    os.symlink(host.outside / 'disk', path / 'a')
+    host.steps.on('import.exchanged')
+    (host.live() / 'a/deep/upload').write_text('a visitor')
+    job = host.steps.go_on()
+    assert job['state'] == 'done', job['error']
+    assert (host.live() / 'a/deep/upload').read_text() == 'a visitor'
+    assert any('a in' in w and 'directory in the copy' in w for w in job['result']['warnings'])
+    assert job['result']['failed'] and 'parked' not in site_json(host, 'shop')
+
+
+def test_import_link__tells_what_is_written_to_a_file_that_a_late_write_replaced(host):
+    """Somebody opened the copy before the later one came: he goes on writing into what was taken
+    out."""
+    path = host.make()
+    host.steps.until('renamed', {'kind': 'site-import', 'name': 'shop',
+                                 'dir': str(path), 'mode': 'link'})
+    (path / 'index.php').write_text('late')
+    host.steps.on('late.staged')
+    held = os.open(host.live() / 'index.php', os.O_WRONLY | os.O_APPEND)
+    job = host.steps.go_on()
+    assert job['state'] == 'done' and not job['result'].get('failed'), job['result']
+    assert (host.live() / 'index.php').read_text() == 'late'
+    os.write(held, b' and a visitor')
+    os.close(held)
+    undo_is_over(host)
+    wait_for(lambda: told(host, 'replaced.late_writes'))
+    kept = host.live().resolve() / f'.fsd-{job["id"]}'
+    assert told(host, 'replaced.late_writes') == [
+        {'directory': str(kept), 'total': 1, 'paths': ['index.php']}]
+    assert (kept / '0').read_text() == 'index.php old and a visitor'
+    undo_is_over(host)
+    wait_for(lambda: not kept.exists())
 
 
 # ---- eject ----
@@ -798,6 +857,34 @@ def test_eject__keeps_and_tells_what_was_written_into_the_site_since(host, scrat
     undo_is_over(host)
     wait_for(lambda: not kept.parent.exists())
     assert len(told(host, 'eject.late_writes')) == 1
+
+
+def test_eject__whose_late_writes_cannot_be_brought_over_keeps_them(host, scratch):
+    host.imported(host.make())
+    host.steps.until('copy_out.placed', {'kind': 'site-eject', 'site': 'shop',
+                                         'dir': str(scratch / 'out')})
+    site = site_json(host, 'shop')['id']
+    (host.live() / 'late').write_text('late')
+    wait_until_older(host.live())
+    running = host.daemon.http('GET', '/v1/jobs?limit=1')[1]['items'][0]['id']
+    (scratch / f'out/.fsd-{running}').write_text('in the way')
+    job = host.steps.go_on()
+    assert job['state'] == 'done' and job['result']['failed'], job
+    undo_is_over(host)
+    wait_for(lambda: told(host, 'eject.late_writes'))
+    assert 'late' in told(host, 'eject.late_writes')[0]['paths']
+    assert (host.pool / '.fsd/deleted' / site / 'live/late').read_text() == 'late'
+
+
+def test_eject__keeps_a_site_that_cannot_be_looked_at_and_says_so(host, scratch):
+    host.imported(host.make())
+    site = host.eject(scratch / 'out')['result']['site']['id']
+    kept = host.pool / '.fsd/deleted' / site
+    (kept / 'live').unlink()
+    undo_is_over(host)
+    wait_for(lambda: site in host.daemon.fsctl('status', '--check', check=False).stdout)
+    assert kept.exists()
+    assert str(kept) in host.daemon.fsctl('status', check=False).stdout
 
 
 def test_eject__takes_the_place_of_its_own_link(host):

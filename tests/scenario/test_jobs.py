@@ -160,3 +160,33 @@ def test_recovery__waits_for_no_deletion(busy):
         reached()
         assert busy.json('job', 'show', job)['error']['code'] == 'interrupted'
         busy.fsctl('snapshot', 'shop@b')
+
+
+def test_undo__puts_back_what_was_there_when_the_job_ran(busy):
+    """Not what was there when it was asked for: jobs before it in the queue have changed that."""
+    busy.fsctl('site', 'create', 'shop')
+    busy.fsctl('snapshot', 'shop@a')
+    busy.fsctl('site', 'set', 'shop', 'label.x=0')
+    with busy.steps.held('tree.made') as reached:
+        ask(busy, kind='snapshot', site='shop')
+        reached()
+        ask(busy, kind='site-set', site='shop', set={'label.x': '1'})
+        last = ask(busy, kind='site-set', site='shop', set={'label.x': '2'})
+        ask(busy, kind='snapshot-hold', source='shop@a', hold=True, tag='t', note='first')
+        again = ask(busy, kind='snapshot-hold', source='shop@a', hold=True, tag='t', note='second')
+    busy.fsctl('job', 'wait', last)
+    busy.fsctl('job', 'wait', again)
+    assert busy.json('job', 'show', last)['result']['set'] == [
+        {'key': 'label.x', 'from': '1', 'to': '2'}]
+    busy.fsctl('undo', last)
+    assert busy.json('site', 'show', 'shop')['labels'] == {'x': '1'}
+
+    def holds():
+        return [(h['tag'], h['reason']) for h in busy.json('snapshot', 'show', 'shop@a')['holds']]
+    assert holds() == [('t', 'second')]
+    busy.fsctl('undo', again)
+    assert holds() == [('t', 'first')]
+    released = busy.json('snapshot', 'release', 'shop@a', '--tag', 't')['job']['id']
+    assert holds() == []
+    busy.fsctl('undo', released, '--note', 'a note of the undo itself')
+    assert holds() == [('t', 'first')]

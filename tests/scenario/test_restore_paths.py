@@ -337,17 +337,50 @@ def test_restore_paths__what_was_kept_is_not_in_copies_and_goes_in_time(shop):
     doc['done'] -= 8 * 86400 * 10**9  # a week is undo_keep
     plan.write_text(json.dumps(doc))
     shop.daemon.start()
-    wait_for(lambda: shop.kept() == ['.fsd-theirs'])
+    wait_until(lambda: shop.kept() == ['.fsd-theirs'])
     job = shop.jobs()[0]
     assert shop.ask(kind='undo', job=job['id'])[1]['code'] == 'nothing_to_undo'
     assert shop.read('a/x') == 'old'
 
 
-def wait_for(condition):
+def wait_until(condition):
     deadline = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_restore_paths__keeps_and_tells_what_is_written_into_what_was_replaced(shop):
+    """Somebody stands in the directory, and has the file open."""
+    held = os.open(shop.live / 'a', os.O_RDONLY | os.O_DIRECTORY)
+    log = os.open(shop.live / 'index.php', os.O_WRONLY | os.O_APPEND)
+    job = shop.restore('a', 'index.php')
+    kept = (shop.live / f'.fsd-{job["id"]}').resolve()
+    wait_until(lambda: time.time_ns() > (kept / 'plan.json').stat().st_mtime_ns + 10**7)
+    os.write(log, b' since')
+    os.close(os.open('order', os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=held))
+    os.close(log)
+    os.close(held)
+    undo_is_over(shop)
+    wait_until(lambda: told(shop))
+    event, = told(shop)
+    assert event['directory'] == str(kept)
+    assert sorted(event['paths']) == ['a', 'a/order', 'index.php']
+    assert shop.undo(job)['state'] == 'done'  # it is all there still
+    assert shop.read('a/order') == '' and shop.read('index.php') == 'old since'
+
+
+def told(shop):
+    return [e['data'] for e in shop.daemon.http('GET', '/v1/events?limit=100')[1]['items']
+            if e['kind'] == 'replaced.late_writes']
+
+
+def undo_is_over(shop):
+    shop.daemon.stop()
+    shop.daemon.configure(undo_keep='1s')
+    end = time.time_ns() + 10**9
+    wait_until(lambda: time.time_ns() > end)
+    shop.daemon.start()
 
 
 @needs_root

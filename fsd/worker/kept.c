@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fsd/worker/kept.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fsd/core/json.h"
+#include "fsd/core/log.h"
+#include "fsd/worker/layout.h"
+#include "fsd/worker/meta.h"
+#include "fsd/worker/present.h"
+#include "fsd/worker/reflect.h"
+#include "fsd/worker/state.h"
+#include "fsd/worker/step.h"
+#include "fsd/worker/work.h"
+#include "snap/base/clock.h"
+#include "snap/base/err.h"
+#include "snap/base/fd.h"
+#include "snap/changed.h"
+#include "snap/remove.h"
+#include "snap/settle.h"
+#include "snap/skip.h"
+
+/* ---- telling ---- */
+
+struct told {
+	const char *kind; /* of the event: "import.late_writes" */
+	const char *site; /* id */
+	const char *directory;
+	const char *reason; /* "after import had put it aside" */
+	const char *hint;
+	const struct paths *late;
+};
+
+/* write_lock is held. */
+static int tell(struct fsd *f, const struct told *t)
+{
+	struct cat_event e = {.time = clock_real()};
+	json_t *data = present_late(t->late);
+	_cleanup_free_ char *text = NULL;
+	struct err err = ERR_INIT;
+	int r;
+
+	json_object_set_new(data, "directory", json_text(t->directory));
+	text = json_dumps(data, JSON_COMPACT);
+	json_decref(data);
+	e.data = text;
+	snprintf(e.kind, sizeof(e.kind), "%s", t->kind);
+	snprintf(e.site, sizeof(e.site), "%s", t->site);
+	r = fsd_event(f, &e, &err);
+	err_set(&err, EBUSY, "late_writes", t->directory,
+		"%" PRIu64 " paths were written in it %s, first: %s; it is kept", t->late->total,
+		t->reason, t->late->items[0].path);
+	err_hint(&err, "%s", t->hint);
+	log_err(LOG_WARNING, "what was kept for undo is still in use", &err, "site", t->site, NULL);
+	return r;
+}
+
+struct sweep {
+	struct fsd *f;
+	struct pool_root *r;
+	struct snap_ctx *ctx;
+	const char *site; /* id */
+	int64_t before;
+};
+
+static void cannot(const struct sweep *s, const char *what, const struct err *err)
+{
+	if (err->num && !snap_canceled(s->ctx))
+		log_err(LOG_WARNING, what, err, "site", s->site, NULL);
+}
+
+/* ---- work directories ---- */
+
+struct kept_work {
+	const char *name;
+	int dir;
+	json_t *plan; /* NULL: none, or not to be read */
+	int64_t since; /* ns: what is newer was written late */
+	struct paths late;
+};
+
+static int64_t number(const json_t *json, const char *key)
+{
+	return json_integer_value(json_object_get(json, key));
+}
+
+/* Since when is it kept? A change that was never finished: when it was last touched. */
+static int64_t kept_since(const struct kept_work *w)
+{
+	int64_t done = number(w->plan, "done"), looked = number(w->plan, "looked");
+	struct stat st;
+
+	if (done)
+		return looked > done ? looked : done;
+	return fstat(w->dir, &st) == 0 ? st.st_mtim.tv_sec * NSEC_PER_SEC : 0;
+}
+
+static int add_late(struct kept_work *w, const char *path, const struct paths *below)
+{
+	_cleanup_free_ char *whole = NULL;
+	int r = 0;
+
+	for (size_t i = 0; i < below->n && r == 0; i++) {
+		free(whole);
+		if (asprintf(&whole, "%s/%s", path, below->items[i].path) < 0) {
+			whole = NULL;
+			return -ENOMEM;
+		}
+		r = paths_add(&w->late, whole, "written");
+	}
+	w->late.total += below->total - below->n;
+	return r;
+}
+
+/*
+ * The entry dir/name that once was `path`. Its own ctime was changed by the rename that brought it
+ * here, its mtime was not.
+ */
+static int look_at_entry(const struct sweep *s, struct kept_work *w, const char *name,
+	const char *path, struct err *err)
+{
+	_cleanup_fd_ int dir = -1;
+	struct paths below = PATHS_INIT;
+	struct stat st;
+	int r = 0;
+
+	if (fstatat(w->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : err_sys(err, errno, "stat", path);
+	if (st.st_mtim.tv_sec * NSEC_PER_SEC + st.st_mtim.tv_nsec > w->since)
+		r = paths_add(&w->late, path, "written");
+	if (r == 0 && S_ISDIR(st.st_mode)) {
+		dir = fd_open_dir(w->dir, name);
+		r = dir < 0 ? err_sys(err, -dir, "open", path)
+			    : snap_changed(dir, w->since + 1, s->ctx, &below, err);
+		if (r == 0)
+			r = add_late(w, path, &below);
+		paths_release(&below);
+	}
+	return r == -ENOMEM ? err_sys(err, ENOMEM, "look", path) : r;
+}
+
+static int look_at_work(const struct sweep *s, struct kept_work *w, struct err *err)
+{
+	json_t *item;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach(json_object_get(w->plan, "items"), i, item) {
+		const char *name = json_string_value(json_object_get(item, "name"));
+		char *path = NULL;
+
+		if (r < 0 || !name || strchr(name, '/') ||
+			json_text_decode(json_string_value(json_object_get(item, "path")), &path) < 0)
+			continue;
+		r = look_at_entry(s, w, name, path, err);
+		free(path);
+	}
+	return r;
+}
+
+/* Its time begins anew. */
+static void keep_work(const struct sweep *s, struct kept_work *w, int64_t looked)
+{
+	char directory[PATH_MAX], holder[JOB_ID_SIZE];
+	struct err err = ERR_INIT;
+
+	json_object_set_new(w->plan, "looked", json_integer(looked));
+	pthread_mutex_lock(&s->f->write_lock);
+	if (!jobs_holds(s->f, "site", s->site, true, holder) &&
+		meta_store(w->dir, WORK_PLAN, w->plan, &err) == 0 &&
+		fd_path(w->dir, NULL, directory, sizeof(directory)) == 0)
+		tell(s->f, &(struct told){
+			.kind = "replaced.late_writes",
+			.site = s->site,
+			.directory = directory,
+			.late = &w->late,
+			.reason = "after something else had taken its place in the live tree",
+			.hint = "take over what you need, and end whoever still writes there",
+		});
+	pthread_mutex_unlock(&s->f->write_lock);
+	cannot(s, "cannot keep what was replaced", &err);
+}
+
+/*
+ * Out of the reach of an undo: it is planned under write_lock, so one that comes later does not
+ * find the directory, and one that came before holds the site. 1: taken.
+ */
+static int take_out(const struct sweep *s, int tree, const char *name, char out[NAME_MAX + 1])
+{
+	char holder[JOB_ID_SIZE];
+	int r = 0;
+
+	if (snprintf(out, NAME_MAX + 1, SNAP_WORK_GONE "%s", name + strlen(SNAP_WORK_PREFIX)) > NAME_MAX)
+		return -ENAMETOOLONG;
+	pthread_mutex_lock(&s->f->write_lock);
+	if (!jobs_holds(s->f, "site", s->site, true, holder))
+		r = renameat2(tree, name, tree, out, RENAME_NOREPLACE) < 0 ? -errno : 1;
+	pthread_mutex_unlock(&s->f->write_lock);
+	return r;
+}
+
+/* 1: it may go; 0: it is kept, or cannot be looked at. */
+static int judge_work(const struct sweep *s, struct kept_work *w, struct err *err)
+{
+	int64_t looked = settle_now(), last = number(w->plan, "looked");
+
+	w->since = last ? last : number(w->plan, "made");
+	if (look_at_work(s, w, err) < 0)
+		return 0;
+	if (w->late.total)
+		keep_work(s, w, looked);
+	return !w->late.total;
+}
+
+static void sweep_marked(const struct sweep *s, int tree, struct kept_work *w)
+{
+	char gone[NAME_MAX + 1];
+	struct err err = ERR_INIT;
+
+	if (strncmp(w->name, SNAP_WORK_GONE, strlen(SNAP_WORK_GONE)) == 0)
+		strcpy(gone, w->name);
+	else if (judge_work(s, w, &err) != 1 || take_out(s, tree, w->name, gone) != 1)
+		goto out;
+	step("kept.looked");
+	snap_remove_held(tree, gone, w->dir, s->ctx, &err);
+out:
+	cannot(s, "cannot remove what was kept for undo", &err);
+}
+
+static void sweep_work(const struct sweep *s, int tree, const char *name)
+{
+	_cleanup_fd_ int dir = work_open(tree, name);
+	struct kept_work w = {.name = name, .dir = dir, .late = PATHS_INIT};
+
+	if (dir < 0)
+		return;
+	if (meta_load(dir, WORK_PLAN, WORK_PLAN, &w.plan, NULL) < 0)
+		w.plan = NULL;
+	if (kept_since(&w) < s->before)
+		sweep_marked(s, tree, &w);
+	paths_release(&w.late);
+	json_decref(w.plan);
+}
+
+static void sweep_tree(const struct sweep *s, int tree)
+{
+	int fd = fd_reopen_dir(tree);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	if (!d) {
+		fd_close(&fd);
+		return;
+	}
+	while (!snap_canceled(s->ctx) && (e = readdir(d))) {
+		if (snap_is_work(tree, e->d_name))
+			sweep_work(s, tree, e->d_name);
+	}
+	closedir(d);
+}
+
+/* ---- directories that import put aside ---- */
+
+struct parked {
+	char *path;
+	uint64_t ino;
+	int64_t since; /* what is newer by its ctime is not in the site */
+	struct paths late;
+};
+
+static int parked_load(const struct sweep *s, int site, struct parked *p)
+{
+	json_t *doc, *value;
+	const char *text;
+	int r = meta_load(site, META_SITE, s->site, &doc, NULL);
+
+	if (r < 0)
+		return r;
+	value = json_object_get(doc, "parked");
+	text = json_string_value(json_object_get(value, "path"));
+	p->ino = (uint64_t)number(value, "ino");
+	p->since = number(value, "since");
+	r = text ? json_text_decode(text, &p->path) : -ENOENT;
+	json_decref(doc);
+	return r < 0 ? r : *p->path == '/' ? 0 : -ENOENT;
+}
+
+/* Remove it, by name and inode: another one of this name is not ours. With late writes it stays. */
+static int remove_parked(const struct sweep *s, struct parked *p)
+{
+	_cleanup_fd_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_fd_ int parent = -1, dir = -1;
+	struct err err = ERR_INIT;
+	const char *name;
+	struct stat st;
+	int r;
+
+	parent = root < 0 ? -errno : work_open_parent(root, p->path + 1, &name);
+	if (parent < 0)
+		return parent;
+	if (!strstr(name, SNAP_WORK_PREFIX))
+		return 0;
+	dir = fd_open_dir(parent, name);
+	if (dir < 0 || fstat(dir, &st) < 0 || st.st_ino != p->ino)
+		return 0;
+	r = snap_changed(dir, p->since + 1, s->ctx, &p->late, &err);
+	step("kept.looked");
+	if (r == 0 && !p->late.total)
+		r = snap_remove_held(parent, name, dir, s->ctx, &err);
+	cannot(s, "cannot remove a directory that import put aside", &err);
+	return r;
+}
+
+/* site.json is a job's to change, unless none holds the site. */
+static void forget_parked(const struct sweep *s, int site, const struct parked *p)
+{
+	const struct told told = {
+		.kind = "import.late_writes",
+		.site = s->site,
+		.directory = p->path,
+		.late = &p->late,
+		.reason = "after import had put it aside",
+		.hint = "take over what you need, end whoever still writes there, and remove it",
+	};
+	char holder[JOB_ID_SIZE];
+
+	pthread_mutex_lock(&s->f->write_lock);
+	if (!jobs_holds(s->f, "site", s->site, true, holder) &&
+		(!p->late.total || tell(s->f, &told) == 0))
+		meta_change(site, META_SITE, s->site, "parked", NULL, NULL);
+	pthread_mutex_unlock(&s->f->write_lock);
+}
+
+static void sweep_parked(const struct sweep *s, int site)
+{
+	struct parked p = {.late = PATHS_INIT};
+
+	if (parked_load(s, site, &p) == 0 && p.since < s->before && remove_parked(s, &p) == 0)
+		forget_parked(s, site, &p);
+	paths_release(&p.late);
+	free(p.path);
+}
+
+/* ---- the sweep ---- */
+
+static void sweep_site(struct sweep *s, const char *id, const char *name)
+{
+	_cleanup_fd_ int site = *name ? layout_open_site(s->r, name) : fd_open_dir(s->r->deleted, id);
+	_cleanup_free_ int64_t *numbers = NULL;
+	unsigned n = 0;
+
+	if (site < 0)
+		return;
+	s->site = id;
+	sweep_parked(s, site);
+	if (!*name || layout_generations(site, &numbers, &n) < 0)
+		return;
+	for (unsigned i = 0; i < n && !snap_canceled(s->ctx); i++) {
+		_cleanup_fd_ int tree = layout_open_tree(site, numbers[i]);
+
+		if (tree >= 0)
+			sweep_tree(s, tree);
+	}
+}
+
+static int note_site(const struct cat_site *row, void *arg)
+{
+	return json_object_set_new(arg, row->id, json_string(row->deleted ? "" : row->name));
+}
+
+void kept_sweep(struct fsd *f, struct catalog *c, struct pool_root *r, struct snap_ctx *ctx)
+{
+	struct sweep s = {.f = f, .r = r, .ctx = ctx,
+		.before = clock_real() - fsd_config(f)->undo_keep};
+	struct cat_site_filter filter = {.pool = r->config->name};
+	json_t *sites = json_object(), *name;
+	const char *id;
+
+	/* Noted first: a removal takes long, and a list is a read transaction. */
+	catalog_sites(c, &filter, note_site, sites, NULL);
+	filter.deleted = true;
+	catalog_sites(c, &filter, note_site, sites, NULL);
+	json_object_foreach(sites, id, name) {
+		if (snap_canceled(ctx))
+			break;
+		sweep_site(&s, id, json_string_value(name));
+	}
+	json_decref(sites);
+}
+
+/* ---- ejected sites ---- */
+
+bool kept_may_purge(struct fsd *f, const char *id, struct err *err)
+{
+	char holder[JOB_ID_SIZE];
+	struct cat_site s;
+
+	return catalog_site_get(f->catalog, id, &s, err) == 0 && s.deleted &&
+	       s.deleted < clock_real() - fsd_config(f)->undo_keep &&
+	       !jobs_holds(f, "site", id, true, holder);
+}
+
+struct ejected {
+	struct fsd *f;
+	struct pool_root *pool;
+	const char *id;
+	int site;
+	char *directory;
+	int64_t since, looked;
+	struct paths late;
+};
+
+/* 1; 0: it was not ejected, or not by copy; -errno. */
+static int ejected_load(struct ejected *e, struct err *err)
+{
+	json_t *doc, *note;
+	int r = meta_load(e->site, META_SITE, e->id, &doc, err);
+
+	if (r < 0)
+		return r;
+	note = json_object_get(doc, "ejected");
+	e->since = number(note, "since");
+	r = note ? json_text_decode(json_string_value(json_object_get(note, "path")), &e->directory)
+		 : 0;
+	r = r < 0 ? err_set(err, EBADMSG, "bad_meta", e->id, "\"ejected\" cannot be read") : !!note;
+	json_decref(doc);
+	return r;
+}
+
+/* Its time begins anew. */
+static int renew(struct ejected *e, struct err *err)
+{
+	json_t *note = json_pack("{s:o,s:I}", "path", json_text(e->directory), "since",
+		(json_int_t)e->looked);
+	int r = meta_change(e->site, META_SITE, e->id, "ejected", note, err);
+
+	return r == 0 ? reflect_deleted(e->f, e->pool, e->id, clock_real(), err) : r;
+}
+
+static void keep_ejected(struct ejected *e, struct err *err)
+{
+	char directory[PATH_MAX], reason[PATH_MAX + 64];
+
+	snprintf(directory, sizeof(directory), "%s/.fsd/deleted/%s/live", e->pool->config->path,
+		e->id);
+	snprintf(reason, sizeof(reason), "after %s had been made of it", e->directory);
+	pthread_mutex_lock(&e->f->write_lock);
+	if (kept_may_purge(e->f, e->id, err) && renew(e, err) == 0)
+		tell(e->f, &(struct told){
+			.kind = "eject.late_writes",
+			.site = e->id,
+			.directory = directory,
+			.late = &e->late,
+			.reason = reason,
+			.hint = "take over what you need, and end whoever still writes there",
+		});
+	pthread_mutex_unlock(&e->f->write_lock);
+}
+
+/* 1: there is something that is only in there; 0: there is not; -errno. */
+static int look_at_ejected(struct ejected *e, struct snap_ctx *ctx, struct err *err)
+{
+	_cleanup_fd_ int tree = -1;
+	int64_t live;
+	int r = ejected_load(e, err);
+
+	if (r <= 0)
+		return r;
+	r = layout_live(e->site, &live);
+	tree = r < 0 ? r : layout_open_tree(e->site, live);
+	if (tree < 0)
+		return err_sys(err, -tree, "open the tree", e->id);
+	e->looked = settle_now();
+	r = snap_changed(tree, e->since + 1, ctx, &e->late, err);
+	if (r == 0 && e->late.total)
+		keep_ejected(e, err);
+	return r < 0 ? r : e->late.total != 0;
+}
+
+/* What cannot be looked at stays: somebody has to. */
+static void report_unseen(struct ejected *e, struct err *err)
+{
+	if (!*err->hint)
+		err_hint(err, "look into %.200s/.fsd/deleted/%s; remove it when nothing there is "
+			"needed", e->pool->config->path, e->id);
+	problems_add(&e->f->problems, false, KEPT_SCOPE, err);
+}
+
+bool kept_ejected(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx)
+{
+	_cleanup_fd_ int site = fd_open_dir(r->deleted, id);
+	struct ejected e = {.f = f, .pool = r, .id = id, .site = site, .late = PATHS_INIT};
+	struct err err = ERR_INIT;
+	int kept;
+
+	if (site == -ENOENT)
+		return false;
+	kept = site < 0 ? err_sys(&err, -site, "open deleted site", id)
+			: look_at_ejected(&e, ctx, &err);
+	if (kept < 0 && !snap_canceled(ctx))
+		report_unseen(&e, &err);
+	paths_release(&e.late);
+	free(e.directory);
+	return kept != 0;
+}

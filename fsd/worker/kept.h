@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What something else has taken the place of is kept for undo_keep: what a change in place replaced
+ * (work.h), a directory that import put aside, a site that was ejected by copy. Somebody may still
+ * hold it and write there, and what he writes is nowhere else. So it is looked at before it is
+ * removed: if something was written since, an event tells of it (KIND.late_writes) and it is kept, by
+ * ctimes, which nobody can set.
+ */
+#ifndef FSD_WORKER_KEPT_H
+#define FSD_WORKER_KEPT_H
+
+#include <stdbool.h>
+
+struct catalog;
+struct err;
+struct fsd;
+struct pool_root;
+struct snap_ctx;
+
+/*
+ * Remove what was kept longer than undo_keep in a pool:
+ *   work directories in the trees of its sites; if written to, kept for another undo_keep;
+ *   directories that import has put aside (site.json "parked": {"path", "ino", "since"}); if written
+ *   to, left to their owner.
+ * `c` is the caller's reader. write_lock must not be held.
+ */
+void kept_sweep(struct fsd *f, struct catalog *c, struct pool_root *r, struct snap_ctx *ctx);
+
+#define KEPT_SCOPE "ejected" /* of the problems that kept_ejected() adds */
+
+/*
+ * Is the deleted site `id`, whose time is over, to be kept for another undo_keep? That is, was it
+ * ejected by copy (site.json "ejected": {"path", "since"}) and written to since, or cannot be looked
+ * at, which is a problem then? write_lock must not be held.
+ */
+bool kept_ejected(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx);
+
+/* May the deleted site go? By the catalog and the configuration as they are now; write_lock is held. */
+bool kept_may_purge(struct fsd *f, const char *id, struct err *err);
+
+#endif
