@@ -88,14 +88,6 @@ int copy_out_sync(struct copy_out *c, struct err *err)
 	return r < 0 ? err_sys(err, -r, "fsync", c->o.path) : 0;
 }
 
-int copy_out_place(struct copy_out *c, unsigned flags, struct err *err)
-{
-	if (renameat2(c->o.parent, c->side, c->o.parent, c->o.name, flags) < 0)
-		return err_sys(err, errno, "rename", c->o.path);
-	step("copy_out.placed");
-	return copy_out_sync(c, err);
-}
-
 int copy_out_names(const struct copy_out *c, const char *name, uint64_t ino)
 {
 	struct stat st;
@@ -105,6 +97,19 @@ int copy_out_names(const struct copy_out *c, const char *name, uint64_t ino)
 	if (fstatat(c->o.parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : -errno;
 	return S_ISDIR(st.st_mode) && st.st_ino == ino;
+}
+
+int copy_out_place(struct copy_out *c, uint64_t ino, unsigned flags, struct err *err)
+{
+	if (renameat2(c->o.parent, c->side, c->o.parent, c->o.name, flags) < 0)
+		return err_sys(err, errno, "rename", c->o.path);
+	step("copy_out.placed");
+	if (copy_out_names(c, c->o.name, ino) == 0) {
+		renameat2(c->o.parent, c->o.name, c->o.parent, c->side, flags);
+		return err_set(err, EBUSY, "source_changed", c->o.path,
+			"somebody put another directory in the place of the one that was made for it");
+	}
+	return copy_out_sync(c, err);
 }
 
 /* Through what is open, since the name is others' to give. */

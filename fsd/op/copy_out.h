@@ -36,8 +36,9 @@ int copy_out_make(struct copy_out *c, uint64_t *ino, struct err *err);
 int copy_out_fill(struct copy_out *c, int tree, int dir, struct snap_copy_opts opts,
 	struct err *err);
 
-/* The rename to DIR, with flags of renameat2(2), and fsync of what receives it. */
-int copy_out_place(struct copy_out *c, unsigned flags, struct err *err);
+/* The rename to DIR of the directory with this inode, with flags of renameat2(2), and fsync of what
+ * receives it. -EBUSY "source_changed": somebody had put another one in its place, which is back. */
+int copy_out_place(struct copy_out *c, uint64_t ino, unsigned flags, struct err *err);
 int copy_out_sync(struct copy_out *c, struct err *err);
 
 /* Does this name beside DIR, or DIR's own, stand for the directory with this inode (0: none)?

@@ -31,6 +31,7 @@
 #include "snap/base/fd.h"
 #include "snap/remove.h"
 #include "snap/settle.h"
+#include "snap/skip.h"
 
 #define NOTE "eject.json"
 
@@ -57,6 +58,21 @@ static int count_snapshot(const struct cat_snapshot *s, void *arg)
 	return 0;
 }
 
+/* What restores of paths replaced in the tree, which goes away with all its undos. */
+static void show_kept(struct job *job, const struct cat_site *site, const struct outside *o)
+{
+	_cleanup_fd_ int dir = layout_open_site(job->pool, site->name);
+	_cleanup_fd_ int wrapper = dir < 0 ? -1 : layout_open_generation(dir, site->live);
+	_cleanup_fd_ int tree = wrapper < 0 ? -1 : fd_open_dir(wrapper, LAYOUT_TREE);
+	json_t *names = tree < 0 ? NULL : work_list(tree);
+	size_t n = json_array_size(names);
+
+	json_decref(names);
+	if (n)
+		job_step(job, "put what %zu earlier %s replaced, and kept for undo, beside it as %s.fsd-JOB",
+			n, n == 1 ? "job" : "jobs", o->path);
+}
+
 static void show_steps(struct fsd *f, struct job *job, const struct cat_site *site,
 	const struct outside *o, bool own_link)
 {
@@ -73,6 +89,8 @@ static void show_steps(struct fsd *f, struct job *job, const struct cat_site *si
 	else
 		job_step(job, "copy the live tree of %s to %s, and compare every byte", site->name,
 			o->path);
+	if (moves)
+		show_kept(job, site, o);
 	if (own_link)
 		job_step(job, "it takes the place of the symbolic link");
 	else if (*site->linked)
@@ -204,9 +222,9 @@ static bool is_link(const struct eject *e, const char *name)
 }
 
 /* The commit point of a copy, and the last step of a released tree where DIR is the site's link. */
-static int put_in_place(struct eject *e, struct err *err)
+static int put_in_place(struct eject *e, uint64_t ino, struct err *err)
 {
-	return copy_out_place(&e->out, e->own_link ? RENAME_EXCHANGE : RENAME_NOREPLACE, err);
+	return copy_out_place(&e->out, ino, e->own_link ? RENAME_EXCHANGE : RENAME_NOREPLACE, err);
 }
 
 /* ---- by rename ---- */
@@ -236,7 +254,7 @@ static int release_tree(struct eject *e, int tree, struct err *err)
 	if (r < 0)
 		return r;
 	/* The site's users see nothing between the two renames. */
-	r = e->own_link ? put_in_place(e, err) : copy_out_sync(&e->out, err);
+	r = e->own_link ? put_in_place(e, st.st_ino, err) : copy_out_sync(&e->out, err);
 	return r < 0 ? r : 1;
 }
 
@@ -271,7 +289,7 @@ static int give_copy(struct eject *e, int tree, struct err *err)
 		r = late_verify(&l, err);
 	if (r == 0)
 		r = store_note(e, ino, false, since, late_now(), err);
-	return r == 0 ? put_in_place(e, err) : r;
+	return r == 0 ? put_in_place(e, ino, err) : r;
 }
 
 static int run(struct fsd *f, struct job *job, struct err *err)
@@ -486,7 +504,7 @@ static int finish_link(struct eject *e, const json_t *note, struct err *err)
 	if (!e->own_link)
 		return 0;
 	if (is_link(e, e->out.o.name) && is_dir(e, e->out.side, (uint64_t)noted(note, "ino")))
-		r = put_in_place(e, err);
+		r = put_in_place(e, (uint64_t)noted(note, "ino"), err);
 	if (r == 0 && is_link(e, e->out.side) && unlinkat(e->out.o.parent, e->out.side, 0) < 0)
 		r = err_sys(err, errno, "remove", e->out.side);
 	return r;
@@ -519,18 +537,49 @@ static int merge(struct eject *e, const json_t *note, int dir, struct err *err)
 					 ejected(e, looked), err);
 }
 
+/* DIR/.fsd-JOB, what that job replaced, is nobody's any more: beside it as DIR.fsd-JOB, for the user. */
+static int put_beside(struct eject *e, int dir, const char *work, struct err *err)
+{
+	char name[NAME_MAX + 1];
+	int r = outside_side_name(&e->out.o, work + strlen(SNAP_WORK_PREFIX), name);
+
+	if (r == 0)
+		r = layout_move(dir, work, e->out.o.parent, name);
+	if (r < 0)
+		return err_sys(err, -r, "rename", work);
+	job_warn(e->job, "what was replaced and kept for undo is %s now; remove it when it is not needed",
+		name);
+	return fd_sync(dir) < 0 ? err_sys(err, errno, "fsync", e->out.o.path) : 0;
+}
+
+/* The directory is to be a plain one. */
+static int empty_of_work(struct eject *e, int dir, struct err *err)
+{
+	json_t *names = work_list(dir), *name;
+	size_t i;
+	int r = names ? 0 : err_sys(err, EIO, "list", e->out.o.path);
+
+	json_array_foreach(names, i, name) {
+		if (r == 0)
+			r = put_beside(e, dir, json_string_value(name), err);
+	}
+	json_decref(names);
+	return r;
+}
+
 static int finish_dir(struct eject *e, const json_t *note, struct err *err)
 {
 	_cleanup_fd_ int dir = -1;
+	int r;
 
 	if (!is_dir(e, e->out.o.name, (uint64_t)noted(note, "ino")))
-		return 0;
+		return err_set(err, EBUSY, "source_changed", e->out.o.path,
+			"another directory stands in its place by now");
 	dir = fd_open_dir(e->out.o.parent, e->out.o.name);
 	if (dir < 0)
 		return err_sys(err, -dir, "open", e->out.o.path);
-	struct snap_ctx ctx = {0};
-
-	return was_released(note) ? work_drop(dir, &ctx, err) : merge(e, note, dir, err);
+	r = was_released(note) ? 0 : merge(e, note, dir, err);
+	return r == 0 ? empty_of_work(e, dir, err) : r;
 }
 
 static void part_failed(struct job *job, const struct err *err)

@@ -11,7 +11,6 @@
  * (site.json "parked", worker/work.h). What follows the commit point stands in site.json until it
  * is done: "import" {"since", "until", "keep"}.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -29,11 +28,11 @@
 #include "fsd/worker/housekeeping.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/step.h"
+#include "fsd/worker/work.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 #include "snap/settle.h"
-#include "snap/skip.h"
 
 static bool mode_is(const struct job *job, const char *mode)
 {
@@ -91,25 +90,17 @@ static void show_steps(struct fsd *f, struct job *job, const struct outside *o)
 
 /* Work directories came with a copy of a live tree: made by hand, or carried here from another fsd.
  * How many? Each with a warning, unless `job` is NULL. */
-static unsigned find_work(struct job *job, const struct outside *o)
+static size_t find_work(struct job *job, const struct outside *o)
 {
-	unsigned n = 0;
-	int fd = fd_reopen_dir(o->dir);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
+	json_t *names = work_list(o->dir), *name;
+	size_t i, n = json_array_size(names);
 
-	if (!d)
-		fd_close(&fd);
-	while (d && (e = readdir(d))) {
-		if (!snap_is_work(o->dir, e->d_name))
-			continue;
-		n++;
+	json_array_foreach(names, i, name) {
 		if (job)
 			job_warn(job, "%s is no part of the site: a work directory of fsd, kept "
-				"for undo", e->d_name);
+				"for undo", json_string_value(name));
 	}
-	if (d)
-		closedir(d);
+	json_decref(names);
 	return n;
 }
 
@@ -457,7 +448,6 @@ static int merge(struct after *a, int from, struct err *err)
 		.since = json_integer_value(json_object_get(a->info, "since")),
 		.until = json_integer_value(json_object_get(a->info, "until")),
 		.reflink = a->job->pool->driver->caps(a->job->pool->handle) & POOL_SHARES,
-		.keep = true,
 		.old_name = a->side,
 	};
 	int r = to < 0 ? err_sys(err, -to, "open the live tree", a->job->site_name)

@@ -375,41 +375,9 @@ static int keep_work(struct merge *m, struct err *err)
 	return r == 0 ? sync_work(m, err) : r;
 }
 
-/* What was replaced, and somebody has written to since: the path, which is the caller's. */
-static char *written_since(const struct merge *m)
-{
-	json_int_t made = json_integer_value(json_object_get(m->plan, "made"));
-	char *path = NULL;
-	json_t *item;
-	struct stat st;
-	size_t i;
-
-	json_array_foreach(m->items, i, item) {
-		const char *name = json_string_value(json_object_get(item, "name"));
-
-		if (fstatat(m->work, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-			clock_of(&st.st_mtim) > made &&
-			json_text_decode(json_string_value(json_object_get(item, "path")), &path) == 0)
-			return path;
-	}
-	return NULL;
-}
-
-/* What was replaced is kept where something will sweep it, or where somebody wrote to it. */
 static int end(struct merge *m, struct err *err)
 {
-	_cleanup_free_ char *late = m->late->keep ? NULL : written_since(m);
-	char name[32];
-
-	if (!json_array_size(m->items) || !(m->late->keep || late))
-		return drop_work(m, err);
-	work_name(m->late, name);
-	if (late) {
-		leave(m, late, "written to while it was replaced");
-		job_warn(m->late->job, "what was replaced is kept in %s, at the root of the new directory",
-			name);
-	}
-	return keep_work(m, err);
+	return json_array_size(m->items) ? keep_work(m, err) : drop_work(m, err);
 }
 
 /* A visitor's write that an exchange took out, and a crash kept from being seen, goes back. 1: the

@@ -24,9 +24,6 @@ struct late {
 	/* What changed in `to` after this time was changed by its own users. */
 	int64_t until;
 	bool reflink;
-	/* `to` is the live tree of a site: what is replaced there is kept for undo_keep in its work
-	 * directory (worker/kept.h). Otherwise only if somebody writes to it at once. */
-	bool keep;
 	const char *old_name; /* for messages: what `from` is called now */
 	uint64_t merged;      /* out: paths brought over */
 	uint64_t left;	      /* out: paths of which `from` alone has the newest, each with a warning */
@@ -38,7 +35,8 @@ struct late {
  */
 int late_verify(struct late *l, struct err *err);
 
-/* Bring late writes over; idempotent. What was brought over is durable on return. */
+/* Bring late writes over; idempotent. What was brought over is durable on return. What it replaced is
+ * kept in the work directory `.fsd-JOB` of `to`, if there is any: somebody may hold it. */
 int late_merge(struct late *l, struct err *err);
 
 /* Now, and no change made later can carry a ctime that is not newer: waits for the clock's tick. */

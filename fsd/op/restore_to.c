@@ -99,7 +99,7 @@ static int copy_out(struct fsd *f, struct job *job, struct copy_out *c, int tree
 	r = op_note(f, job, "ino", json_integer((json_int_t)ino), err);
 	if (r == 0)
 		r = copy_tree(c, tree, dir, err);
-	return r == 0 ? copy_out_place(c, RENAME_NOREPLACE, err) : r;
+	return r == 0 ? copy_out_place(c, ino, RENAME_NOREPLACE, err) : r;
 }
 
 static int run(struct fsd *f, struct job *job, struct err *err)

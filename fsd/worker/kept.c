@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "fsd/worker/kept.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -125,8 +124,8 @@ static int add_late(struct kept_work *w, const char *path, const struct paths *b
  * The entry dir/name that once was `path`. Its own ctime was changed by the rename that brought it
  * here, its mtime was not.
  */
-static int look_at_entry(const struct sweep *s, struct kept_work *w, const char *name,
-	const char *path, struct err *err)
+static int look_at_entry(struct kept_work *w, const char *name, const char *path,
+	struct snap_ctx *ctx, struct err *err)
 {
 	_cleanup_fd_ int dir = -1;
 	struct paths below = PATHS_INIT;
@@ -140,7 +139,7 @@ static int look_at_entry(const struct sweep *s, struct kept_work *w, const char 
 	if (r == 0 && S_ISDIR(st.st_mode)) {
 		dir = fd_open_dir(w->dir, name);
 		r = dir < 0 ? err_sys(err, -dir, "open", path)
-			    : snap_changed(dir, w->since + 1, s->ctx, &below, err);
+			    : snap_changed(dir, w->since + 1, ctx, &below, err);
 		if (r == 0)
 			r = add_late(w, path, &below);
 		paths_release(&below);
@@ -148,7 +147,7 @@ static int look_at_entry(const struct sweep *s, struct kept_work *w, const char 
 	return r == -ENOMEM ? err_sys(err, ENOMEM, "look", path) : r;
 }
 
-static int look_at_work(const struct sweep *s, struct kept_work *w, struct err *err)
+static int look_at_work(struct kept_work *w, struct snap_ctx *ctx, struct err *err)
 {
 	json_t *item;
 	size_t i;
@@ -161,7 +160,7 @@ static int look_at_work(const struct sweep *s, struct kept_work *w, struct err *
 		if (r < 0 || !name || strchr(name, '/') ||
 			json_text_decode(json_string_value(json_object_get(item, "path")), &path) < 0)
 			continue;
-		r = look_at_entry(s, w, name, path, err);
+		r = look_at_entry(w, name, path, ctx, err);
 		free(path);
 	}
 	return r;
@@ -214,7 +213,7 @@ static int judge_work(const struct sweep *s, struct kept_work *w, struct err *er
 	int64_t looked = settle_now(), last = number(w->plan, "looked");
 
 	w->since = last ? last : number(w->plan, "made");
-	if (look_at_work(s, w, err) < 0)
+	if (look_at_work(w, s->ctx, err) < 0)
 		return 0;
 	if (w->late.total)
 		keep_work(s, w, looked);
@@ -253,19 +252,14 @@ static void sweep_work(const struct sweep *s, int tree, const char *name)
 
 static void sweep_tree(const struct sweep *s, int tree)
 {
-	int fd = fd_reopen_dir(tree);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
+	json_t *names = work_list(tree), *name;
+	size_t i;
 
-	if (!d) {
-		fd_close(&fd);
-		return;
+	json_array_foreach(names, i, name) {
+		if (!snap_canceled(s->ctx))
+			sweep_work(s, tree, json_string_value(name));
 	}
-	while (!snap_canceled(s->ctx) && (e = readdir(d))) {
-		if (snap_is_work(tree, e->d_name))
-			sweep_work(s, tree, e->d_name);
-	}
-	closedir(d);
+	json_decref(names);
 }
 
 /* ---- directories that import put aside ---- */
@@ -416,6 +410,7 @@ struct ejected {
 	int site;
 	char *directory;
 	int64_t since, looked;
+	bool told; /* since when `since` says */
 	struct paths late;
 };
 
@@ -429,6 +424,7 @@ static int ejected_load(struct ejected *e, struct err *err)
 		return r;
 	note = json_object_get(doc, "ejected");
 	e->since = number(note, "since");
+	e->told = json_is_true(json_object_get(note, "told"));
 	r = note ? json_text_decode(json_string_value(json_object_get(note, "path")), &e->directory)
 		 : 0;
 	r = r < 0 ? err_set(err, EBADMSG, "bad_meta", e->id, "\"ejected\" cannot be read") : !!note;
@@ -439,8 +435,8 @@ static int ejected_load(struct ejected *e, struct err *err)
 /* Its time begins anew. */
 static int renew(struct ejected *e, struct err *err)
 {
-	json_t *note = json_pack("{s:o,s:I}", "path", json_text(e->directory), "since",
-		(json_int_t)e->looked);
+	json_t *note = json_pack("{s:o,s:I,s:b}", "path", json_text(e->directory), "since",
+		(json_int_t)e->looked, "told", 1);
 	int r = meta_change(e->site, META_SITE, e->id, "ejected", note, err);
 
 	return r == 0 ? reflect_deleted(e->f, e->pool, e->id, clock_real(), err) : r;
@@ -466,6 +462,40 @@ static void keep_ejected(struct ejected *e, struct err *err)
 	pthread_mutex_unlock(&e->f->write_lock);
 }
 
+/* What was replaced in its tree before, and was still kept for undo. */
+static int look_at_its_work(struct ejected *e, int tree, const char *name, struct snap_ctx *ctx,
+	struct err *err)
+{
+	_cleanup_fd_ int dir = work_open(tree, name);
+	struct kept_work w = {.dir = dir, .late = PATHS_INIT};
+	int r = dir < 0 ? err_sys(err, -dir, "open", name)
+			: meta_load(dir, WORK_PLAN, e->id, &w.plan, err);
+
+	if (r < 0)
+		return r;
+	w.since = e->told ? e->since : number(w.plan, "made");
+	r = look_at_work(&w, ctx, err);
+	for (size_t i = 0; i < w.late.n && r == 0; i++)
+		r = paths_add(&e->late, w.late.items[i].path, "written");
+	paths_release(&w.late);
+	json_decref(w.plan);
+	return r;
+}
+
+static int look_at_all_work(struct ejected *e, int tree, struct snap_ctx *ctx, struct err *err)
+{
+	json_t *names = work_list(tree), *name;
+	int r = names ? 0 : err_sys(err, EIO, "list", e->id);
+	size_t i;
+
+	json_array_foreach(names, i, name) {
+		if (r == 0)
+			r = look_at_its_work(e, tree, json_string_value(name), ctx, err);
+	}
+	json_decref(names);
+	return r;
+}
+
 /* 1: there is something that is only in there; 0: there is not; -errno. */
 static int look_at_ejected(struct ejected *e, struct snap_ctx *ctx, struct err *err)
 {
@@ -481,6 +511,8 @@ static int look_at_ejected(struct ejected *e, struct snap_ctx *ctx, struct err *
 		return err_sys(err, -tree, "open the tree", e->id);
 	e->looked = settle_now();
 	r = snap_changed(tree, e->since + 1, ctx, &e->late, err);
+	if (r == 0)
+		r = look_at_all_work(e, tree, ctx, err);
 	if (r == 0 && e->late.total)
 		keep_ejected(e, err);
 	return r < 0 ? r : e->late.total != 0;

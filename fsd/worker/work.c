@@ -110,22 +110,40 @@ int work_open_parent(int tree, const char *path, const char **name)
 	return fd_open_beneath(tree, folder, O_RDONLY | O_DIRECTORY);
 }
 
-int work_drop(int tree, struct snap_ctx *ctx, struct err *err)
+json_t *work_list(int tree)
 {
-	int fd = fd_reopen_dir(tree), r = 0;
+	int fd = fd_reopen_dir(tree);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	json_t *names = d ? json_array() : NULL;
 	struct dirent *e;
 
-	if (!d) {
+	if (!d)
 		fd_close(&fd);
-		return err_sys(err, fd < 0 ? -fd : ENOMEM, "open", NULL);
+	while (d && (errno = 0, e = readdir(d))) {
+		if (snap_is_work(tree, e->d_name))
+			json_array_append_new(names, json_string(e->d_name));
 	}
-	while (r == 0 && (e = readdir(d))) {
-		_cleanup_fd_ int work = snap_is_work(tree, e->d_name) ? work_open(tree, e->d_name) : -1;
+	if (d && errno) {
+		json_decref(names);
+		names = NULL;
+	}
+	if (d)
+		closedir(d);
+	return names;
+}
 
-		if (work >= 0)
-			r = snap_remove_held(tree, e->d_name, work, ctx, err);
+int work_drop(int tree, struct snap_ctx *ctx, struct err *err)
+{
+	json_t *names = work_list(tree), *name;
+	int r = names ? 0 : err_sys(err, EIO, "list", NULL);
+	size_t i;
+
+	json_array_foreach(names, i, name) {
+		_cleanup_fd_ int work = work_open(tree, json_string_value(name));
+
+		if (r == 0 && work >= 0)
+			r = snap_remove_held(tree, json_string_value(name), work, ctx, err);
 	}
-	closedir(d);
+	json_decref(names);
 	return r;
 }

@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include <jansson.h>
+
 struct err;
 struct snap_ctx;
 
@@ -26,7 +28,10 @@ int work_make(int tree, const char *name, struct err *err);
  * empty. -ENOENT also for something that is not fsd's own. */
 int work_open(int tree, const char *name);
 
-/* Remove all of them: from a tree that becomes another's, most of all. */
+/* The names of all that are in a tree: a new JSON array, NULL when they cannot be listed. */
+json_t *work_list(int tree);
+
+/* Remove all of them, from a copy of a tree. */
 int work_drop(int tree, struct snap_ctx *ctx, struct err *err);
 
 /* The directory that holds `path` and, in *name, its last component (borrowed from path). No

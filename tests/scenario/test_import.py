@@ -784,9 +784,49 @@ def test_eject__gives_back_a_plain_directory(host):
 def test_eject__leaves_out_what_fsd_kept_for_undo(host):
     host.imported(host.make())
     host.done(kind='snapshot', site='shop', name='s')
-    host.done(kind='restore', source='shop@s', paths=['index.php'])
-    host.eject(host.outside / 'out')
-    assert not [n for n in os.listdir(host.outside / 'out') if n.startswith('.fsd-')]
+    (host.live() / 'index.php').write_text('a visitor')
+    restored = host.done(kind='restore', source='shop@s', paths=['index.php'])
+    out, beside = host.outside / 'out', host.outside / f'out.fsd-{restored["id"]}'
+    plan = host.ask(kind='site-eject', site='shop', dir=str(out), dry_run=True)[1]['plan']
+    job = host.eject(out)
+    assert not [n for n in os.listdir(out) if n.startswith('.fsd-')]
+    # The tree itself went away: what a visitor wrote is beside it. A copy leaves it in the site.
+    said = f'{out}.fsd-JOB' in ' '.join(plan['steps']), beside.name in ' '.join(
+        job['result'].get('warnings', []))
+    if host.kind == 'btrfs':
+        assert said == (False, False) and not beside.exists()
+    else:
+        assert said == (True, True) and (beside / '0').read_text() == 'a visitor'
+
+
+def test_eject__looks_into_what_was_kept_for_undo_before_it_goes(host, scratch):
+    host.imported(host.make())
+    host.done(kind='snapshot', site='shop', name='s')
+    held = os.open(host.live() / 'a', os.O_RDONLY | os.O_DIRECTORY)
+    host.done(kind='restore', source='shop@s', paths=['a'])
+    host.eject(scratch / 'out')
+    os.close(os.open('order', os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=held))
+    os.close(held)
+    undo_is_over(host)
+    wait_for(lambda: told(host, 'eject.late_writes'))
+    assert told(host, 'eject.late_writes')[0]['paths'] == ['a', 'a/order']
+
+
+@pytest.mark.parametrize('kind', ['site-eject', 'restore-to'])
+def test_copy_out__is_what_was_made_or_nothing(host, scratch, kind):
+    """The owner of DIR's parent puts something of his own in the place of what is being filled."""
+    host.imported(host.make())
+    host.done(kind='snapshot', site='shop', name='s')
+    request = {'site': 'shop'} if kind == 'site-eject' else {'source': 'shop@s'}
+    host.steps.until('copy_out.filled', {'kind': kind, **request, 'dir': str(scratch / 'out')})
+    side, = scratch.glob('out.fsd-*')
+    os.rename(side, scratch / 'stolen')
+    side.mkdir()
+    (side / 'f').write_text('theirs')
+    job = host.steps.go_on()
+    assert job['state'] == 'failed' and job['error']['code'] == 'source_changed', job
+    assert (side / 'f').read_text() == 'theirs' and not (scratch / 'out').exists()
+    assert (host.live() / 'index.php').exists()
 
 
 def test_eject__to_another_file_system_is_a_copy_and_can_be_undone(host, scratch):
@@ -830,6 +870,9 @@ def test_eject__takes_late_writes_along(host, scratch):
     assert (scratch / 'out/a/x').read_text() == 'new'
     assert 'a/x in shop' in ' '.join(job['result']['warnings'])
     assert not list(scratch.glob('out/.fsd-*'))
+    # What was replaced may be held by somebody.
+    assert (scratch / f'out.fsd-{job["id"]}/0').read_text() == 'index.php old'
+    assert f'out.fsd-{job["id"]}' in ' '.join(job['result']['warnings'])
     # What could not be brought over is only there, and told before it goes.
     undo_is_over(host)
     wait_for(lambda: told(host, 'eject.late_writes'))
