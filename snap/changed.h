@@ -13,7 +13,7 @@ struct snap_ctx;
 /*
  * Add every entry beneath `dir` whose ctime is not before `since` (ns, by the clock of ctimes:
  * settle_now()); a directory's moves with the names in it. `dir` itself is not told, and fsd's own
- * names are not (walk_skip_default); other file systems inside are not entered. Blocks.
+ * names are not (snap/skip.h); other file systems inside are not entered. Blocks.
  */
 int snap_changed(int dir, int64_t since, struct snap_ctx *ctx, struct paths *out, struct err *err);
 

@@ -106,7 +106,8 @@ static int plan_create(struct fsd *f, struct job *job, struct err *err)
 	const char *from = request_str(&job->request, F_FROM);
 	struct resolved source;
 	struct cat_site site;
-	int r = op_plan_site(f, job, request_str(&job->request, F_SITE), true, &site, err);
+	/* Nothing that is there is changed; the number is held by itself. */
+	int r = op_plan_site(f, job, request_str(&job->request, F_SITE), false, &site, err);
 
 	if (r == 0)
 		r = op_plan_source(f, job, from ? from : site.id, &source, err);

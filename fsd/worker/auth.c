@@ -82,6 +82,18 @@ static const char *step_to_deletion(const struct request *r)
 	return r->op == OP_SITE_SET || r->op == OP_SNAPSHOT_SET ? taken_away(r) : NULL;
 }
 
+/* What the request names, for messages. */
+static const char *about(const struct request *r)
+{
+	static const enum field fields[] = {F_SITE, F_SOURCE, F_NAME, F_POOL, F_JOB, F_A};
+
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		if (request_has(r, fields[i]))
+			return request_str(r, fields[i]);
+	}
+	return NULL;
+}
+
 int auth_check(const struct config *c, const struct request *r, struct err *err)
 {
 	enum role need = op_specs[r->op].role, have = auth_role(c, &r->actor);
@@ -91,7 +103,7 @@ int auth_check(const struct config *c, const struct request *r, struct err *err)
 		need = op_specs[r->op == OP_SITE_SET ? OP_SITE_DELETE : OP_SNAPSHOT_DELETE].role;
 	if (have >= need)
 		return 0;
-	err_set(err, EACCES, "forbidden", op_specs[r->op].name,
+	err_set(err, EACCES, "forbidden", about(r),
 		"uid %u has the role %s, %s needs %s%s", r->actor.uid, role_name(have),
 		step ? step : "this", role_name(need), step ? " as deleting does" : "");
 	group = group_for(c, need);

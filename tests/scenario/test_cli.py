@@ -515,3 +515,49 @@ def test_cli__tables_have_heads_only_on_a_terminal(shop):
     assert screen.end() == 0
     assert re.match(r'NAME +POOL +LIVE .*\r\nshop +main +1 ', screen.seen)
     assert shop.fsctl('site', 'list').stdout.startswith('shop\tmain\t1\t')
+
+
+# ---- many at once ----
+
+@pytest.fixture
+def folders(daemon, scratch):
+    """Directories to import, one with a space in its name."""
+    paths = [scratch / 'www' / name for name in ('one', 'two', 'the third')]
+    for path in paths:
+        path.mkdir(parents=True)
+        (path / 'index.php').write_text(path.name)
+    return paths
+
+
+def test_cli__imports_what_a_list_names(daemon, folders, scratch):
+    names = scratch / 'list'
+    names.write_text('# the sites\n\n' + ''.join(
+        f'{path.name[-3:].strip()}\t {path}\n' for path in folders))
+    plan = daemon.fsctl('site', 'import', '--list', names, '--dry-run').stdout
+    assert plan.count('nothing was changed') == 3
+    done = daemon.fsctl('site', 'import', '--list', names)
+    assert done.stdout.count(' imported ') == 3
+    for name, path in zip(('one', 'two', 'ird'), folders):
+        assert (live(daemon, name) / 'index.php').read_text() == path.name
+    # Again: all are there.
+    r = daemon.fsctl('site', 'import', '--list', names, check=False)
+    assert r.returncode == 4 and r.stderr.count('a site of this name exists') == 3, r
+
+
+def test_cli__imports_the_rest_of_a_list_where_one_fails(daemon, folders):
+    text = f'one {folders[0]}\nlost /nowhere/at/all\ntwo {folders[1]}'
+    r = daemon.fsctl('site', 'import', '--list', '-', '--json', check=False, input=text)
+    assert r.returncode == 8 and '/nowhere/at/all' in r.stderr, r
+    items = json.loads(r.stdout)['items']
+    assert [i['job']['result']['site']['name'] for i in items] == ['one', 'two']
+
+
+@pytest.mark.parametrize('words, said', [
+    ((), 'NAME and DIR, or --list'), (('one',), 'DIR is missing'),
+    (('one', '/tmp', '--list', '-'), 'in the place of'),
+    (('--list', '-'), 'line 2 of - is not "NAME DIR"'),
+])
+def test_cli__refuses_a_list_that_cannot_be_meant(daemon, folders, words, said):
+    r = daemon.fsctl('site', 'import', *words, check=False, input=f'one {folders[0]}\ntwo \n')
+    assert r.returncode == 2 and said in r.stderr, r
+    assert daemon.fsctl('site', 'list', '-q').stdout == ''

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The queue of a real daemon: what goes first, and what a job that waits keeps from being deleted."""
 
+import json
 import re
 import signal
 
@@ -182,7 +183,8 @@ def test_undo__puts_back_what_was_there_when_the_job_ran(busy):
     assert busy.json('site', 'show', 'shop')['labels'] == {'x': '1'}
 
     def holds():
-        return [(h['tag'], h['reason']) for h in busy.json('snapshot', 'show', 'shop@a')['holds']]
+        meta, = (busy.pools['main'] / '.fsd/snapshots').glob('*/a/meta.json')
+        return [(h['tag'], h['reason']) for h in json.loads(meta.read_text()).get('holds', [])]
     assert holds() == [('t', 'second')]
     busy.fsctl('undo', again)
     assert holds() == [('t', 'first')]
@@ -190,3 +192,22 @@ def test_undo__puts_back_what_was_there_when_the_job_ran(busy):
     assert holds() == []
     busy.fsctl('undo', released, '--note', 'a note of the undo itself')
     assert holds() == [('t', 'first')]
+
+
+def test_queue__makes_a_generation_beside_a_snapshot(make_daemon):
+    """It takes minutes where the pool copies, and changes nothing that is there."""
+    daemon = make_daemon()
+    steps = Steps(daemon)
+    daemon.start().fsctl('site', 'create', 'shop')
+    with steps.held('tree.made') as reached:
+        jobs = [ask(daemon, kind='generation-create', site='shop')]
+        reached()
+        since = steps.count()
+        jobs += [ask(daemon, kind='generation-create', site='shop')]
+        steps.wait('tree.made', since)
+        since = steps.count()
+        jobs += [ask(daemon, kind='snapshot', site='shop')]
+        steps.wait('tree.made', since)
+    assert sorted(ended(daemon, jobs)) == sorted(jobs)
+    assert daemon.fsctl('generation', 'list', 'shop', '-q').stdout.split() == [
+        'shop:1', 'shop:2', 'shop:3']

@@ -63,6 +63,7 @@ int cli_connect(struct cli *c);
 /* ---- commands ---- */
 
 int run_job(struct cli *c);
+int run_import(struct cli *c);
 int run_hold(struct cli *c);
 int run_release(struct cli *c);
 int run_diff(struct cli *c);

@@ -201,6 +201,20 @@ int run_job(struct cli *c)
 	return r;
 }
 
+int job_item(struct cli *c, size_t *printed)
+{
+	struct fsc_value *answer = NULL;
+	int r = job_ask(c, &answer);
+
+	if (r)
+		return r;
+	if (c->json)
+		fputs((*printed)++ ? ",\n  " : "", stdout);
+	r = job_answer(c, answer);
+	fsc_value_free(&answer);
+	return r;
+}
+
 static int hold(struct cli *c, bool on)
 {
 	struct fsc_value *answer = NULL;
@@ -402,6 +416,7 @@ int run_job_cancel(struct cli *c)
 /* The pools by name, one job each. */
 static int scan_pools(struct cli *c, const struct fsc_value *pools)
 {
+	size_t printed = 0;
 	int worst = 0;
 
 	for (size_t i = 0; i < fsc_value_count(pools); i++) {
@@ -410,9 +425,7 @@ static int scan_pools(struct cli *c, const struct fsc_value *pools)
 		c->args[0] = fsc_value_str(fsc_value_item(pools, i), "name");
 		if (!c->args[0])
 			continue;
-		if (c->json)
-			fputs(i ? ",\n  " : "", stdout);
-		r = run_job(c);
+		r = job_item(c, &printed);
 		if (r == FSC_EXIT_INTERRUPTED)
 			return r;
 		worst = r ? r : worst;

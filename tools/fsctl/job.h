@@ -21,6 +21,9 @@ int job_ask(struct cli *c, struct fsc_value **answer);
  */
 int job_answer(struct cli *c, const struct fsc_value *answer);
 
+/* Both, as one of several: with --json as an item of a list of which *printed items are there. */
+int job_item(struct cli *c, size_t *printed);
+
 /* Wait for a job that exists. 0 and *job, or the exit code. */
 int job_wait(struct cli *c, const char *id, int timeout_ms, struct fsc_value **job);
 

@@ -94,15 +94,18 @@ const struct command commands[] = {
 		{OPT_POOL("its pool (the only one)"),
 			{"from", "SOURCE", W_SOURCE, "from", .help = "its content (empty)"},
 			OPT_EXPIRES("delete it after this time (7d, 24h, or never)")}},
-	{"site import", "site-import", NULL, run_job, "bring in a directory as a site",
+	{"site import", "site-import", NULL, run_import, "bring in a directory as a site",
 		"The directory is copied, sharing storage where possible, and left alone. Where --move "
 		"has to copy, and with --link, it is kept beside as DIR.fsd-JOB for a while, since "
-		"somebody may still write there.",
-		{{"NAME", W_NEW, "name"}, {"DIR", W_DIR, "dir"}},
+		"somebody may still write there. With --list many are brought in, one after another: each "
+		"line of FILE is \"NAME DIR\"; one that fails is told, and the next goes on.",
+		{{"NAME", W_NEW, "name", ARG_OPTIONAL}, {"DIR", W_DIR, "dir", ARG_OPTIONAL}},
 		{OPT_POOL("its pool (the only one)"),
 			{"move", NULL, W_NONE, "mode", "move", .help = "move it instead of copying, by rename where possible"},
 			{"link", NULL, W_NONE, "mode", "link", .not_with = "move",
-				.help = "and put a link to the live tree in the directory's place"}}},
+				.help = "and put a link to the live tree in the directory's place"},
+			{"list", "FILE", W_TEXT, .local = LOCAL_LIST,
+				.help = "bring in all that FILE names (\"-\": standard input)"}}},
 	{"site eject", "site-eject", NULL, run_job, "give a site back as a plain directory",
 		"The site leaves fsd; its snapshots stay until they are deleted.",
 		{{"SITE", W_SITE, "site"}, {"DIR", W_DIR, "dir"}}, {{0}}},

@@ -44,7 +44,7 @@ struct arg {
 
 /* Options that mean something to fsctl itself rather than to fsd. */
 enum local_option { LOCAL_NONE, LOCAL_CHECK, LOCAL_EXIT_CODE, LOCAL_MEASURE, LOCAL_LIMIT,
-	LOCAL_CURSOR, LOCAL_TIMEOUT };
+	LOCAL_CURSOR, LOCAL_TIMEOUT, LOCAL_LIST };
 
 struct option {
 	const char *name;  /* without the dashes */
