@@ -169,6 +169,7 @@ static int status_of_errno(int num)
 	case EBUSY:
 	case EEXIST:
 	case ENOTEMPTY:
+	case EOPNOTSUPP:
 		return 409;
 	case E2BIG:
 	case EFBIG:

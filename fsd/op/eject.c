@@ -303,10 +303,12 @@ static int run(struct fsd *f, struct job *job, struct err *err)
 		r = op_require_deletable(job, &site, err);
 	if (r == 0)
 		r = open_all(f, &e, err);
-	if (r == 0 && e.wrapper < 0)
-		e.wrapper = r = layout_open_live(e.site, e.name, &e.live, err);
 	if (r < 0)
 		return r;
+	fd_close(&e.wrapper);
+	e.wrapper = layout_open_live(e.site, e.name, &e.live, err);
+	if (e.wrapper < 0)
+		return e.wrapper;
 	tree = fd_open_dir(e.wrapper, LAYOUT_TREE);
 	if (tree < 0)
 		return err_sys(err, -tree, "open the live tree", job->site_name);

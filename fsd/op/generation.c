@@ -215,12 +215,23 @@ static int plan_delete(struct fsd *f, struct job *job, struct err *err)
 	return 0;
 }
 
+static bool is_highest(int site, int64_t number)
+{
+	_cleanup_free_ int64_t *numbers = NULL;
+	unsigned n = 0;
+
+	return layout_generations(site, &numbers, &n) < 0 || !n || numbers[n - 1] <= number;
+}
+
 int generation_remember(struct job *job, int site, int64_t number, struct err *err)
 {
 	json_t *doc;
 	int64_t last;
-	int r = meta_load(site, META_SITE, job->site_name, &doc, err);
+	int r;
 
+	if (!is_highest(site, number)) /* nothing to write: the pool may be full */
+		return 0;
+	r = meta_load(site, META_SITE, job->site_name, &doc, err);
 	if (r < 0)
 		return r;
 	last = json_integer_value(json_object_get(doc, "last_generation"));

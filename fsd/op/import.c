@@ -503,10 +503,9 @@ static int exchange(struct after *a, const char *target, struct err *err)
 
 	if (r < 0)
 		return err_sys(err, -r, "remove", a->side);
-	if (symlinkat(target, o->parent, a->side) < 0 ||
-		(fchownat(o->parent, a->side, o->st.st_uid, o->st.st_gid, AT_SYMLINK_NOFOLLOW) < 0 &&
-			geteuid() == 0))
-		return err_sys(err, errno, "link", a->side);
+	r = outside_make_link(o, a->side, target, &o->st, err);
+	if (r < 0)
+		return r;
 	step("import.linked");
 	if (renameat2(o->parent, a->side, o->parent, o->name, RENAME_EXCHANGE) < 0) {
 		r = err_sys(err, errno, "exchange", o->path);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "fsd/core/json.h"
+#include "fsd/worker/step.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 
@@ -231,6 +232,37 @@ bool outside_points_to(const struct outside *o, const char *target)
 		return false;
 	text[n] = '\0';
 	return strcmp(text, target) == 0;
+}
+
+static bool is_link_to(int link, const char *target)
+{
+	char text[PATH_MAX];
+	ssize_t n = readlinkat(link, "", text, sizeof(text) - 1);
+
+	if (n < 0)
+		return false;
+	text[n] = '\0';
+	return strcmp(text, target) == 0;
+}
+
+int outside_make_link(const struct outside *o, const char *name, const char *target,
+	const struct stat *owner, struct err *err)
+{
+	_cleanup_fd_ int link = -1;
+
+	if (symlinkat(target, o->parent, name) < 0)
+		return err_sys(err, errno, "link", name);
+	step("outside.linked");
+	link = openat(o->parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (link < 0)
+		return err_sys(err, errno, "open the link", name);
+	/* By what is open, since another thing may have the name by now. */
+	if (!is_link_to(link, target))
+		return err_set(err, EBUSY, "source_changed", name,
+			"somebody put something else in the place of the new link");
+	if (fchownat(link, "", owner->st_uid, owner->st_gid, AT_EMPTY_PATH) < 0 && geteuid() == 0)
+		return err_sys(err, errno, "chown the link", name);
+	return 0;
 }
 
 int outside_open(const struct job *job, struct outside *o, struct err *err)

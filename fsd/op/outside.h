@@ -47,6 +47,13 @@ int outside_look(struct outside *o);
 /* Is it a symbolic link with this text? */
 bool outside_points_to(const struct outside *o, const char *target);
 
+/*
+ * Make the symbolic link `name` beside it, owned like `owner`, durably with the rename that follows. The
+ * folder may belong to others: it is the link that is given away, or nothing.
+ */
+int outside_make_link(const struct outside *o, const char *name, const char *target,
+	const struct stat *owner, struct err *err);
+
 /* Is nothing of this name there? "exists". */
 int outside_require_free(const struct outside *o, struct err *err);
 

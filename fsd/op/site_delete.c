@@ -51,6 +51,20 @@ static int plan_delete(struct fsd *f, struct job *job, struct err *err)
 	return 0;
 }
 
+/* A rebuilt catalog knows what it was called, unless the pool is full: deleting is what helps then. */
+static int note_name(struct job *job, int dir, const struct cat_site *site, struct err *err)
+{
+	int r = meta_change(dir, META_SITE, site->name, "name", json_string(site->name), err);
+
+	if (r == 0) /* of an eject that was undone */
+		r = meta_change(dir, META_SITE, site->name, "ejected", NULL, err);
+	if (r != -ENOSPC && r != -EDQUOT)
+		return r;
+	err_clear(err);
+	job_warn(job, "the pool is full: if the catalog is lost, the deleted site has no name but its id");
+	return 0;
+}
+
 static int run_delete(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int dir = op_open_site(f, job, err);
@@ -62,10 +76,8 @@ static int run_delete(struct fsd *f, struct job *job, struct err *err)
 	r = op_site_now(f, job->site_id, &site, err);
 	if (r == 0)
 		r = op_require_deletable(job, &site, err);
-	if (r == 0) /* a rebuilt catalog knows what it was called */
-		r = meta_change(dir, META_SITE, site.name, "name", json_string(site.name), err);
-	if (r == 0) /* of an eject that was undone */
-		r = meta_change(dir, META_SITE, site.name, "ejected", NULL, err);
+	if (r == 0)
+		r = note_name(job, dir, &site, err);
 	if (r < 0)
 		return r;
 	r = layout_park(job->pool, dir, site.name, job->site_id);

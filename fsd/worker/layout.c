@@ -108,7 +108,15 @@ int layout_open_live(int site, const char *name, int64_t *number, struct err *er
 			*number);
 		return bad_live(name, err);
 	}
-	return fd < 0 ? err_sys(err, -fd, "open the live generation", name) : fd;
+	if (fd < 0)
+		return err_sys(err, -fd, "open the live generation", name);
+	if (fd_exists(fd, LAYOUT_TREE) == 0) {
+		close(fd);
+		err_set(err, EBADMSG, "bad_live", name, "its live generation %" PRId64 " has no tree",
+			*number);
+		return bad_live(name, err);
+	}
+	return fd;
 }
 
 static int compare_numbers(const void *a, const void *b)

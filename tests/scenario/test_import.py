@@ -555,6 +555,22 @@ def undo_is_over(host):
     host.daemon.start()
 
 
+def test_import_link__gives_nothing_away_but_the_link(host):
+    """The owner of DIR's folder puts a file of root's in the place of the new link."""
+    path = host.make()
+    secret = host.outside / 'secret'
+    secret.write_text('secret')
+    secret.chmod(0o600)
+    host.steps.until('outside.linked', {'kind': 'site-import', 'name': 'shop',
+                                        'dir': str(path), 'mode': 'link'})
+    link, = host.outside.glob('shop.fsd-*')
+    os.rename(secret, link)
+    job = host.steps.go_on()
+    assert job['state'] == 'done' and 'in the place of' in job['result']['failed'][0]['reason'], job
+    assert (link.stat().st_uid, link.read_text()) == (0, 'secret')
+    assert path.is_dir() and not path.is_symlink()
+
+
 def test_import_link__says_what_is_kept_and_until_when(host):
     path = host.make()
     said = host.daemon.fsctl('site', 'import', 'shop', path, '--link').stdout

@@ -248,7 +248,7 @@ def test_pools__that_are_not_this_ones(mount, make_daemon, scratch):
     assert not (mine / 'sites/shop').exists()
 
 
-@pytest.mark.parametrize('damage', ['no link', 'bad link', 'no generation'])
+@pytest.mark.parametrize('damage', ['no link', 'bad link', 'no generation', 'no tree'])
 def test_site__that_serves_nothing_is_critical_until_it_is_mended(daemon, damage):
     daemon.fsctl('site', 'create', 'shop')
     daemon.fsctl('snapshot', 'shop@a')
@@ -258,6 +258,8 @@ def test_site__that_serves_nothing_is_critical_until_it_is_mended(daemon, damage
     daemon.stop()
     if damage == 'no generation':
         (site / 'gen/1').rename(daemon.folder / 'lost')
+    elif damage == 'no tree':
+        (site / 'gen/1/tree').rename(daemon.folder / 'lost')
     else:
         (site / 'live').unlink()
     if damage == 'bad link':
@@ -353,3 +355,25 @@ def test_pool__with_a_strangers_folder_among_the_snapshots_is_served(daemon):
     daemon.start()
     daemon.json('pool', 'scan')
     assert strange.exists()
+
+
+@pytest.mark.parametrize('kind', ['btrfs', 'xfs', 'ext4'])
+def test_pool__that_is_full_to_the_last_block_can_be_emptied(make_daemon, mount, kind):
+    where = mount(kind, size='400M')
+    daemon = make_daemon({'main': where / 'pool'}, min_free='0%').start()
+    for name in ('shop', 'blog'):
+        daemon.fsctl('site', 'create', name)
+        for _ in range(2):
+            daemon.fsctl('generation', 'create', name)
+    for size in (1 << 20, 4096, 1):
+        with contextlib.suppress(OSError), open(where / f'filler{size}', 'wb', buffering=0) as f:
+            while True:
+                f.write(bytes(size))
+    for i in range(10**6):
+        try:
+            (where / f'small{i}').write_bytes(bytes(100))
+        except OSError:
+            break
+    daemon.fsctl('generation', 'delete', 'shop:2', '--yes')
+    daemon.fsctl('site', 'delete', 'blog', '--yes')
+    assert daemon.fsctl('site', 'list', '-q').stdout == 'shop\n'

@@ -174,9 +174,10 @@ static void test_check__says_who_may(void **state)
 
 	(void)state;
 	request_init(&r, OP_SITE_SET);
+	request_set_str(&r, F_SITE, "shop");
 	request_add(&r, F_SET, "protected=no");
 	ask(ROLE_OPERATOR, &r, &err);
-	assert_string_equal(err.object, "site-set");
+	assert_string_equal(err.object, "shop");
 	assert_non_null(strstr(err.reason, "has the role operator"));
 	assert_non_null(
 		strstr(err.reason, "taking its protection off needs admin as deleting does"));
