@@ -73,7 +73,7 @@ static bool live_stands(int site, int64_t *live)
 	if (layout_live(site, live) < 0)
 		return false;
 	wrapper = layout_open_generation(site, *live);
-	return wrapper != -ENOENT;
+	return wrapper < 0 ? wrapper != -ENOENT : fd_exists(wrapper, LAYOUT_TREE) != 0;
 }
 
 int publish_generation(struct job *job, int site, int64_t number, struct err *err)
