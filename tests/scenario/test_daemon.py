@@ -164,6 +164,17 @@ def test_daemon__reload_follows_what_it_can_and_names_what_it_cannot(daemon):
     assert refused(daemon) == []
 
 
+def test_daemon__reload_changes_what_is_logged(make_daemon):
+    daemon = make_daemon(log_level='warning').start()
+    daemon.fsctl('site', 'create', 'quiet')
+    assert 'fsd serves' not in daemon.log() and 'job done' not in daemon.log()
+    daemon.configure(log_level='info')
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_log('configuration reloaded')
+    daemon.fsctl('site', 'create', 'told')
+    assert 'site=told' in daemon.log() and 'site=quiet' not in daemon.log()
+
+
 def wait_running(daemon, count, of):
     """Until so many run, and the rest waits."""
     deadline = time.monotonic() + TIMEOUT
