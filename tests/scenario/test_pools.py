@@ -326,6 +326,36 @@ def test_scan__leaves_a_second_site_of_one_name_alone(make_daemon, scratch):
     assert checked(daemon)[0] == 0
 
 
+def test_scan__rebuilds_a_lost_catalog_as_it_was(daemon):
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('site', 'set', 'shop', 'label.owner=anna', 'protected=yes', 'expires=7d')
+    daemon.fsctl('snapshot', 'shop@a', '--expires', '7d')
+    daemon.fsctl('snapshot', 'set', 'shop@a', 'label.release=2.1')
+    daemon.fsctl('snapshot', 'hold', 'shop@a', '--tag', 'audit')
+    daemon.fsctl('snapshot', 'shop@b')
+    daemon.fsctl('restore', 'shop@a', '--yes')
+    daemon.fsctl('site', 'create', 'gone')
+    daemon.fsctl('snapshot', 'gone@last')
+    daemon.fsctl('site', 'delete', 'gone', '--yes')
+
+    def look():
+        lists = ('/v1/sites', '/v1/snapshots', '/v1/sites/shop/generations', '/v1/sites?deleted=true')
+        *there, (deleted,) = [daemon.http('GET', path)[1]['items'] for path in lists]
+        return *there, deleted['id'], deleted['name']
+
+    before = look()
+    assert before[1][0]['labels'] == {'owner': 'anna', 'release': '2.1'}
+    assert before[1][0]['holds'] == ['audit']
+    daemon.stop()
+    for file in daemon.catalog.parent.iterdir():
+        file.unlink()
+    daemon.start()
+    assert daemon.json('site', 'list')['items'] == []
+    daemon.fsctl('pool', 'scan', 'main')
+    assert look() == before
+    assert daemon.fsctl('snapshot', 'list', '--label', 'release=2.1', '-q').stdout == 'shop@a\n'
+
+
 def test_scan__keeps_nobody_else_waiting(make_daemon):
     """What is written meanwhile is read again, or recorded by whoever wrote it."""
     daemon = make_daemon()
