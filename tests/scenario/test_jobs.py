@@ -2,12 +2,14 @@
 """The queue of a real daemon: what goes first, and what a job that waits keeps from being deleted."""
 
 import json
+import os
 import re
 import signal
+import time
 
 import pytest
 
-from conftest import Steps
+from conftest import TIMEOUT, Steps
 
 
 @pytest.fixture
@@ -211,3 +213,32 @@ def test_queue__makes_a_generation_beside_a_snapshot(make_daemon):
     assert sorted(ended(daemon, jobs)) == sorted(jobs)
     assert daemon.fsctl('generation', 'list', 'shop', '-q').stdout.split() == [
         'shop:1', 'shop:2', 'shop:3']
+def threads_of(daemon):
+    return len(os.listdir(f'/proc/{daemon.process.pid}/task'))
+
+
+def test_stop__cuts_a_job_short_that_goes_on_at_the_next_start(make_daemon):
+    """So that a stop need not wait for the end of a long copy."""
+    idle = 31
+    daemon = make_daemon(max_jobs=1 + idle)
+    steps = Steps(daemon)
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop')
+    pool = daemon.pools['main']
+    (pool / 'sites/shop/live/index.php').write_text('one')
+    with steps.held('stage.made') as reached:
+        job = ask(daemon, kind='clone', source='shop', name='copy')
+        reached()
+        threads = threads_of(daemon)
+        daemon.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + TIMEOUT
+        while threads_of(daemon) > threads - idle:  # those that have no job were told, so all were
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+    assert daemon.stop() == 0
+    assert os.listdir(pool / 'sites') == ['shop'] and os.listdir(pool / '.fsd/staging') == []
+    daemon.start()
+    assert ended(daemon, [job]) == [job]
+    assert (pool / 'sites/copy/live/index.php').read_text() == 'one'
+    kinds = [e['kind'] for e in daemon.json('job', 'log', job)['items']]
+    assert kinds == ['job.queued', 'job.done']
