@@ -105,6 +105,37 @@ def test_queue__hurries_what_stands_in_the_way_of_something_urgent(busy):
     assert ended(busy, jobs) == [compared, retired, restored, copied, copied_too]
 
 
+def test_queue__lets_those_run_together_that_only_read(make_daemon):
+    """And whoever changes the site after them, and reads it after that."""
+    daemon = make_daemon(max_jobs=16)
+    steps = Steps(daemon)
+    daemon.configure(extra='jobs = 16\n')
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('snapshot', 'shop@a')
+
+    def wait_for(running, queued):
+        deadline = time.monotonic() + TIMEOUT
+        while (jobs := daemon.json('status')['jobs']) != {'running': running, 'queued': queued}:
+            assert time.monotonic() < deadline, jobs
+            time.sleep(0.01)
+
+    with steps.held('tree.made'):
+        readers = [ask(daemon, **request) for request in (
+            {'kind': 'clone', 'source': 'shop', 'name': 'one'},
+            {'kind': 'clone', 'source': 'shop', 'name': 'two'},
+            {'kind': 'clone', 'source': 'shop@a', 'name': 'three'},
+            {'kind': 'clone', 'source': 'shop@a', 'name': 'four'},
+            {'kind': 'snapshot', 'site': 'shop'})]
+        wait_for(running=5, queued=0)
+        writer = ask(daemon, kind='site-set', site='shop', set={'label.a': 'b'})
+        after = ask(daemon, kind='clone', source='shop', name='five')
+        other = ask(daemon, kind='clone', source='shop@a', name='six')
+        wait_for(running=6, queued=2)
+    assert ended(daemon, [*readers, writer, after])[-2:] == [writer, after]
+    assert ended(daemon, [other]) == [other]
+
+
 def test_snapshot__that_a_job_needs_is_not_deleted(busy):
     busy.fsctl('site', 'create', 'shop')
     busy.fsctl('snapshot', 'shop@a')
