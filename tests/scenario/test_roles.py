@@ -36,6 +36,19 @@ class User:
             check=False, cwd='/', user=NOBODY.pw_uid, group=NOBODY.pw_gid, extra_groups=[self.gid],
             env={**os.environ, 'FSD_URL': self.daemon.url(), 'LD_LIBRARY_PATH': str(self.bin)})
 
+    def http(self, path):
+        """(status, text) of a request without fsctl."""
+        code = ('import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n'
+                's.sendall(sys.argv[2].encode())\n'
+                'while d := s.recv(65536): sys.stdout.buffer.write(d)')
+        request = f'GET {path} HTTP/1.1\r\nHost: fsd\r\nConnection: close\r\n\r\n'
+        r = subprocess.run(
+            ['/usr/bin/python3', '-c', code, str(self.daemon.socket), request], text=True,
+            capture_output=True, timeout=TIMEOUT, check=True, cwd='/', user=NOBODY.pw_uid,
+            group=NOBODY.pw_gid, extra_groups=[self.gid])
+        head, _, body = r.stdout.partition('\n\n')
+        return int(head.split()[1]), body
+
     def may(self, *args):
         r = self.fsctl(*args)
         assert r.returncode == 0, (args, r)
@@ -131,4 +144,6 @@ def test_stranger__may_know_that_fsd_is_well(shop):
         stranger.may_not(*args, role='none', needs='viewer')
     stranger.may_not('snapshot', 'shop', role='none', needs='operator')
     stranger.may_not('snapshot', 'release', 'shop@a', role='none', needs='admin')
-    assert shop.http('GET', '/healthz')[0] == 200
+    assert stranger.http('/healthz') == (200, '{"status":"ok"}')
+    assert stranger.http('/metrics')[0] == 403
+    assert User(shop, 'viewer').http('/metrics')[0] == 200

@@ -835,6 +835,29 @@ static void test_silent_worker__is_503_and_told_to_forget(void **state)
 	harness_stop(&h);
 }
 
+/* A monitor wants to know it soon, whatever else may take its time. */
+static void test_silent_worker__has_a_time_of_its_own_for_healthz(void **state)
+{
+	struct api_limits limits = API_LIMITS;
+	int slow, fd;
+
+	(void)state;
+	limits.health = API_SEC / 10;
+	limits.answer = 3600 * API_SEC;
+	begin(&limits);
+	slow = client_open(&h);
+	client_send(slow, GET("/v1/status"));
+	worker_expect(&h, OP_STATUS);
+	fd = client_open(&h);
+	client_send(fd, GET("/healthz"));
+	client_expect(fd, 503, "worker_silent");
+	worker_answer(&h, h.in.id, 200, "{}");
+	client_expect(slow, 200, NULL);
+	close(slow);
+	close(fd);
+	harness_stop(&h);
+}
+
 /* Until the api has taken what was sent. */
 static void wait_until_read(int fd)
 {
@@ -949,6 +972,7 @@ int main(void)
 		LIMITED(test_bodies__beyond_their_share_of_memory_are_429),
 		LIMITED(test_connections__of_one_user_leave_room_for_others),
 		LIMITED(test_silent_worker__is_503_and_told_to_forget),
+		LIMITED(test_silent_worker__has_a_time_of_its_own_for_healthz),
 		LIMITED(test_stuck_worker__does_not_fill_the_memory),
 		LIMITED(test_worker__that_dies_takes_the_api_along),
 	};
