@@ -2,6 +2,7 @@
 """What a real daemon answers is what docs/openapi.yaml says: every path, every kind of job."""
 
 import json
+import os
 import pathlib
 import re
 import socket
@@ -9,7 +10,7 @@ import sys
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, Steps
 
 sys.path.insert(0, str(ROOT / 'tests' / 'unit' / 'api'))
 from openapi import Document, load  # noqa: E402
@@ -192,6 +193,46 @@ def test_answers__accepted_jobs_have_a_location_that_leads_to_them(daemon):
     location = re.search(rb'\r\nLocation: (\S+)\r\n', answer).group(1).decode()
     status, job = daemon.http('GET', location + '?wait=60')
     assert (status, job['state']) == (200, 'done')
+
+
+def metrics(daemon):
+    """Name and labels of each number, and the number."""
+    status, text = daemon.http('GET', '/metrics')
+    assert status == 200
+    return {name: int(value) for name, value in
+            (line.rsplit(' ', 1) for line in text.splitlines() if line[0] != '#')}
+
+
+def test_metrics__count_sites_jobs_and_pools(make_daemon, scratch):
+    daemon = make_daemon({'main': scratch / 'pool'})
+    steps = Steps(daemon)
+    daemon.pools['away'] = scratch / 'nobody/made/this'
+    daemon.configure()
+    daemon.start()
+    for name in ('shop', 'blog', 'gone'):
+        daemon.fsctl('site', 'create', name, '--pool', 'main')
+    daemon.fsctl('site', 'delete', 'gone', '--yes')
+    (scratch / 'pool/sites/blog/site.json').write_text('{')
+    for _ in range(2):
+        assert daemon.ask({'kind': 'snapshot', 'site': 'blog'})[1]['job']['state'] == 'failed'
+    steps.until('stage.made', {'kind': 'snapshot', 'site': 'shop'})
+    daemon.http('POST', '/v1/jobs', {'kind': 'site-set', 'site': 'shop', 'set': {'label.a': 'b'}})
+    during = metrics(daemon)
+    job = daemon.http('GET', '/v1/jobs?state=running')[1]['items'][0]['id']
+    daemon.http('POST', f'/v1/jobs/{job}/cancel')
+    assert steps.go_on()['state'] == 'canceled'
+    daemon.fsctl('snapshot', 'shop')
+    after = metrics(daemon)
+    assert (during['fsd_jobs_running'], during['fsd_jobs_queued']) == (1, 1)
+    assert (after['fsd_jobs_running'], after['fsd_jobs_queued']) == (0, 0)
+    assert after['fsd_sites'] == 2
+    assert [after[f'fsd_jobs_total{{state="{state}"}}'] for state in ('done', 'failed', 'canceled')] == [
+        6, 2, 1]
+    assert after['fsd_pool_online{pool="main"}'] == 1 and after['fsd_pool_online{pool="away"}'] == 0
+    space = os.statvfs(scratch)
+    assert after['fsd_pool_bytes_total{pool="main"}'] == space.f_blocks * space.f_frsize
+    for name in ('fsd_pool_bytes_total', 'fsd_pool_bytes_free', 'fsd_pool_inodes_free'):
+        assert f'{name}{{pool="main"}}' in after and f'{name}{{pool="away"}}' not in after
 
 
 class Stream:
