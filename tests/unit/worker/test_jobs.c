@@ -137,6 +137,56 @@ static void test_expiry__is_asked_for_once_and_later_each_time_it_fails(void **s
 	json_decref(asked);
 }
 
+static int count_job(const struct cat_job *row, void *arg)
+{
+	(void)row;
+	++*(unsigned *)arg;
+	return 0;
+}
+
+static int count_event(const struct cat_event *row, void *arg)
+{
+	(void)row;
+	++*(unsigned *)arg;
+	return 0;
+}
+
+/* So many jobs and events are left after a look `after` from now. */
+static void expect_history(struct harness *h, int64_t after, unsigned jobs, unsigned events)
+{
+	struct cat_event_filter all_events = {0};
+	struct cat_job_filter all_jobs = {0};
+	unsigned n_jobs = 0, n_events = 0;
+	json_t *asked = json_object();
+	struct snap_ctx ctx = {0};
+	struct catalog *c;
+
+	assert_int_equal(catalog_open(h->config.catalog, CATALOG_READ_ONLY, &c, NULL), 0);
+	expire_look(&h->fsd, c, clock_real() + after, asked, &ctx);
+	assert_int_equal(catalog_jobs(c, &all_jobs, count_job, &n_jobs, NULL), 0);
+	assert_int_equal(catalog_events(c, &all_events, count_event, &n_events, NULL), 0);
+	catalog_close(&c);
+	json_decref(asked);
+	assert_int_equal(n_jobs, jobs);
+	assert_int_equal(n_events, events);
+}
+
+static void test_history__goes_when_job_keep_is_over(void **state)
+{
+	struct harness *h = *state;
+	int64_t keep = h->config.job_keep;
+
+	json_decref(harness_done(h, "site-create", "name", "shop", NULL));
+	json_decref(harness_done(h, "site-set", "site", "shop", "set", "label.a=b", NULL));
+	harness_let_run(h, 0);
+	harness_submit(h, "snapshot", "site", "shop", NULL);
+	expect_history(h, keep - 3600 * NSEC_PER_SEC, 3, 5);
+	expect_history(h, keep + 1, 1, 0); /* one waits still */
+	harness_let_run(h, 1);
+	harness_wait_event(h);
+	expect_history(h, 0, 1, 1);
+}
+
 /* ---- ends ---- */
 
 static int cancel_silently(struct fsd *f, struct job *job, struct err *err)
@@ -188,6 +238,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			test_expiry__is_asked_for_once_and_later_each_time_it_fails, harness_plain,
 			harness_end),
+		cmocka_unit_test_setup_teardown(test_history__goes_when_job_keep_is_over,
+			harness_plain, harness_end),
 		cmocka_unit_test_setup_teardown(
 			test_queue__of_one_user_leaves_room_for_others, harness_plain, harness_end),
 		cmocka_unit_test_setup_teardown(
