@@ -189,6 +189,7 @@ def test_pool__that_is_nearly_full_takes_nothing_new(mount, make_daemon, scratch
     root = mount('ext4', size='64M')
     daemon = make_daemon({'main': root, 'far': scratch / 'far'})
     daemon.start()
+    (scratch / 'www').mkdir()
     daemon.fsctl('site', 'create', 'far1', '--pool', 'far')
     daemon.fsctl('snapshot', 'far1@oldest')
     daemon.fsctl('site', 'create', 'boutique', '--pool', 'main')
@@ -207,7 +208,10 @@ def test_pool__that_is_nearly_full_takes_nothing_new(mount, make_daemon, scratch
     for refused in (('snapshot', 'shop@two'), ('clone', 'shop', 'copy'), ('clone', 'shop@one', 'copy'),
                     ('site', 'create', 'copy', '--from', 'shop'),
                     ('site', 'create', 'copy', '--pool', 'main'),
-                    ('clone', 'far1', 'copy', '--pool', 'main')):
+                    ('clone', 'far1', 'copy', '--pool', 'main'),
+                    ('generation', 'create', 'shop'), ('generation', 'create', 'shop', '--from', 'far1'),
+                    ('site', 'import', 'copy', scratch / 'www', '--pool', 'main'),
+                    ('restore', 'shop@one', '--yes')):
         r = daemon.fsctl('--json', *refused, check=False)
         assert r.returncode == 5 and '"code": "below_min_free"' in r.stderr, refused
         assert 'the oldest are shop@one: fsctl snapshot delete' in r.stderr, (refused, r)
@@ -218,6 +222,23 @@ def test_pool__that_is_nearly_full_takes_nothing_new(mount, make_daemon, scratch
     (root / 'ballast').unlink()
     wait_until(lambda: checked(daemon)[0] == 0, daemon)
     daemon.fsctl('site', 'create', 'copy', '--pool', 'main')
+
+
+def test_pool__that_is_nearly_full_can_go_back_where_that_costs_nothing(mount, make_daemon):
+    root = mount('btrfs')
+    daemon = make_daemon({'main': root}).start()
+    daemon.fsctl('site', 'create', 'shop')
+    (root / 'sites/shop/live/index.php').write_text('one')
+    daemon.fsctl('snapshot', 'shop@one')
+    (root / 'sites/shop/live/index.php').write_text('hacked')
+    daemon.stop()
+    daemon.configure(min_free='99%')
+    daemon.start()
+    assert daemon.fsctl('generation', 'create', 'shop', check=False).returncode == 5
+    job = daemon.json('restore', 'shop@one', '--yes')['job']['id']
+    assert (root / 'sites/shop/live/index.php').read_text() == 'one'
+    daemon.fsctl('undo', job)
+    assert (root / 'sites/shop/live/index.php').read_text() == 'hacked'
 
 
 def test_pools__that_are_not_this_ones(mount, make_daemon, scratch):
