@@ -409,10 +409,13 @@ static void test_completion__lists_every_word_and_option(void **state)
 	free(zsh);
 }
 
-/* A fsctl that knows two sites, a snapshot, and two jobs of which one can be undone. */
+/* A fsctl that knows two sites, their snapshots, the generations of one, a pool, and two jobs of
+ * which one can be undone. */
 #define NAMES                                                                                      \
 	"fsctl() { case \"$*\" in 'site list'*) echo shop; echo staging;; "                        \
-	"'snapshot list shop'*) echo shop@n1;; 'job list --undoable'*) echo 0j1;; "              \
+	"'snapshot list shop --'*) echo shop@n1;; 'job list --undoable'*) echo 0j1;; "              \
+	"'snapshot list --quiet'*) echo shop@n1; echo staging@n2;; 'pool list'*) echo main;; "     \
+	"'generation list shop --'*) echo shop:1; echo shop:2;; "                                     \
 	"'job list'*) echo 0j2; echo 0j1;; esac; }\n"
 
 static const struct {
@@ -422,6 +425,12 @@ static const struct {
 	{"fsctl site re", "rename"},
 	{"fsctl site show s", "shop staging"},
 	{"fsctl clone shop@", "shop@n1"},
+	{"fsctl clone shop:", "shop:1 shop:2"},
+	{"fsctl snapshot delete s", "shop@n1 staging@n2"},
+	{"fsctl snapshot hold shop@n1 --tag", "--tag"},
+	{"fsctl pool show m", "main"},
+	{"fsctl site create new --pool m", "main"},
+	{"fsctl publish s", "shop staging"},
 	{"fsctl clone shop --m", "--method"},
 	{"fsctl clone --method re", "reflink"},
 	{"fsctl --url x site sh", "show"},
