@@ -619,6 +619,41 @@ def test_import_link__is_only_touched_while_it_is_the_sites_own(host, scratch):
     assert os.readlink(path) == '/elsewhere'
 
 
+@contextlib.contextmanager
+def watched(folder):
+    """Yields a function: what was moved, made and removed in there, in its order, as it is told."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    words = {0x40: 'from', 0x80: 'to', 0x100: 'made', 0x200: 'removed'}  # <sys/inotify.h>
+    fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    assert fd >= 0 and libc.inotify_add_watch(fd, bytes(folder), sum(words)) >= 0
+
+    def seen():
+        data, events = os.read(fd, 65536), []
+        while data:
+            mask, size = struct.unpack_from('4xI4xI', data)
+            name = data[16:16 + size].rstrip(b'\0').decode()
+            events.append((words[mask & 0xfff], name))
+            data = data[16 + size:]
+        return events
+
+    try:
+        yield seen
+    finally:
+        os.close(fd)
+
+
+def test_import_link__is_one_exchange(host):
+    """At no time there is nothing at the path: the link comes before the directory goes."""
+    path = host.make()
+    host.steps.until('import.linked', {'kind': 'site-import', 'name': 'shop', 'dir': str(path),
+                                       'mode': 'link'})
+    with watched(host.outside) as seen:
+        host.steps.on('import.exchanged')
+        job = host.steps.go_on()
+        aside = f'shop.fsd-{job["id"]}'
+        assert seen() == [('from', aside), ('to', 'shop'), ('from', 'shop'), ('to', aside)]
+
+
 def test_import_link__readers_never_miss_a_file(host):
     path = host.make()
     stop, reads = threading.Event(), []
@@ -954,6 +989,17 @@ def test_eject__takes_the_place_of_its_own_link(host):
     assert path.is_dir() and not path.is_symlink()
     same(before, path)
     assert sorted(os.listdir(host.outside)) == ['shop', f'shop.fsd-{linked["id"]}']
+
+
+def test_eject__takes_the_place_of_its_own_link_by_one_exchange(host):
+    path = host.make()
+    host.imported(path, 'link')
+    ready = 'copy_out.filled' if host.kind == 'btrfs' else 'eject.released'
+    host.steps.until(ready, {'kind': 'site-eject', 'site': 'shop', 'dir': str(path)})
+    with watched(host.outside) as seen:
+        host.steps.on('copy_out.placed')
+        aside = f'shop.fsd-{host.steps.go_on()["id"]}'
+        assert seen()[:4] == [('from', aside), ('to', 'shop'), ('from', 'shop'), ('to', aside)]
 
 
 def test_eject__readers_of_the_link_never_miss_a_file(host):
