@@ -211,14 +211,18 @@ class Steps:
     def set_hold(self, name):
         self.map[self.HOLD:] = name.encode().ljust(self.NAME_SIZE, b'\0')
 
+    def names(self, since):
+        """Of the steps that have come after `since` others."""
+        at = [self.HEAD + n % self.NAMES * self.NAME_SIZE
+              for n in range(since + 1, self.count() + 1)]
+        return [self.map[i:i + self.NAME_SIZE].rstrip(b'\0').decode() for i in at]
+
     def wait(self, name, since):
         """Until this step has come after `since` others."""
         deadline = time.monotonic() + TIMEOUT
         while True:
-            for n in range(since + 1, self.count() + 1):
-                at = self.HEAD + n % self.NAMES * self.NAME_SIZE
-                if self.map[at:at + self.NAME_SIZE].rstrip(b'\0') == name.encode():
-                    return
+            if name in self.names(since):
+                return
             assert time.monotonic() < deadline, f'no step {name}: {self.daemon.log()}'
             time.sleep(0.001)
 
