@@ -241,6 +241,61 @@ def test_cli__snapshots_are_called_by_what_leads_to_them(shop):
     assert listed()[0] == 'shop@a' and live(shop, by_id) == first
 
 
+def now():
+    """As a SOURCE takes it, with a time before and after that is another one."""
+    time.sleep(0.002)
+    at = time.clock_gettime_ns(time.CLOCK_REALTIME) // 10**6
+    time.sleep(0.002)
+    return f'{time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at // 1000))}.{at % 1000:03}Z'
+
+
+def test_cli__each_form_of_a_source_is_the_tree_it_names(shop):
+    def write(source, text):
+        (live(shop, source) / 'index.php').write_text(text)
+
+    def read(source):
+        return (live(shop, source) / 'index.php').read_text()
+
+    early = now()
+    write('shop', 'one')
+    shop.fsctl('snapshot', 'shop@one')
+    between = now()
+    write('shop', 'two')
+    shop.fsctl('snapshot', 'shop@two')
+    write('shop', 'live')
+    shop.fsctl('generation', 'create', 'shop')
+    write('shop:2', 'other')
+    site = shop.json('site', 'show', 'shop')['id']
+    sources = {'shop': 'live', 'shop:1': 'live', 'shop:2': 'other', 'shop@one': 'one',
+               'shop@two': 'two', 'shop@latest': 'two', f'shop@{between}': 'one',
+               f'shop@{now()}': 'two', f'{site}@latest': 'two'}
+    for n, (source, text) in enumerate(sources.items()):
+        assert read(source) == text, source
+        shop.fsctl('clone', source, f'clone{n}')
+        assert read(f'clone{n}') == text, source
+        shop.fsctl('site', 'create', f'site{n}', '--from', source)
+        assert read(f'site{n}') == text, source
+        made = shop.fsctl('generation', 'create', 'shop', '--from', source, '-q').stdout.strip()
+        assert read(made) == text, source
+        out = shop.folder / f'out{n}'
+        shop.fsctl('restore', source, '--to', out)
+        assert (out / 'index.php').read_text() == text, source
+        if source != 'shop':
+            changed = shop.fsctl('diff', source, '--exit-code', check=False).returncode
+            assert changed == (text != 'live'), source
+        assert shop.fsctl('diff', 'shop@one', source, '--exit-code', check=False).returncode == (
+            text != 'one'), source
+    for n, (source, text) in enumerate(sources.items()):
+        if '@' in source:
+            job = shop.json('restore', source, '--yes')['job']['id']
+            assert read('shop') == text, source
+            shop.fsctl('undo', job)
+            assert read('shop') == 'live'
+    for source in (f'shop@{early}', 'shop@three', 'shop:99', 'clone0@latest', f'clone0@{now()}'):
+        fails(shop, 3, 'path', source)
+        fails(shop, 3, 'clone', source, 'none')
+
+
 def test_cli__measuring_counts_first(shop):
     assert shop.json('site', 'show', 'shop')['bytes'] is None
     assert shop.json('site', 'show', 'shop', '--measure')['bytes']['logical'] > 0
