@@ -36,8 +36,11 @@ int resolve_site(struct fsd *f, struct catalog *c, const char *ref, struct cat_s
 
 /* ---- snapshots: of a site in use, else of any site that ever had the name ---- */
 
+/* Not what was retired: its tree is older than it, and mostly what somebody wanted to be rid of. */
 static int take_snapshot(const struct cat_snapshot *s, void *arg)
 {
+	if (strcmp(s->kind, "undo") == 0)
+		return 0;
 	*(struct cat_snapshot *)arg = *s;
 	return 1;
 }
@@ -64,16 +67,13 @@ static int find_snapshot(struct catalog *c, const struct source *src, const stru
 		.site = site ? site->id : NULL,
 		.site_name = site ? NULL : src->site,
 		.newest_first = true,
-		.limit = 1,
 	};
 	struct by_name want = {src->name, out};
 
 	if (src->kind == SOURCE_SNAPSHOT && site)
 		return catalog_snapshot_get(c, site->id, src->name, out, err);
-	if (src->kind == SOURCE_SNAPSHOT) {
-		filter.limit = 0;
+	if (src->kind == SOURCE_SNAPSHOT)
 		return catalog_snapshots(c, &filter, take_named, &want, err);
-	}
 	if (src->kind == SOURCE_TIME)
 		filter.not_after = src->time;
 	return catalog_snapshots(c, &filter, take_snapshot, out, err);

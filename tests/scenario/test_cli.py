@@ -296,6 +296,20 @@ def test_cli__each_form_of_a_source_is_the_tree_it_names(shop):
         fails(shop, 3, 'clone', source, 'none')
 
 
+def test_cli__the_latest_snapshot_is_none_of_what_was_retired(shop):
+    """Else who had restored the latest one would get back what he had restored it for."""
+    shop.fsctl('snapshot', 'shop@good')
+    (live(shop, 'shop') / 'index.php').write_text('hacked')
+    shop.fsctl('restore', 'shop@latest', '--yes')
+    assert shop.ask({'kind': 'generation-retire', 'site': 'shop', 'generation': 1})[0] == 200
+    assert shop.fsctl('snapshot', 'list', 'shop', '-q').stdout == 'shop@good\nshop@undo-1\n'
+    for source in ('shop@latest', f'shop@{now()}'):
+        assert (live(shop, source) / 'index.php').read_text() == 'index.php', source
+    assert (live(shop, 'shop@undo-1') / 'index.php').read_text() == 'hacked'
+    shop.fsctl('snapshot', 'delete', 'shop@good', '--yes')
+    fails(shop, 3, 'path', 'shop@latest')
+
+
 def test_cli__measuring_counts_first(shop):
     assert shop.json('site', 'show', 'shop')['bytes'] is None
     assert shop.json('site', 'show', 'shop', '--measure')['bytes']['logical'] > 0

@@ -89,7 +89,7 @@ static void section(const char *name, const char *const list[])
 static const char *const sources[] = {
 	"A \\fISOURCE\\fR is something with a tree:", ".TP", "\\fISITE\\fR", "the live tree of a site",
 	".TP", "\\fISITE\\fB@\\fISNAP\\fR", "a snapshot",
-	".TP", "\\fISITE\\fB@latest\\fR", "its newest snapshot",
+	".TP", "\\fISITE\\fB@latest\\fR", "its newest snapshot; undo snapshots do not count",
 	".TP", "\\fISITE\\fB@2026\\-11\\-22T03:00\\fR",
 	"the newest snapshot at that time; without a zone (Z, +02:00) it is this machine's time",
 	".TP", "\\fISITE\\fB:7\\fR", "a generation",
