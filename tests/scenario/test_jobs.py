@@ -166,6 +166,31 @@ def test_cancel__asked_for_again_is_what_it_was(busy):
     assert re.search(rf'canceled before it started .*job={job} .*ms=0.0', busy.log())
 
 
+def test_cancel__of_what_runs_leaves_nothing(busy):
+    busy.fsctl('site', 'create', 'shop')
+    pool = busy.pools['main']
+
+    def look():
+        return sorted(str(p) for folder in ('sites', '.fsd/snapshots', '.fsd/staging')
+                      for p in (pool / folder).rglob('*'))
+
+    for request in ({'kind': 'clone', 'source': 'shop', 'name': 'copy'},
+                    {'kind': 'snapshot', 'site': 'shop', 'name': 'copy'},
+                    {'kind': 'generation-create', 'site': 'shop'}):
+        before = look()
+        with busy.steps.held('stage.made') as reached:
+            job = ask(busy, **request)
+            reached()
+            assert os.listdir(pool / '.fsd/staging') == [job]
+            status, answer = busy.http('POST', f'/v1/jobs/{job}/cancel')
+            assert (status, answer['job']['state']) == (202, 'running'), answer
+        assert busy.fsctl('job', 'wait', job, check=False).returncode == 1
+        assert busy.json('job', 'show', job)['state'] == 'canceled'
+        assert look() == before
+        status, answer = busy.ask(request)  # its name is free
+        assert answer['job']['state'] == 'done', answer
+
+
 def test_recovery__keeps_the_order_in_which_changes_were_asked_for(busy):
     """What the last one asks for holds already when the daemon comes back, but not after the first."""
     busy.fsctl('site', 'create', 'shop')
