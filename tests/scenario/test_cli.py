@@ -138,6 +138,80 @@ def test_cli__quiet_prints_what_the_next_command_takes(shop):
     assert [g['number'] for g in shop.json('generation', 'list', 'shop')['items']] == [1, 2]
 
 
+def generations(daemon):
+    """Three of them, each with its number in index.php, published one after the other; the jobs."""
+    (live(daemon, 'shop') / 'index.php').write_text('1')
+    jobs = []
+    for number in ('2', '3'):
+        daemon.fsctl('generation', 'create', 'shop')
+        (live(daemon, f'shop:{number}') / 'index.php').write_text(number)
+        jobs.append(daemon.json('publish', f'shop:{number}')['job'])
+    return jobs
+
+
+def test_cli__rollback_goes_to_the_one_before_or_to_the_one_that_is_named(shop):
+    def read():
+        return (live(shop, 'shop') / 'index.php').read_text()
+
+    jobs = generations(shop)
+    assert [(j['result']['generation'], j['result']['retired']) for j in jobs] == [(2, 1), (3, 2)]
+    job = shop.json('rollback', 'shop')['job']
+    assert read() == '2' and (job['result']['generation'], job['result']['retired']) == (2, 3)
+    shop.fsctl('undo', job['id'])
+    assert read() == '3'
+    job = shop.json('rollback', 'shop:1')['job']
+    assert read() == '1' and (job['result']['generation'], job['result']['retired']) == (1, 3)
+    assert [(g['number'], g['live'], bool(g['retired']))
+            for g in shop.json('generation', 'list', 'shop')['items']] == [
+                (1, True, False), (2, False, True), (3, False, True)]
+    for args in (('publish', 'shop:1'), ('rollback', 'shop:1')):
+        assert 'generation 1 is live' in fails(shop, 4, *args)
+    for args in (('publish', 'shop:9'), ('rollback', 'shop:9')):
+        assert 'no generation 9' in fails(shop, 3, *args)
+    shop.fsctl('clone', 'shop', 'copy')
+    assert 'no generation was live before' in fails(shop, 3, 'rollback', 'copy')
+
+
+def test_cli__undo_of_a_publish_works_when_its_generation_is_a_snapshot_by_now(shop):
+    jobs = generations(shop)
+    assert shop.ask({'kind': 'generation-retire', 'site': 'shop', 'generation': 1})[0] == 200
+    undone = shop.json('undo', jobs[0]['id'])['job']
+    assert (live(shop, 'shop') / 'index.php').read_text() == '1'
+    shop.fsctl('undo', undone['id'])
+    assert (live(shop, 'shop') / 'index.php').read_text() == '3'
+    shop.fsctl('snapshot', 'delete', 'shop@undo-1', '--yes')
+    job = shop.json('job', 'show', jobs[0]['id'])
+    assert job['undone_by'] == undone['id']
+    assert f'job {undone["id"]} has undone it' in fails(shop, 4, 'undo', jobs[0]['id'])
+
+
+def test_cli__a_generation_without_its_tree_is_not_published(shop):
+    shop.fsctl('generation', 'create', 'shop')
+    tree = live(shop, 'shop:2')
+    tree.rename(tree.with_name('away'))
+    assert 'generation 2 has no complete tree' in fails(shop, 3, 'publish', 'shop:2')
+    assert (live(shop, 'shop') / 'index.php').read_text() == 'index.php'
+    check = shop.fsctl('check', 'shop:2', check=False)
+    assert check.returncode == 1 and 'no complete tree' in check.stdout
+    assert [g['retired'] for g in shop.json('generation', 'list', 'shop')['items']] == [None, None]
+
+
+def test_cli__a_snapshot_is_restored_into_another_site(shop):
+    shop.fsctl('clone', 'shop', 'copy')
+    (live(shop, 'copy') / 'index.php').write_text('copy')
+    (live(shop, 'shop') / 'index.php').write_text('shop')
+    shop.fsctl('snapshot', 'shop@a')
+    (live(shop, 'shop') / 'index.php').write_text('later')
+    job = shop.json('restore', 'shop@a', '--site', 'copy', '--yes')['job']
+    assert (live(shop, 'copy') / 'index.php').read_text() == 'shop'
+    assert (live(shop, 'shop') / 'index.php').read_text() == 'later'
+    assert job['result']['site']['name'] == 'copy'
+    shop.fsctl('undo', job['id'])
+    assert (live(shop, 'copy') / 'index.php').read_text() == 'copy'
+    shop.fsctl('restore', 'shop', 'index.php', '--site', 'copy')  # what is live, of another one
+    assert (live(shop, 'copy') / 'index.php').read_text() == 'later'
+
+
 def test_cli__chosen_paths_are_restored_without_a_question(shop):
     shop.fsctl('snapshot', 'shop@before')
     tree = live(shop, 'shop')
