@@ -196,6 +196,25 @@ def test_cli__a_generation_without_its_tree_is_not_published(shop):
     assert [g['retired'] for g in shop.json('generation', 'list', 'shop')['items']] == [None, None]
 
 
+def test_cli__a_deleted_generation_is_gone_and_its_number_is_not_given_again(shop):
+    shop.fsctl('generation', 'create', 'shop')
+    tree = live(shop, 'shop:2')
+    assert 'generation 1 is live' in fails(shop, 4, 'generation', 'delete', 'shop:1', '--yes')
+    assert 'no generation 7' in fails(shop, 3, 'generation', 'delete', 'shop:7', '--yes')
+    job = shop.json('generation', 'delete', 'shop:2', '--yes')['job']
+    assert not tree.parent.exists() and job['undoable'] is False
+    assert 'is gone' in fails(shop, 1, 'undo', job['id'])
+    assert shop.fsctl('generation', 'create', 'shop', '-q').stdout == 'shop:3\n'
+    shop.steps.until('stage.made', {'kind': 'generation-create', 'site': 'shop'})
+    waiting = [shop.http('POST', '/v1/jobs', request)[1]['job']['id'] for request in (
+        {'kind': 'publish', 'site': 'shop', 'generation': 3},
+        {'kind': 'generation-delete', 'site': 'shop', 'generation': 3, 'confirm': True})]
+    shop.steps.go_on()
+    shop.fsctl('job', 'wait', waiting[0])
+    assert 'generation 3 is live' in fails(shop, 4, 'job', 'wait', waiting[1])
+    assert (live(shop, 'shop') / 'index.php').read_text() == 'index.php'
+
+
 def test_cli__a_snapshot_is_restored_into_another_site(shop):
     shop.fsctl('clone', 'shop', 'copy')
     (live(shop, 'copy') / 'index.php').write_text('copy')
@@ -399,6 +418,24 @@ def test_cli__import_and_eject_take_relative_directories(daemon, scratch):
     assert (scratch / 'out/a/file').read_text() == 'x'
     assert 'no such directory' in fails(daemon, 3, 'site', 'import', 'shop', 'nothing',
                                         cwd=scratch)
+
+
+def test_cli__the_plan_of_a_deletion_says_what_stays_and_what_dangles(shop):
+    (shop.folder / 'www').mkdir()
+    shop.fsctl('site', 'import', 'linked', shop.folder / 'www', '--link')
+    for name in ('a', 'b'):
+        shop.fsctl('snapshot', f'linked@{name}')
+    plan = shop.json('site', 'delete', 'linked', '-n')['plan']
+    assert plan['steps'] == ['park linked for undo, then delete it',
+                             'its 2 snapshots stay until they are deleted']
+    assert plan['warnings'] == [f'{shop.folder}/www is a symlink to it and will dangle']
+    shop.fsctl('site', 'delete', 'linked', '--yes')
+    assert live(shop, 'linked@a').is_dir() and live(shop, 'linked@latest') == live(shop, 'linked@b')
+    shop.fsctl('clone', 'linked@a', 'again')
+    shop.fsctl('snapshot', 'delete', 'linked@a', '--yes')
+    assert [s['name'] for s in shop.json('snapshot', 'list', 'linked')['items']] == ['b']
+    plan = shop.json('site', 'delete', 'shop', '-n')['plan']
+    assert len(plan['steps']) == 1 and plan['warnings'] == []
 
 
 def test_cli__deleted_sites_are_listed_with_what_brings_them_back(shop):
