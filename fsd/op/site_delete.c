@@ -168,12 +168,32 @@ static int plan_undelete(struct fsd *f, struct job *job, struct err *err)
 	return 0;
 }
 
+/* Whoever brings back what has expired would see it deleted again within a minute. */
+static int forget_expiry(struct job *job, struct err *err)
+{
+	_cleanup_fd_ int dir = fd_open_dir(job->pool->deleted, job->site_id);
+	int64_t expires;
+	json_t *doc;
+
+	if (op_doc_load(dir, META_SITE, &doc) != 1)
+		return 0; /* told where it is needed */
+	expires = json_integer_value(json_object_get(doc, "expires"));
+	json_decref(doc);
+	if (!expires || expires > clock_real())
+		return 0;
+	job_warn(job, "%s had expired; it stays from now on", job_str(job, "name"));
+	return meta_change(dir, META_SITE, job->site_name, "expires", NULL, err);
+}
+
 static int run_undelete(struct fsd *f, struct job *job, struct err *err)
 {
 	const char *name = job_str(job, "name");
-	int r = layout_move(job->pool->deleted, job->site_id, job->pool->sites, name);
+	int r = forget_expiry(job, err);
 
 	(void)f;
+	if (r < 0)
+		return r;
+	r = layout_move(job->pool->deleted, job->site_id, job->pool->sites, name);
 	return r < 0 ? err_sys(err, -r, "rename into sites", name) : 0;
 }
 

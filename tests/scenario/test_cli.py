@@ -305,6 +305,65 @@ def test_cli__properties_labels_and_holds(shop):
     assert shop.json('snapshot', 'list', 'shop')['items'] == []
 
 
+def test_cli__what_has_expired_is_deleted_unless_it_is_held_or_protected(shop):
+    for name in ('new', 'kept', 'late'):
+        shop.fsctl('clone', 'shop', name, '--expires', '1h' if name == 'late' else '1s')
+    shop.fsctl('site', 'create', 'empty', '--expires', '1s')
+    shop.fsctl('site', 'set', 'kept', 'protected=yes')
+    for name in ('a', 'held', 'late'):
+        shop.fsctl('snapshot', f'shop@{name}', '--expires', '1h' if name == 'late' else '1s')
+    shop.fsctl('snapshot', 'hold', 'shop@held')
+    shop.fsctl('snapshot', 'shop@stays')
+    for site in shop.json('site', 'list')['items']:
+        assert (site['expires'] is None) == (site['name'] == 'shop'), site
+    shop.stop()
+    end = time.time_ns() + 10**9
+    while time.time_ns() <= end:
+        time.sleep(0.01)
+    shop.start()  # which looks at once, and then each minute
+    deadline = time.monotonic() + TIMEOUT
+    while shop.fsctl('site', 'list', '-q').stdout.split() != ['kept', 'late', 'shop'] or \
+            shop.fsctl('snapshot', 'list', '-q').stdout.split() != ['shop@held', 'shop@late',
+                                                                    'shop@stays']:
+        assert time.monotonic() < deadline, shop.log()
+        time.sleep(0.02)
+    deleted = shop.json('site', 'list', '--deleted')['items']
+    assert sorted(site['name'] for site in deleted) == ['empty', 'new']
+    back = shop.fsctl('undo', next(s['deleted_by'] for s in deleted if s['name'] == 'new'))
+    assert 'new had expired; it stays from now on' in back.stderr
+    assert (live(shop, 'new') / 'index.php').exists()
+    assert shop.json('site', 'show', 'new')['expires'] is None  # else it went within a minute
+    shop.fsctl('site', 'delete', 'late', '--yes')
+    late = next(s for s in shop.json('site', 'list', '--deleted')['items'] if s['name'] == 'late')
+    assert shop.fsctl('undo', late['deleted_by']).stderr == ''
+    assert shop.json('site', 'show', 'late')['expires']
+    deletions = [j for j in shop.json('job', 'list')['items'] if j['kind'].endswith('-delete')]
+    assert [j['note'] for j in deletions if j['actor'] == 'fsd'] == ['expired'] * 3
+
+
+def test_cli__undo_of_a_hold_leaves_one_that_was_there_before(shop):
+    """A script that holds what it holds already must not become the way to lose the hold."""
+    def holds():
+        return shop.json('snapshot', 'show', 'shop@a')['holds']
+
+    shop.fsctl('snapshot', 'shop@a')
+    first = shop.json('snapshot', 'hold', 'shop@a', '--tag', 'audit')['job']
+    again = shop.json('snapshot', 'hold', 'shop@a', '--tag', 'audit')['job']
+    assert (first['undoable'], again['undoable']) == (True, False)
+    assert 'held by this tag before' in fails(shop, 3, 'undo', again['id'])
+    assert holds() == ['audit']
+    shop.fsctl('undo', first['id'])
+    assert holds() == []
+    released = shop.json('undo', shop.json('snapshot', 'hold', 'shop@a')['job']['id'])['job']
+    assert holds() == []
+    shop.fsctl('undo', released['id'])
+    assert holds() == ['default']
+    labeled = shop.json('snapshot', 'set', 'shop@a', 'label.a=1', 'expires=1d')['job']
+    shop.fsctl('undo', labeled['id'])
+    snapshot = shop.json('snapshot', 'show', 'shop@a')
+    assert snapshot['labels'] == {} and snapshot['expires'] is None
+
+
 def test_cli__snapshots_are_called_by_what_leads_to_them(shop):
     def listed(*args):
         return shop.fsctl('snapshot', 'list', *args, '--quiet').stdout.split()
