@@ -425,10 +425,13 @@ def test_cli__each_form_of_a_source_is_the_tree_it_names(shop):
         assert read(source) == text, source
         shop.fsctl('clone', source, f'clone{n}')
         assert read(f'clone{n}') == text, source
+        named = shop.json('site', 'show', f'clone{n}')['origin']
+        assert named == (f'shop@{text}' if '@' in source else source)
         shop.fsctl('site', 'create', f'site{n}', '--from', source)
         assert read(f'site{n}') == text, source
         made = shop.fsctl('generation', 'create', 'shop', '--from', source, '-q').stdout.strip()
         assert read(made) == text, source
+        assert shop.json('generation', 'list', 'shop')['items'][-1]['origin'] == named
         out = shop.folder / f'out{n}'
         shop.fsctl('restore', source, '--to', out)
         assert (out / 'index.php').read_text() == text, source
