@@ -19,6 +19,8 @@
 #include "snap/base/fd.h"
 #include "snap/remove.h"
 
+#define PATHS_TOLD 20 /* in warnings of one kind */
+
 /* ---- planning ---- */
 
 int op_plan_site(struct fsd *f, struct job *job, const char *ref, bool exclusive,
@@ -355,9 +357,18 @@ int op_open_source(struct fsd *f, struct job *job, struct pool_root **pool, int6
 	return dir;
 }
 
-static const char *shown(const struct path_note *note)
+static void warn_of_paths(struct job *job, const char *what, const struct paths *p, bool reasons)
 {
-	return *note->path ? note->path : "."; /* the tree's root */
+	for (size_t i = 0; i < p->n && i < PATHS_TOLD; i++) {
+		const char *path = *p->items[i].path ? p->items[i].path : "."; /* the tree's root */
+
+		if (reasons)
+			job_warn(job, "%s: %s (%s)", what, path, p->items[i].reason);
+		else
+			job_warn(job, "%s: %s", what, path);
+	}
+	if (p->total > PATHS_TOLD)
+		job_warn(job, "%s: %" PRIu64 " more", what, p->total - PATHS_TOLD);
 }
 
 void op_count_copy(struct job *job, struct pool_made *made)
@@ -370,13 +381,8 @@ void op_count_copy(struct job *job, struct pool_made *made)
 	job->copied_entries += c->entries;
 	job->copied_bytes = snap_add(job->copied_bytes, c->bytes);
 	if (c->consistency == SNAP_FUZZY)
-		job_warn(job, "%" PRIu64 " paths kept changing while they were copied, first: %s",
-			c->unsettled.total, c->unsettled.n ? shown(&c->unsettled.items[0]) : "?");
-	for (size_t i = 0; i < c->reported.n && i < 20; i++)
-		job_warn(job, "not carried over: %s (%s)", shown(&c->reported.items[i]),
-			c->reported.items[i].reason);
-	if (c->reported.total > 20)
-		job_warn(job, "not carried over: %" PRIu64 " more", c->reported.total - 20);
+		warn_of_paths(job, "kept changing while it was copied", &c->unsettled, false);
+	warn_of_paths(job, "not carried over", &c->reported, true);
 	snap_copy_result_release(&made->copy);
 }
 

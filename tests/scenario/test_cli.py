@@ -9,9 +9,11 @@ import pty
 import re
 import select
 import signal
+import socket
 import struct
 import subprocess
 import termios
+import threading
 import time
 
 import pytest
@@ -591,6 +593,54 @@ def test_cli__jobs_that_can_be_undone_are_listed(shop):
     assert shop.json('job', 'list', '--undoable', '--state', 'failed')['items'] == []
     shop.fsctl('undo', second)
     assert second not in shop.fsctl('job', 'list', '--undoable', '-q').stdout
+
+
+@pytest.fixture
+def writer():
+    """writer(file...): somebody who appends to files all the time."""
+    stop, threads = threading.Event(), []
+
+    def write(path):
+        with open(path, 'ab', buffering=0) as f:
+            while not stop.is_set():
+                f.write(b'+')
+
+    def start(*paths):
+        for path in paths:
+            threads.append(threading.Thread(target=write, args=(path,)))
+            threads[-1].start()
+
+    yield start
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_cli__a_copy_says_which_paths_kept_changing_and_what_it_left_out(make_daemon, writer):
+    daemon = make_daemon()
+    daemon.configure(extra='driver = copy\n')
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop')
+    tree = live(daemon, 'shop')
+    (tree / 'cold').write_text('cold')
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(f'{tree}/socket')
+    job = daemon.json('snapshot', 'shop')['job']
+    assert job['result']['snapshot']['consistency'] == 'settled'
+    assert job['result']['warnings'] == ['not carried over: socket (socket)']
+    writer(tree / 'hot', tree / 'log')
+    deadline = time.monotonic() + TIMEOUT
+    while True:  # for once a writer may have slept long enough
+        r = daemon.fsctl('snapshot', 'shop')
+        if r.stderr.count('kept changing') == 2:
+            break
+        assert time.monotonic() < deadline, r
+    job = daemon.json('job', 'list', '--limit', '1')['items'][0]
+    assert job['result']['snapshot']['consistency'] == 'fuzzy'
+    assert sorted(job['result']['warnings']) == [
+        'kept changing while it was copied: hot', 'kept changing while it was copied: log',
+        'not carried over: socket (socket)']
+    assert 'kept changing while it was copied: hot\n' in r.stderr
 
 
 def test_cli__names_of_files_cannot_drive_a_terminal(shop):
