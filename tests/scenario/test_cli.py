@@ -205,7 +205,7 @@ def test_cli__a_deleted_generation_is_gone_and_its_number_is_not_given_again(sho
     assert 'no generation 7' in fails(shop, 3, 'generation', 'delete', 'shop:7', '--yes')
     job = shop.json('generation', 'delete', 'shop:2', '--yes')['job']
     assert not tree.parent.exists() and job['undoable'] is False
-    assert 'is gone' in fails(shop, 1, 'undo', job['id'])
+    assert 'is gone' in fails(shop, 4, 'undo', job['id'])
     assert shop.fsctl('generation', 'create', 'shop', '-q').stdout == 'shop:3\n'
     shop.steps.until('stage.made', {'kind': 'generation-create', 'site': 'shop'})
     waiting = [shop.http('POST', '/v1/jobs', request)[1]['job']['id'] for request in (
@@ -353,6 +353,28 @@ def test_cli__undo_of_a_hold_leaves_one_that_was_there_before(shop):
     again = shop.json('snapshot', 'hold', 'shop@a', '--tag', 'audit')['job']
     assert (first['undoable'], again['undoable']) == (True, False)
     assert 'held by this tag before' in fails(shop, 3, 'undo', again['id'])
+    assert holds() == ['audit']
+    shop.fsctl('undo', first['id'])
+    assert holds() == []
+    released = shop.json('undo', shop.json('snapshot', 'hold', 'shop@a')['job']['id'])['job']
+    assert holds() == []
+    shop.fsctl('undo', released['id'])
+    assert holds() == ['default']
+    labeled = shop.json('snapshot', 'set', 'shop@a', 'label.a=1', 'expires=1d')['job']
+    shop.fsctl('undo', labeled['id'])
+    snapshot = shop.json('snapshot', 'show', 'shop@a')
+    assert snapshot['labels'] == {} and snapshot['expires'] is None
+
+
+def test_cli__undo_of_a_hold_leaves_one_that_was_there_before(shop):
+    """A script that holds what it holds already must not become the way to lose the hold."""
+    def holds():
+        return shop.json('snapshot', 'show', 'shop@a')['holds']
+
+    shop.fsctl('snapshot', 'shop@a')
+    first = shop.json('snapshot', 'hold', 'shop@a', '--tag', 'audit')['job']
+    again = shop.json('snapshot', 'hold', 'shop@a', '--tag', 'audit')['job']
+    shop.fsctl('undo', again['id'])
     assert holds() == ['audit']
     shop.fsctl('undo', first['id'])
     assert holds() == []
