@@ -26,10 +26,18 @@ struct compare {
 	void *arg;
 };
 
-/* What a job is changing it records itself: until then the two differ, and that is all right. */
-static bool at_work_on(struct fsd *f, const char *kind, const char *id)
+bool scan_at_work(struct fsd *f, const char *kind, const char *name, const char *id)
 {
-	return jobs_at_work_on(f, strcmp(kind, "snapshot") == 0 ? "snapshot" : "site", id);
+	char key[ID_SIZE + NAME_MAX + 1];
+	char *slash;
+
+	if (id && jobs_at_work_on(f, strcmp(kind, "snapshot") == 0 ? "snapshot" : "site", id))
+		return true;
+	snprintf(key, sizeof(key), "%s", name); /* a snapshot that is made is held by SITE-ID@SNAP */
+	slash = strchr(key, '/');
+	if (slash)
+		*slash = '@';
+	return jobs_at_work_on(f, "name", key);
 }
 
 static int note_site(const struct cat_site *s, void *arg)
@@ -136,25 +144,14 @@ static bool is_recorded(const struct compare *c, const char *name, const char *i
 static bool is_passing(const struct compare *c, const char *name, json_t *doc)
 {
 	const char *id = json_string_value(json_object_get(doc, "id"));
-	char key[ID_SIZE + NAME_MAX + 1];
-	char *slash;
 
-	if (!id)
-		return false;
-	if (at_work_on(c->f, c->kind, id) || is_recorded(c, name, id))
-		return true;
-	if (!is_kind(c, "snapshot"))
-		return false;
-	snprintf(key, sizeof(key), "%s", name); /* one that is made is held by SITE-ID@SNAP */
-	slash = strchr(key, '/');
-	*slash = '@';
-	return jobs_at_work_on(c->f, "name", key);
+	return id && (scan_at_work(c->f, c->kind, name, id) || is_recorded(c, name, id));
 }
 
 static bool is_broken(const struct compare *c, const char *name, const char *id, int dir,
 	struct err *why)
 {
-	return is_kind(c, "site") && !at_work_on(c->f, "site", id) &&
+	return is_kind(c, "site") && !scan_at_work(c->f, "site", name, id) &&
 	       reflect_live(c->f, dir, id, name, why) < 0;
 }
 
@@ -210,7 +207,7 @@ static void rest(struct compare *c)
 	json_object_foreach(c->known, name, v) {
 		const char *id = json_string_value(v);
 
-		if (!at_work_on(c->f, c->kind, id) && still_known(c, name, id))
+		if (!scan_at_work(c->f, c->kind, name, id) && still_known(c, name, id))
 			c->fn(c->kind, SCAN_GONE, name, NULL, c->arg);
 	}
 	json_object_clear(c->known);

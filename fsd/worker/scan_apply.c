@@ -10,7 +10,6 @@
 #include <time.h>
 
 #include "fsd/core/json.h"
-#include "fsd/worker/jobs.h"
 #include "fsd/worker/layout.h"
 #include "fsd/worker/reflect.h"
 #include "fsd/worker/scan.h"
@@ -137,9 +136,9 @@ static int apply_site(struct apply *a, const char *name)
 {
 	struct err err = ERR_INIT;
 	struct cat_site known;
+	bool is_known = catalog_site_get(a->f->catalog, name, &known, NULL) == 0;
 
-	if (catalog_site_get(a->f->catalog, name, &known, NULL) == 0 &&
-		jobs_at_work_on(a->f, "site", known.id))
+	if (scan_at_work(a->f, "site", name, is_known ? known.id : NULL))
 		return 0;
 	return judge(a, name, reflect_site(a->f, a->r, name, NULL, &err), &err);
 }
@@ -148,7 +147,7 @@ static int apply_deleted(struct apply *a, const char *name)
 {
 	struct err err = ERR_INIT;
 
-	if (jobs_at_work_on(a->f, "site", name))
+	if (scan_at_work(a->f, "deleted", name, name))
 		return 0;
 	return judge(a, name, reflect_deleted(a->f, a->r, name, 0, &err), &err);
 }
@@ -159,10 +158,11 @@ static int apply_snapshot(struct apply *a, const char *path)
 	struct cat_snapshot known;
 	char site[CAT_ID_SIZE];
 	const char *slash = strchr(path, '/');
+	bool is_known;
 
 	snprintf(site, sizeof(site), "%.*s", (int)(slash - path), path);
-	if (catalog_snapshot_get(a->f->catalog, site, slash + 1, &known, NULL) == 0 &&
-		jobs_at_work_on(a->f, "snapshot", known.id))
+	is_known = catalog_snapshot_get(a->f->catalog, site, slash + 1, &known, NULL) == 0;
+	if (scan_at_work(a->f, "snapshot", path, is_known ? known.id : NULL))
 		return 0;
 	return judge(a, path, reflect_snapshot(a->f, a->r, site, slash + 1, NULL, &err), &err);
 }

@@ -438,6 +438,21 @@ def test_import_move__of_what_cannot_be_carried_over_keeps_it(host, scratch):
     assert (host.live() / 'index.php').exists()
 
 
+def test_import_move__that_fails_beside_a_scan_leaves_nothing_in_the_catalog(host):
+    """What is being made stands in sites/ already, and is its job's to record."""
+    path = host.subvolume() if host.kind == 'btrfs' else host.make()
+    host.steps.until('import.adopting', {'kind': 'site-import', 'name': 'shop',
+                                         'dir': str(path), 'mode': 'move'})
+    assert os.listdir(host.pool / 'sites') == ['shop']
+    scan = host.job(kind='pool-scan', pool='main')
+    assert scan['state'] == 'done' and not scan['result']['failed'], scan
+    assert host.sites() == []
+    path.rename(host.outside / 'away')
+    assert host.steps.go_on()['state'] == 'failed'
+    assert os.listdir(host.pool / 'sites') == [] and host.sites() == []
+    host.imported(host.outside / 'away', 'move')
+
+
 def aside(path, job):
     return path.parent / f'{path.name}.fsd-{job["id"]}'
 

@@ -398,6 +398,20 @@ def test_scan__keeps_nobody_else_waiting(make_daemon):
     assert daemon.fsctl('status', '--check').returncode == 0
 
 
+def test_scan__leaves_a_snapshot_that_is_being_made_to_its_job(make_daemon):
+    daemon = make_daemon()
+    steps = Steps(daemon)
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop')
+    steps.until('renamed', {'kind': 'snapshot', 'site': 'shop', 'name': 'a'})
+    assert len(list((daemon.pools['main'] / '.fsd/snapshots').glob('*/a'))) == 1
+    scan = daemon.json('pool', 'scan', 'main')['job']['result']
+    assert scan['snapshots']['added'] == [] and scan['failed'] == []
+    assert daemon.json('snapshot', 'list', 'shop')['items'] == []
+    assert steps.go_on()['result']['snapshot']['name'] == 'a'
+    assert [s['name'] for s in daemon.json('snapshot', 'list', 'shop')['items']] == ['a']
+
+
 def test_pool__with_a_strangers_folder_among_the_snapshots_is_served(daemon):
     """A name longer than any id of a site, with a document that reads like one of fsd's."""
     pool = pathlib.Path(next(iter(daemon.pools.values())))
