@@ -140,10 +140,17 @@ const struct op_kind op_site_delete = {
 
 /* ---- undelete ---- */
 
+/* A time that is over would take the site away again at housekeeping's next look. */
+static bool is_over(int64_t expires)
+{
+	return expires && expires <= clock_real();
+}
+
 static int plan_undelete(struct fsd *f, struct job *job, struct err *err)
 {
 	const char *ref = request_str(&job->request, F_SITE);
 	const char *name = request_str(&job->request, F_NAME);
+	char when[TIME_TEXT_SIZE];
 	struct cat_site site;
 	int r = catalog_site_get(f->catalog, ref, &site, err);
 
@@ -165,30 +172,31 @@ static int plan_undelete(struct fsd *f, struct job *job, struct err *err)
 	job_lock(job, "site", site.id, true);
 	job_intend_str(job, "name", job->site_name);
 	job_step(job, "bring back %s", job->site_name);
+	if (is_over(site.expires))
+		job_step(job, "take away its expires, %s, which is over",
+			time_format(site.expires, when));
 	return 0;
 }
 
-/* Whoever brings back what has expired would see it deleted again within a minute. */
-static int forget_expiry(struct job *job, struct err *err)
+static int drop_expiry(struct job *job, struct err *err)
 {
 	_cleanup_fd_ int dir = fd_open_dir(job->pool->deleted, job->site_id);
-	int64_t expires;
+	const char *name = job_str(job, "name");
 	json_t *doc;
+	bool over;
+	int r = op_doc_load(dir, META_SITE, &doc);
 
-	if (op_doc_load(dir, META_SITE, &doc) != 1)
-		return 0; /* told where it is needed */
-	expires = json_integer_value(json_object_get(doc, "expires"));
+	if (r != 1) /* a damaged one comes back as it is, and is told then */
+		return r < 0 ? err_sys(err, -r, "read " META_SITE, name) : 0;
+	over = is_over(json_integer_value(json_object_get(doc, "expires")));
 	json_decref(doc);
-	if (!expires || expires > clock_real())
-		return 0;
-	job_warn(job, "%s had expired; it stays from now on", job_str(job, "name"));
-	return meta_change(dir, META_SITE, job->site_name, "expires", NULL, err);
+	return over ? meta_change(dir, META_SITE, name, "expires", NULL, err) : 0;
 }
 
 static int run_undelete(struct fsd *f, struct job *job, struct err *err)
 {
 	const char *name = job_str(job, "name");
-	int r = forget_expiry(job, err);
+	int r = drop_expiry(job, err);
 
 	(void)f;
 	if (r < 0)
@@ -208,7 +216,17 @@ static int committed_undelete(struct fsd *f, struct job *job, struct err *err)
 
 static int record_undelete(struct fsd *f, struct job *job, struct err *err)
 {
-	return op_record_site(f, job, job_str(job, "name"), NULL, err);
+	struct cat_site before = {0}, now;
+	char when[TIME_TEXT_SIZE];
+	int r = catalog_site_get(f->catalog, job->site_id, &before, err);
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	r = op_record_site(f, job, job_str(job, "name"), &now, err);
+	if (r == 0 && before.expires && !now.expires)
+		job_warn(job, "it does not expire any more: its time was over at %s; fsctl site set %s "
+			"expires=TIME gives it another", time_format(before.expires, when), now.name);
+	return r;
 }
 
 static int undo_undelete(struct fsd *f, const struct cat_job *done, json_t *intent,

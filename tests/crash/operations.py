@@ -4,6 +4,7 @@ state of the pools has to look when its job is done. (Not done, nothing may have
 
 import copy
 import itertools
+import json
 import os
 
 import state
@@ -241,10 +242,14 @@ def delete_published(s, site='alpha'):
 
 
 def site_undelete(s, site='alpha'):
+    """Of one whose time was over: its document is changed first."""
     victim = s.new('gone')
     s.run(clone_named(s, site, victim))
     ident = s.site(victim)['id']
     s.run(delete(s, victim))
+    document = s.world.pools['main'] / '.fsd/deleted' / ident / 'site.json'
+    document.write_text(json.dumps({**json.loads(document.read_text()), 'expires': 1}))
+    sync(document.parent)
     name = s.new('back')
 
     def change(st, job):

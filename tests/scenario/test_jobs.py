@@ -85,6 +85,41 @@ def test_undo__of_a_deletion_whose_name_was_given_again_says_how(daemon):
     assert (daemon.pools['main'] / 'sites/shop/live/file').read_text() == 'old'
 
 
+def test_undo__of_an_expiry_lasts(daemon):
+    """The time that was over is not over again at housekeeping's next look."""
+    def deleted(name):
+        sites = daemon.json('site', 'list', '--deleted')['items']
+        return next((s['deleted_by'] for s in sites if s['name'] == name), None)
+
+    def expire(name):
+        daemon.fsctl('site', 'create', name, '--expires', '1s')
+        time.sleep(1)
+        daemon.stop()
+        daemon.start()  # when it looks for what has expired
+        deadline = time.monotonic() + TIMEOUT
+        while not deleted(name):
+            assert time.monotonic() < deadline, daemon.log()
+            time.sleep(0.02)
+
+    expire('shop')
+    job = deleted('shop')
+    plan = daemon.json('undo', job, '--dry-run')['plan']['steps']
+    assert re.fullmatch('take away its expires, .*, which is over', plan[1]), plan
+    r = daemon.fsctl('undo', job)
+    assert re.search('warning: it does not expire any more: its time was over at 2.*; fsctl site '
+                     'set shop expires=TIME', r.stderr), r
+    assert daemon.json('site', 'show', 'shop')['expires'] is None
+    expire('other')  # it would be looked at after the one that was over before
+    assert daemon.fsctl('site', 'list', '-q').stdout == 'shop\n'
+    kinds = [j['kind'] for j in daemon.json('job', 'list', '--site', 'shop')['items']]
+    assert kinds == ['undo', 'site-delete', 'site-create'], kinds
+    # One whose time is still to come keeps it.
+    daemon.fsctl('site', 'set', 'shop', 'expires=1h')
+    job = daemon.json('site', 'delete', 'shop', '--yes')['job']['id']
+    assert daemon.fsctl('undo', job).stderr == ''
+    assert daemon.json('site', 'show', 'shop')['expires']
+
+
 def test_queue__hurries_what_stands_in_the_way_of_something_urgent(busy):
     """Else a viewer's question, or housekeeping, held up a restore as long as others ask for clones."""
     for name in ('held', 'shop', 'other'):
