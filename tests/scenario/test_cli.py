@@ -125,6 +125,23 @@ def test_cli__snapshot_damage_diff_restore_undo(shop):
     assert (live(shop, 'shop') / 'index.php').read_text() == 'hacked'
 
 
+def test_cli__the_diff_of_a_path_says_where_it_went_and_came_from(mount, make_daemon):
+    daemon = make_daemon({'main': mount('btrfs')}).start()
+    daemon.fsctl('site', 'create', 'shop')
+    tree = live(daemon, 'shop')
+    for name in ('old', 'other'):
+        (tree / name).write_text(name)
+    daemon.fsctl('snapshot', 'shop@a')
+    (tree / 'old').rename(tree / 'new')
+    (tree / 'other').write_text('changed')
+    moved = {'change': 'R', 'path': 'new', 'from': 'old'}
+    assert moved in daemon.json('diff', 'shop@a')['items']
+    for path in ('old', 'new'):
+        assert daemon.json('diff', 'shop@a', '--', path)['items'] == [moved]
+    back = {'change': 'R', 'path': 'old', 'from': 'new'}
+    assert daemon.json('diff', 'shop', 'shop@a', '--', 'new')['items'] == [back]
+
+
 def test_cli__quiet_prints_what_the_next_command_takes(shop):
     name = shop.fsctl('snapshot', 'shop', '--quiet').stdout.rstrip('\n')
     assert re.fullmatch(r'shop@\d{8}t\d{6}z', name)
@@ -807,6 +824,22 @@ def test_cli__a_person_is_asked_before_a_whole_restore(shop):
     screen.type('y\n')
     assert screen.end() == 0
     assert (live(shop, 'shop') / 'index.php').read_text() == 'index.php'
+
+
+def test_cli__the_question_before_a_restore_counts_what_goes_back(shop):
+    assert 'shop@latest' in fails(shop, 2, 'restore', 'shop', '--yes')
+    assert 'say what to compare it with' in fails(shop, 2, 'diff', 'shop')
+    shop.fsctl('snapshot', 'shop@before')
+    assert shop.json('restore', 'shop@before', '-n')['plan']['warnings'] == []
+    tree = live(shop, 'shop')
+    (tree / 'index.php').write_text('hacked')
+    (tree / 'a/two').unlink()
+    (tree / 'new').mkdir()
+    (tree / 'new/file').touch()
+    plan = shop.json('restore', 'shop@before', '-n')['plan']
+    assert plan['warnings'] == ['2 changed and 2 new files and directories go back']
+    assert plan['confirm'].startswith('Restore all of shop from shop@before? 2 changed and 2 new')
+    assert 'say --yes' in fails(shop, 2, 'restore', 'shop@before')
 
 
 def test_cli__a_site_is_deleted_by_typing_its_name(shop):
