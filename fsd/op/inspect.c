@@ -259,14 +259,18 @@ static void check_generation(struct job *job, struct pool_root *pool, int dir, i
 		add_problem(problems, e.object[0] ? e.object : path, e.reason);
 }
 
-static void check_document(int dir, const char *name, json_t *problems)
+static void check_site_document(int dir, json_t *problems)
 {
+	struct cat_site s = {0};
 	struct err e = ERR_INIT;
 	json_t *doc;
+	int r = meta_load(dir, META_SITE, META_SITE, &doc, &e);
 
-	if (meta_load(dir, name, name, &doc, &e) == 0)
+	if (r == 0) {
+		r = meta_site(doc, META_SITE, &s, &e);
 		json_decref(doc);
-	else
+	}
+	if (r < 0)
 		add_problem(problems, ".", e.reason);
 }
 
@@ -284,7 +288,7 @@ static int run_check(struct fsd *f, struct job *job, struct err *err)
 		json_decref(problems);
 		return dir;
 	}
-	check_document(dir, META_SITE, problems);
+	check_site_document(dir, problems);
 	check_generation(job, pool, dir, number, snapshot, problems);
 	if (snapshot && meta_load(dir, META_WRAPPER, META_WRAPPER, &doc, &e) < 0) {
 		add_problem(problems, META_WRAPPER, e.reason);

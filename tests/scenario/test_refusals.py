@@ -6,6 +6,7 @@ what clients do to a connection with the api's unit tests.
 """
 
 import contextlib
+import json
 import os
 import pathlib
 import socket
@@ -131,6 +132,57 @@ def test_document__missing_or_damaged_is_named_with_its_path(daemon):
     document.write_text(good)
     assert daemon.json('check', 'shop') == {'ok': True, 'problems': []}
     daemon.fsctl('snapshot', 'shop')
+
+
+@needs_root
+def test_check__names_each_damage_of_a_snapshot(mount, make_daemon):
+    where = mount('btrfs')
+    daemon = make_daemon({'main': where / 'pool'}).start()
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('snapshot', 'shop@a')
+    folder, = (where / 'pool/.fsd/snapshots').glob('*/a')
+    wrapper = folder / 'gen/1'
+
+    def check():
+        r = daemon.fsctl('--json', 'check', 'shop@a', check=False)
+        answer = json.loads(r.stdout)
+        assert r.returncode == (0 if answer['ok'] else 1)
+        return [(p['path'], p['reason']) for p in answer['problems']]
+
+    def finds(path, reason):
+        (found, said), = check()
+        assert found == path and reason in said, (found, said)
+
+    assert check() == []
+    command('btrfs', 'property', 'set', '-ts', wrapper / 'tree', 'ro', 'false')
+    finds('gen/1', "a snapshot's tree is writable")
+    command('btrfs', 'property', 'set', '-ts', wrapper / 'tree', 'ro', 'true')
+    for document, path in ((folder / 'site.json', '.'), (folder / 'meta.json', 'meta.json'),
+                           (wrapper / 'meta.json', 'gen/1')):
+        good = document.read_bytes()
+        document.unlink()  # it may be a link of the site's
+        for text, reason in ((None, 'No such file'), (b'{', 'json'), (b'[]', 'is missing')):
+            if text:
+                document.write_bytes(text)
+            finds(path, reason)
+        document.unlink()
+        document.write_bytes(good)
+    wrapper.rename(folder / 'away')
+    finds('gen/1', 'missing')
+    (folder / 'away').rename(wrapper)
+    assert check() == []
+
+
+def test_check__tells_what_cannot_be_read(make_daemon):
+    daemon = make_daemon()
+    rules = daemon.folder / 'rules'
+    daemon.env['FSD_FAULT_FILE'] = str(rules)
+    daemon.configure(extra='driver = fault\n')
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop')
+    rules.write_text('tree_usage 1+ error EIO\n')
+    r = daemon.fsctl('check', 'shop', check=False)
+    assert r.returncode == 1 and 'nput/output error' in r.stdout, r
 
 
 # ---- trees ----
