@@ -564,6 +564,25 @@ def test_cli__deleted_sites_are_listed_with_what_brings_them_back(shop):
     assert listed()['name'] == 'shop' and listed()['deleted_by'] is None
 
 
+def test_cli__a_deleted_site_comes_back_by_another_name_where_its_own_is_taken(shop):
+    gone = shop.json('site', 'delete', 'shop', '--yes')['job']
+    site = gone['result']['site']['id']
+    shop.fsctl('site', 'create', 'shop')
+    assert 'shop' in fails(shop, 4, 'undo', gone['id'])
+    _, answer = shop.ask({'kind': 'site-undelete', 'site': site, 'name': 'back'})
+    back = answer['job']
+    assert back['result']['site']['name'] == 'back' and back['result']['site']['id'] == site
+    assert (live(shop, 'back') / 'index.php').read_text() == 'index.php'
+    assert os.listdir(live(shop, 'shop')) == []
+    assert 'say --yes' in fails(shop, 2, 'undo', back['id'])
+    shop.fsctl('undo', back['id'], '--yes')
+    fails(shop, 3, 'path', 'back')
+    deleted, = shop.json('site', 'list', '--deleted')['items']
+    assert (deleted['name'], deleted['id']) == ('back', site)
+    shop.fsctl('undo', deleted['deleted_by'])
+    assert (live(shop, 'back') / 'index.php').read_text() == 'index.php'
+
+
 # ---- errors ----
 
 def test_cli__exit_codes_of_refusals(shop):
