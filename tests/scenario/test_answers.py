@@ -226,8 +226,8 @@ def test_metrics__count_sites_jobs_and_pools(make_daemon, scratch):
     assert (during['fsd_jobs_running'], during['fsd_jobs_queued']) == (1, 1)
     assert (after['fsd_jobs_running'], after['fsd_jobs_queued']) == (0, 0)
     assert after['fsd_sites'] == 2
-    assert [after[f'fsd_jobs_total{{state="{state}"}}'] for state in ('done', 'failed', 'canceled')] == [
-        6, 2, 1]
+    ended = [after[f'fsd_jobs_total{{state="{s}"}}'] for s in ('done', 'failed', 'canceled')]
+    assert ended == [6, 2, 1]
     assert after['fsd_pool_online{pool="main"}'] == 1 and after['fsd_pool_online{pool="away"}'] == 0
     space = os.statvfs(scratch)
     assert after['fsd_pool_bytes_total{pool="main"}'] == space.f_blocks * space.f_frsize

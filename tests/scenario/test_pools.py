@@ -209,7 +209,8 @@ def test_pool__that_is_nearly_full_takes_nothing_new(mount, make_daemon, scratch
                     ('site', 'create', 'copy', '--from', 'shop'),
                     ('site', 'create', 'copy', '--pool', 'main'),
                     ('clone', 'far1', 'copy', '--pool', 'main'),
-                    ('generation', 'create', 'shop'), ('generation', 'create', 'shop', '--from', 'far1'),
+                    ('generation', 'create', 'shop'),
+                    ('generation', 'create', 'shop', '--from', 'far1'),
                     ('site', 'import', 'copy', scratch / 'www', '--pool', 'main'),
                     ('restore', 'shop@one', '--yes')):
         r = daemon.fsctl('--json', *refused, check=False)
@@ -362,7 +363,8 @@ def test_scan__rebuilds_a_lost_catalog_as_it_was(daemon):
     daemon.fsctl('site', 'delete', 'gone', '--yes')
 
     def look():
-        lists = ('/v1/sites', '/v1/snapshots', '/v1/sites/shop/generations', '/v1/sites?deleted=true')
+        lists = ('/v1/sites', '/v1/snapshots', '/v1/sites/shop/generations',
+                 '/v1/sites?deleted=true')
         *there, (deleted,) = [daemon.http('GET', path)[1]['items'] for path in lists]
         return *there, deleted['id'], deleted['name']
 

@@ -413,9 +413,9 @@ static void test_completion__lists_every_word_and_option(void **state)
  * which one can be undone. */
 #define NAMES                                                                                      \
 	"fsctl() { case \"$*\" in 'site list'*) echo shop; echo staging;; "                        \
-	"'snapshot list shop --'*) echo shop@n1;; 'job list --undoable'*) echo 0j1;; "              \
+	"'snapshot list shop --'*) echo shop@n1;; 'job list --undoable'*) echo 0j1;; "             \
 	"'snapshot list --quiet'*) echo shop@n1; echo staging@n2;; 'pool list'*) echo main;; "     \
-	"'generation list shop --'*) echo shop:1; echo shop:2;; "                                     \
+	"'generation list shop --'*) echo shop:1; echo shop:2;; "                                  \
 	"'job list'*) echo 0j2; echo 0j1;; esac; }\n"
 
 static const struct {
