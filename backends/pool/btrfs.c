@@ -154,7 +154,7 @@ static void undo(struct tree_at at, struct snap_ctx *ctx, struct err *err)
 	char path[TREE_PATH_SIZE];
 	struct err e = ERR_INIT;
 
-	if (subvol_remove(at, &own, &e) < 0)
+	if (tree_remove_one(at, &own, &e) < 0)
 		err_hint(err, "%.200s was left behind: %.100s", tree_path(at, path), e.reason);
 }
 
@@ -223,7 +223,7 @@ static int btrfs_tree_fill(struct pool *pool, int src, struct tree_at to, unsign
 		return tree_err(err, -r, "fill tree", to);
 	r = tree_must_not_exist(to, err);
 	if (r == 0)
-		r = subvol_remove(work, ctx, err);
+		r = tree_remove_one(work, ctx, err);
 	if (r == 0)
 		r = create_subvol(work, name, err);
 	if (r < 0)
@@ -311,16 +311,8 @@ static int btrfs_tree_seal(struct pool *pool, struct tree_at at, struct err *err
 static int btrfs_tree_remove(struct pool *pool, struct tree_at at, struct snap_ctx *ctx,
 	struct err *err)
 {
-	static const char *const roles[] = TREE_SIDE_ROLES;
-	char name[NAME_MAX + 1];
-	int r = 0;
-
 	(void)pool;
-	for (size_t i = 0; r == 0 && i < sizeof(roles) / sizeof(roles[0]); i++) {
-		if (tree_side_name(name, at.name, roles[i]) == 0)
-			r = subvol_remove((struct tree_at){at.dirfd, name}, ctx, err);
-	}
-	return r < 0 ? r : subvol_remove(at, ctx, err);
+	return tree_remove(at, ctx, err);
 }
 
 static int btrfs_tree_check(struct pool *pool, struct tree_at at, bool *ro, struct err *err)

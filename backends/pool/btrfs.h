@@ -26,12 +26,9 @@ int subvol_read_only(int fd);
 /* Set or clear that. Durable when it returns: the ioctl commits. */
 int subvol_set_read_only(int fd, bool read_only);
 
-/*
- * Remove subvolume (or plain directory) at; a missing one is success. Refuses, before anything is
- * touched, a mount or subvolume inside: -EXDEV "nested_filesystem". Without the privilege, and
- * without the mount option user_subvol_rm_allowed, the content goes first, entry by entry.
- */
-int subvol_remove(struct tree_at at, struct snap_ctx *ctx, struct err *err);
+/* At once, with all its files. It may have no subvolume inside (-ENOTEMPTY). An ordinary user needs the
+ * mount option user_subvol_rm_allowed (-EPERM), and a writable one (-EROFS). */
+int subvol_delete(int dirfd, const char *name);
 
 /*
  * Is there a subvolume or a mount somewhere inside the subvolume of `fd`? 0, or -EXDEV

@@ -350,7 +350,7 @@ static int freeze(struct tree_at at, int scratch, const char *role, struct tree_
 	if (r == 0)
 		r = tree_side_name(name, "tree", role);
 	if (r == 0) /* what a crash left */
-		r = subvol_remove(*frozen, &ctx, err);
+		r = tree_remove_one(*frozen, &ctx, err);
 	if (r == 0)
 		r = subvol_snapshot(fd, scratch, name, true);
 	return r < 0 ? tree_err(err, -r, "freeze a tree for comparison", at) : 0;
@@ -362,7 +362,7 @@ static void thaw(struct tree_at frozen, struct tree_at at)
 	struct snap_ctx ctx = {0};
 
 	if (frozen.dirfd >= 0 && frozen.name != at.name)
-		subvol_remove(frozen, &ctx, NULL);
+		tree_remove_one(frozen, &ctx, NULL);
 }
 
 struct sides {

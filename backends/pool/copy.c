@@ -208,13 +208,8 @@ static int copy_tree_release(struct pool *pool, struct tree_at from, struct tree
 static int copy_tree_remove(struct pool *pool, struct tree_at at, struct snap_ctx *ctx,
 	struct err *err)
 {
-	char name[NAME_MAX + 1];
-	int r = 0;
-
 	(void)pool;
-	if (tree_side_name(name, at.name, TREE_SIDE_WORK) == 0)
-		r = snap_remove(at.dirfd, name, ctx, err);
-	return r < 0 ? r : snap_remove(at.dirfd, at.name, ctx, err);
+	return tree_remove(at, ctx, err);
 }
 
 static int copy_tree_check(struct pool *pool, struct tree_at at, bool *ro, struct err *err)

@@ -119,10 +119,12 @@ struct pool_driver {
 	int (*tree_seal)(struct pool *pool, struct tree_at at, struct err *err);
 
 	/*
-	 * Remove the tree, and what an interrupted call of the driver left beside it (".NAME.*"): a
-	 * wrapper is swept by tree_remove of "tree" and then as a plain directory. A missing tree is
-	 * success. A subvolume or mount inside: -EXDEV "nested_filesystem". With POOL_FREES_LATER
-	 * space comes back later.
+	 * Remove a tree that is nobody's any more (it lies in staging or in the trash), and what an
+	 * interrupted call of the driver left beside it (".NAME.*"): a wrapper is swept by
+	 * tree_remove of "tree" and then as a plain directory. A missing tree is success.
+	 * Subvolumes inside go with it, whoever made them. A mount inside: -EXDEV
+	 * "nested_filesystem" with its path, and nothing is touched. With POOL_FREES_LATER space
+	 * comes back later.
 	 */
 	int (*tree_remove)(struct pool *pool, struct tree_at at, struct snap_ctx *ctx,
 		struct err *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What every driver does with a tree's address: name it in an error, open it. */
+/* What every driver does with a tree's address: name it in an error, open it, remove what is there. */
 #ifndef BACKENDS_POOL_TREE_AT_H
 #define BACKENDS_POOL_TREE_AT_H
 
@@ -26,6 +26,11 @@ int tree_must_not_exist(struct tree_at at, struct err *err);
 #define TREE_SIDE_OLD "a"	/* the two sides of a diff, frozen */
 #define TREE_SIDE_NEW "b"
 #define TREE_SIDE_ROLES { TREE_SIDE_WORK, TREE_SIDE_OLD, TREE_SIDE_NEW }
+
+/* pool_driver.tree_remove for a tree that is a subvolume or a plain directory (tree_remove.c). */
+int tree_remove(struct tree_at at, struct snap_ctx *ctx, struct err *err);
+/* The same for this name alone. */
+int tree_remove_one(struct tree_at at, struct snap_ctx *ctx, struct err *err);
 
 /*
  * The name of what a driver keeps beside the tree `name` for the length of one call: ".NAME.ROLE".

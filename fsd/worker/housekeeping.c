@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "fsd/worker/housekeeping.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -70,47 +69,91 @@ static bool is_owned(struct fsd *f, const char *name)
 	return r == -ENOENT ? false : owned;
 }
 
+struct sweep {
+	struct fsd *f;
+	struct pool_root *r;
+	struct snap_ctx *ctx;
+	struct err *err;
+};
+
 /* Of a job that neither waits nor runs: into the trash, since deleting it may take minutes. */
-static int sweep_stage(struct fsd *f, struct pool_root *r, const char *name, struct snap_ctx *ctx,
-	struct err *err)
+static int sweep_stage(const char *name, void *arg)
 {
+	const struct sweep *s = arg;
 	int64_t job;
 
-	if (is_owned(f, name))
+	if (is_owned(s->f, name))
 		return 0;
-	if (job_id_parse(name, &job) == 0 && layout_discard(r, job, r->staging, name) == 0)
+	if (job_id_parse(name, &job) == 0 &&
+		layout_discard(s->r, job, s->r->staging, name) == 0)
 		return 0;
-	return layout_remove(r, r->staging, name, ctx, err);
+	return layout_remove(s->r, s->r->staging, name, s->ctx, s->err);
 }
 
-static int sweep_folder(struct fsd *f, struct pool_root *r, int dirfd, struct snap_ctx *ctx,
-	struct err *err)
+static int sweep_staging(struct fsd *f, struct pool_root *r, struct err *err)
 {
-	int fd = fd_reopen_dir(dirfd), ret = 0;
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
+	struct snap_ctx ctx = {0};
+	struct sweep s = {f, r, &ctx, err};
+	int ret = layout_each_name(r->staging, sweep_stage, &s);
 
-	if (!d) {
-		fd_close(&fd);
-		return err_sys(err, ENOMEM, "sweep", r->config->path);
-	}
-	while (ret == 0 && (e = readdir(d))) {
-		if (e->d_name[0] == '.')
-			continue;
-		ret = dirfd == r->staging ? sweep_stage(f, r, e->d_name, ctx, err)
-					  : layout_remove(r, dirfd, e->d_name, ctx, err);
-	}
-	closedir(d);
-	return ret;
+	return ret < 0 && !err->num ? err_sys(err, -ret, "sweep", r->config->path) : ret;
+}
+
+/* Somebody has to do something; until then it is tried again and again, and said once. */
+static void not_removed(const struct sweep *s, const char *scope, const char *name,
+	const struct err *why)
+{
+	char path[ERR_OBJECT_SIZE];
+	struct err e = ERR_INIT;
+
+	snprintf(path, sizeof(path), "%.200s/.fsd/trash/%.250s", s->r->config->path, name);
+	err_set(&e, why->num, "not_removed", path, "it cannot be removed: %.150s%s%s", why->object,
+		*why->object ? ": " : "", why->reason);
+	if (*why->hint)
+		err_hint(&e, "%s; fsd tries again every 10 s", why->hint);
+	else
+		err_hint(&e, "mend what the reason names, or remove it by hand; fsd tries again every "
+			"10 s");
+	if (problems_add(&s->f->problems, false, scope, &e))
+		log_err(LOG_WARNING, "cannot empty a pool's trash", &e, "pool", s->r->config->name,
+			NULL);
+}
+
+static void scope_of(const struct pool_root *r, char out[64])
+{
+	snprintf(out, 64, "trash:%.50s", r->config->name);
+}
+
+/* One that stays must not keep the others. */
+static int empty_one(const char *name, void *arg)
+{
+	const struct sweep *s = arg;
+	struct err err = ERR_INIT;
+	char scope[64];
+
+	scope_of(s->r, scope);
+	if (layout_remove(s->r, s->r->trash, name, s->ctx, &err) < 0 && !snap_canceled(s->ctx))
+		not_removed(s, scope, name, &err);
+	return snap_canceled(s->ctx) ? -ECANCELED : 0;
 }
 
 static void sweep_trash(struct fsd *f, struct pool_root *r, struct snap_ctx *ctx)
 {
 	struct err err = ERR_INIT;
+	struct sweep s = {f, r, ctx, &err};
+	char scope[64];
+	int ret;
 
-	if (sweep_folder(f, r, r->trash, ctx, &err) < 0 && !snap_canceled(ctx))
-		log_err(LOG_WARNING, "cannot empty a pool's trash", &err, "pool", r->config->name,
-			NULL);
+	scope_of(r, scope);
+	problems_begin(&f->problems, scope);
+	ret = layout_each_name(r->trash, empty_one, &s);
+	if (ret == -ECANCELED)
+		return;
+	if (ret < 0) {
+		err_sys(&err, -ret, "list", NULL);
+		not_removed(&s, scope, "", &err);
+	}
+	problems_end(&f->problems, scope);
 }
 
 static int note_name(const struct cat_site *s, void *arg)
@@ -168,13 +211,12 @@ static int open_or_reopen(struct fsd *f, struct pool_root *r, struct err *err)
 
 static int open_and_recover(struct fsd *f, struct pool_root *r, struct err *err)
 {
-	struct snap_ctx ctx = {0};
 	int ret = open_or_reopen(f, r, err);
 
 	if (ret == 0)
 		ret = jobs_recover(f, r, err);
 	if (ret == 0)
-		ret = sweep_folder(f, r, r->staging, &ctx, err);
+		ret = sweep_staging(f, r, err);
 	return ret == 0 ? sweep_links(f, r, err) : ret;
 }
 

@@ -17,36 +17,46 @@ void problems_release(struct problems *p)
 	pthread_mutex_destroy(&p->lock);
 }
 
-/* Its place among the items: the same one told before, the next, or that of a
- * warning. PROBLEMS_KEPT: there is none. */
-static unsigned place(const struct problems *p, bool critical, const char *scope,
-	const struct err *err)
+/* The same one told before; p->n: there is none. */
+static unsigned find(const struct problems *p, const char *scope, const struct err *err)
 {
-	unsigned i;
+	unsigned i = 0;
 
-	for (i = 0; i < p->n; i++) {
-		if (strcmp(p->items[i].scope, scope) == 0 &&
-			strcmp(p->items[i].err.code, err->code) == 0 &&
-			strcmp(p->items[i].err.object, err->object) == 0)
-			return i;
-	}
-	if (p->n < PROBLEMS_KEPT)
-		return p->n;
-	for (i = p->n; critical && i > 0; i--) {
+	while (i < p->n && (strcmp(p->items[i].scope, scope) != 0 ||
+		strcmp(p->items[i].err.code, err->code) != 0 ||
+		strcmp(p->items[i].err.object, err->object) != 0))
+		i++;
+	return i;
+}
+
+/* For one that is new: the next, or that of a warning. PROBLEMS_KEPT: there is none. */
+static unsigned room(const struct problems *p, bool critical)
+{
+	unsigned i = p->n;
+
+	if (i < PROBLEMS_KEPT)
+		return i;
+	for (; critical && i > 0; i--) {
 		if (!p->items[i - 1].critical)
 			return i - 1;
 	}
 	return PROBLEMS_KEPT;
 }
 
-void problems_add(struct problems *p, bool critical, const char *scope, const struct err *err)
+bool problems_add(struct problems *p, bool critical, const char *scope, const struct err *err)
 {
-	unsigned i;
+	unsigned i = PROBLEMS_KEPT;
+	bool fresh = false;
 
 	pthread_mutex_lock(&p->lock);
 	if (!p->items)
 		p->items = calloc(PROBLEMS_KEPT, sizeof(*p->items));
-	i = p->items ? place(p, critical, scope, err) : PROBLEMS_KEPT;
+	if (p->items) {
+		i = find(p, scope, err);
+		fresh = i == p->n;
+		if (fresh)
+			i = room(p, critical);
+	}
 	if (i < PROBLEMS_KEPT) {
 		p->items[i].critical = critical;
 		p->items[i].stale = false;
@@ -55,6 +65,7 @@ void problems_add(struct problems *p, bool critical, const char *scope, const st
 		p->n += i == p->n;
 	}
 	pthread_mutex_unlock(&p->lock);
+	return fresh && i < PROBLEMS_KEPT;
 }
 
 void problems_begin(struct problems *p, const char *scope)

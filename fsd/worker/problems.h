@@ -29,9 +29,9 @@ void problems_release(struct problems *p);
 /*
  * `err` has an object and a hint: who reads it was not there. It takes the place of one with its
  * scope, code and object, and where PROBLEMS_KEPT are listed a critical one that of a warning;
- * others are dropped then.
+ * others are dropped then. Is it listed now, and was it not before?
  */
-void problems_add(struct problems *p, bool critical, const char *scope, const struct err *err);
+bool problems_add(struct problems *p, bool critical, const char *scope, const struct err *err);
 /* Forget all of a scope. */
 void problems_clear(struct problems *p, const char *scope);
 /* The same, but for what is added again between the two: what stays wrong is listed all the time. */

@@ -203,6 +203,45 @@ static void test_remove__of_a_tree_in_use_works(void **state)
 	assert_empty(env.one);
 }
 
+/* Whoever may write in a tree may make them. One beside the tree is not in it. */
+static void test_remove__takes_nested_subvolumes_along(void **state)
+{
+	(void)state;
+	make_tree(env.one);
+	box_shell("cd %s/one && make='btrfs -q subvolume' && $make create beside && "
+		"cd tree/dir && $make create 'sub volume' && cd 'sub volume' && mkdir -p a/b && "
+		"$make create a/b/in && mkdir a/b/in/c && echo text >a/b/in/c/file && "
+		"$make create a/b/in/c/deep && $make snapshot -r a/b/in ../../frozen && "
+		"$make create ../../last", env.box->pool);
+	if (has(POOL_READ_ONLY))
+		assert_done(env.driver->tree_seal(env.pool, at(env.one), &env.err));
+	assert_done(env.driver->tree_remove(env.pool, at(env.one), &env.ctx, &env.err));
+	assert_int_equal(unlinkat(env.one, "beside", AT_REMOVEDIR), 0);
+	assert_empty(env.one);
+}
+
+static void test_remove__touches_nothing_where_something_is_mounted(void **state)
+{
+	_cleanup_fd_ int a = -1;
+	char path[160];
+
+	(void)state;
+	make_tree(env.one);
+	a = tree_of(env.one);
+	snprintf(path, sizeof(path), "%s/one/tree/dir/empty/a b", env.box->pool);
+	assert_int_equal(mkdir(path, 0755), 0);
+	assert_int_equal(mount("x", path, "tmpfs", 0, NULL), 0);
+	write_text(a, "new", "here");
+	assert_refused(env.driver->tree_remove(env.pool, at(env.one), &env.ctx, &env.err), EXDEV,
+		"nested_filesystem");
+	assert_string_equal(env.err.object, path);
+	assert_non_null(strstr(env.err.hint, path));
+	assert_text(a, "new", "here");
+	assert_int_equal(umount(path), 0);
+	assert_done(env.driver->tree_remove(env.pool, at(env.one), &env.ctx, &env.err));
+	assert_empty(env.one);
+}
+
 static void test_remove__leaves_what_a_link_points_to(void **state)
 {
 	(void)state;
@@ -437,6 +476,8 @@ const struct pool_test pool_keep_tests[] = {
 	POOL_TEST(test_remove__of_a_missing_tree_is_success),
 	POOL_TEST(test_remove__takes_read_only_copies_and_leftovers),
 	POOL_TEST(test_remove__of_a_tree_in_use_works),
+	POOL_TEST_IF(test_remove__takes_nested_subvolumes_along, .box = BOX_SUBVOLUMES),
+	POOL_TEST_IF(test_remove__touches_nothing_where_something_is_mounted, .box = BOX_MOUNTS),
 	POOL_TEST(test_remove__leaves_what_a_link_points_to),
 	POOL_TEST(test_check__knows_a_tree_from_anything_else),
 	POOL_TEST(test_open__refuses_a_link_in_place_of_a_tree),

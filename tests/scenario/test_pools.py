@@ -446,3 +446,64 @@ def test_pool__that_is_full_to_the_last_block_can_be_emptied(make_daemon, mount,
     daemon.fsctl('generation', 'delete', 'shop:2', '--yes')
     daemon.fsctl('site', 'delete', 'blog', '--yes')
     assert daemon.fsctl('site', 'list', '-q').stdout == 'shop\n'
+# ---- the trash ----
+
+def trash(where):
+    return os.listdir(where / 'pool/.fsd/trash')
+
+
+def subvolumes(where):
+    return subprocess.run(['btrfs', 'subvolume', 'list', where], check=True, text=True,
+                          capture_output=True).stdout.splitlines()
+
+
+@pytest.mark.parametrize('driver', ['btrfs', 'copy'])
+def test_trash__with_subvolumes_of_a_site_s_users_is_emptied(driver, mount, make_daemon):
+    """Making one needs no privilege, and snapshots of one's own are read-only."""
+    where = mount('btrfs')
+    daemon = make_daemon({'main': where / 'pool'})
+    daemon.configure(f'driver = {driver}\n')
+    daemon.start()
+    before = subvolumes(where)
+    daemon.fsctl('site', 'create', 'shop')
+    live = where / 'pool/sites/shop/gen/1/tree'
+    os.chown(live, 1000, 1000)
+    (live / 'kept').write_text('by root')
+    run = ['setpriv', '--reuid=1000', '--regid=1000', '--clear-groups', 'btrfs', '-q', 'subvolume']
+    for args in ('create', 'a'), ('create', 'a/b'), ('snapshot', '-r', 'a', 'a/b/snap'):
+        subprocess.run([*run, *args], cwd=live, check=True)
+    command('btrfs', '-q', 'subvolume', 'create', live / 'a/b/of root')
+    daemon.fsctl('site', 'delete', 'shop', '--yes')
+    daemon.stop()
+    daemon.configure(f'driver = {driver}\n', undo_keep='0s')
+    daemon.start()
+    wait_until(lambda: subvolumes(where) == before, daemon)
+    wait_until(lambda: trash(where) == [], daemon)
+    assert checked(daemon)[0] == 0
+
+
+def test_trash__goes_on_behind_what_cannot_be_removed_and_names_it(mount, make_daemon):
+    """On btrfs the oldest, which is in the way, is met first."""
+    where = mount('btrfs')
+    daemon = make_daemon({'main': where / 'pool'}).start()
+    for site in 'shop', 'blog':
+        daemon.fsctl('site', 'create', site)
+    daemon.fsctl('generation', 'create', 'shop')
+    daemon.fsctl('snapshot', 'blog@a')
+    sub = where / 'pool/sites/shop/gen/2/tree/sub dir'
+    sub.mkdir()
+    command('mount', '-t', 'tmpfs', 'none', sub)
+    try:
+        daemon.fsctl('generation', 'delete', 'shop:2', '--yes')
+        wait_until(lambda: checked(daemon)[0] == 1, daemon)
+        [stuck] = trash(where)
+        daemon.fsctl('snapshot', 'delete', 'blog@a', '--yes')
+        wait_until(lambda: trash(where) == [stuck], daemon)
+        [problem] = daemon.json('status')['problems']
+        assert problem['object'] == str(where / 'pool/.fsd/trash' / stuck)
+        assert f"umount '{where}/pool/.fsd/trash/{stuck}/tree/sub dir'" in problem['hint']
+        assert daemon.log().count('cannot empty') == 1
+    finally:
+        command('umount', *where.glob('pool/**/sub dir'))
+    wait_until(lambda: trash(where) == [], daemon)
+    assert checked(daemon)[0] == 0
