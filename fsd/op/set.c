@@ -4,6 +4,7 @@
  * the catalog follows. The commit point is passed when the document says what was asked for.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -232,10 +233,10 @@ static void add_setting(struct request *request, const char *prefix, const char 
 
 	if (json_is_true(v))
 		value = "yes";
-	if (json_is_integer(v)) { /* expires: what is left of it, at least a second */
-		int64_t left = (json_integer_value(v) - clock_real()) / NSEC_PER_SEC;
+	if (json_is_integer(v)) { /* expires: what is left of it */
+		int64_t left = json_integer_value(v) - clock_real();
 
-		snprintf(text, sizeof(text), "%llds", (long long)(left > 0 ? left : 1));
+		snprintf(text, sizeof(text), "%" PRId64 "s", left / (int64_t)NSEC_PER_SEC + 1);
 		value = text;
 	}
 	if (value)
@@ -243,6 +244,25 @@ static void add_setting(struct request *request, const char *prefix, const char 
 	else
 		snprintf(item, sizeof(item), "%s%s", prefix, key);
 	request_add(request, F_SET, item);
+}
+
+/* An undo that deletes, a snapshot even for good, is not what anybody means by it; and one that left the
+ * time out would count as an undo of all. */
+static int refuse_over(const struct cat_job *done, const char *noun, const char *object,
+	json_t *before, struct err *err)
+{
+	int64_t expires = json_integer_value(json_object_get(before, "expires"));
+	char when[TIME_TEXT_SIZE], job[JOB_ID_SIZE];
+
+	if (!expires || expires > clock_real())
+		return 0;
+	err_set(err, EBUSY, "expired", object,
+		"it was to expire at %s before, which is over: it would be deleted at once",
+		time_format(expires, when));
+	err_hint(err, "fsctl job show %s says what was there before, fsctl %s set %.100s KEY=VALUE sets "
+		"it; if it is to go: fsctl %s delete %.100s", job_id_format(done->id, job), noun, object,
+		noun, object);
+	return -EBUSY;
 }
 
 static void add_settings(struct request *request, json_t *before)
@@ -301,11 +321,15 @@ static int record_site(struct fsd *f, struct job *job, struct err *err)
 static int undo_site(struct fsd *f, const struct cat_job *done, json_t *intent,
 	struct request *request, struct err *err)
 {
+	json_t *before = json_object_get(intent, "before");
+	int r = refuse_over(done, "site", done->site_name, before, err);
+
 	(void)f;
-	(void)err;
+	if (r < 0)
+		return r;
 	request_init(request, OP_SITE_SET);
 	request_set_str(request, F_SITE, done->site);
-	add_settings(request, json_object_get(intent, "before"));
+	add_settings(request, before);
 	return 0;
 }
 
@@ -376,12 +400,17 @@ static int committed_snapshot_set(struct fsd *f, struct job *job, struct err *er
 	return applied(dir, META_WRAPPER, job);
 }
 
+static void snapshot_text(const char *site, json_t *intent, char out[2 * CAT_NAME_SIZE])
+{
+	snprintf(out, 2 * CAT_NAME_SIZE, "%s@%s", site,
+		json_string_value(json_object_get(intent, "name")));
+}
+
 static void snapshot_source(const struct cat_job *done, json_t *intent, struct request *request)
 {
 	char source[2 * CAT_NAME_SIZE];
 
-	snprintf(source, sizeof(source), "%s@%s", done->site,
-		json_string_value(json_object_get(intent, "name")));
+	snapshot_text(done->site, intent, source);
 	request_set_str(request, F_SOURCE, source);
 }
 
@@ -394,11 +423,18 @@ static int record_snapshot_set(struct fsd *f, struct job *job, struct err *err)
 static int undo_snapshot_set(struct fsd *f, const struct cat_job *done, json_t *intent,
 	struct request *request, struct err *err)
 {
+	json_t *before = json_object_get(intent, "before");
+	char object[2 * CAT_NAME_SIZE];
+	int r;
+
 	(void)f;
-	(void)err;
+	snapshot_text(done->site_name, intent, object);
+	r = refuse_over(done, "snapshot", object, before, err);
+	if (r < 0)
+		return r;
 	request_init(request, OP_SNAPSHOT_SET);
 	snapshot_source(done, intent, request);
-	add_settings(request, json_object_get(intent, "before"));
+	add_settings(request, before);
 	return 0;
 }
 

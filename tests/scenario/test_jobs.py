@@ -120,6 +120,33 @@ def test_undo__of_an_expiry_lasts(daemon):
     assert daemon.json('site', 'show', 'shop')['expires']
 
 
+def test_undo__that_would_delete_is_refused(daemon):
+    """It puts back all or nothing, and no time that is over."""
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('snapshot', 'shop@a')
+    undo = {}
+    for noun, name in (('site', 'shop'), ('snapshot', 'shop@a')):
+        daemon.fsctl(noun, 'set', name, 'expires=2s', 'label.x=old')
+        undo[noun, name] = daemon.json(noun, 'set', name, 'expires=never', 'label.x=new')['job']['id']
+    # In time it puts back what is left.
+    soon = daemon.json('site', 'set', 'shop', 'expires=1h')['job']['id']
+    daemon.fsctl('site', 'set', 'shop', 'expires=never')
+    hour = daemon.json('job', 'show', soon)['result']['site']['expires']
+    last = daemon.json('job', 'list', '--limit', '1')['items'][0]['id']
+    set_back = daemon.json('undo', last)['job']['result']['site']['expires']
+    assert set_back >= hour, (hour, set_back)
+    daemon.fsctl('site', 'set', 'shop', 'expires=never')
+    time.sleep(2)
+    for (noun, name), job in undo.items():
+        for extra in ((), ('--dry-run',)):
+            r = daemon.fsctl('--json', 'undo', job, *extra, check=False)
+            assert (r.returncode, r.stdout) == (4, '') and '"code": "expired"' in r.stderr, r
+            assert f'fsctl job show {job} ' in r.stderr, r
+            assert f'fsctl {noun} delete {name}' in r.stderr, r
+        now = daemon.json(noun, 'show', name)
+        assert now['expires'] is None and now['labels'] == {'x': 'new'}, now
+
+
 def test_queue__hurries_what_stands_in_the_way_of_something_urgent(busy):
     """Else a viewer's question, or housekeeping, held up a restore as long as others ask for clones."""
     for name in ('held', 'shop', 'other'):
