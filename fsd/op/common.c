@@ -41,19 +41,23 @@ int op_plan_source(struct fsd *f, struct job *job, const char *text, struct reso
 {
 	int r = resolve_source(f, f->catalog, text, out, err);
 
-	if (r < 0)
-		return r;
-	if (out->kind == SOURCE_SNAPSHOT)
-		job_lock(job, "snapshot", out->snapshot.id, false);
-	else if (strcmp(job->site_id, out->site.id) != 0) /* its own site is locked already */
-		job_lock(job, "site", out->site.id, false);
-	job_intend_str(job, "source", out->text);
-	job_intend_str(job, "source_site", out->site.id);
-	job_intend_str(job, "source_pool", out->pool->config->name);
-	job_intend_str(job, "source_snapshot", out->snapshot.name);
-	if (out->kind != SOURCE_LIVE)
-		job_intend_int(job, "source_generation", out->generation);
-	return 0;
+	if (r == 0)
+		op_note_source(job, out);
+	return r;
+}
+
+void op_note_source(struct job *job, const struct resolved *source)
+{
+	if (source->kind == SOURCE_SNAPSHOT)
+		job_lock(job, "snapshot", source->snapshot.id, false);
+	else if (strcmp(job->site_id, source->site.id) != 0) /* its own site is locked already */
+		job_lock(job, "site", source->site.id, false);
+	job_intend_str(job, "source", source->text);
+	job_intend_str(job, "source_site", source->site.id);
+	job_intend_str(job, "source_pool", source->pool->config->name);
+	job_intend_str(job, "source_snapshot", source->snapshot.name);
+	if (source->kind != SOURCE_LIVE)
+		job_intend_int(job, "source_generation", source->generation);
 }
 
 static int name_taken(const char *name, const char *by, struct err *err)

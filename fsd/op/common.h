@@ -22,6 +22,9 @@ int op_plan_site(struct fsd *f, struct job *job, const char *ref, bool exclusive
 int op_plan_source(struct fsd *f, struct job *job, const char *text, struct resolved *out,
 	struct err *err);
 
+/* The second half of it, for a source that is not in the catalog yet. */
+void op_note_source(struct job *job, const struct resolved *source);
+
 /* Is the name legal and free for a new site? Reserves it with a lock. */
 int op_plan_name(struct fsd *f, struct job *job, const char *name, struct err *err);
 

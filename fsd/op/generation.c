@@ -22,25 +22,36 @@ static const char *number_name(int64_t number, char out[LAYOUT_NUMBER_SIZE])
 	return out;
 }
 
+const char *generation_key(const char *site_id, int64_t number, char out[GENERATION_KEY_SIZE])
+{
+	snprintf(out, GENERATION_KEY_SIZE, "%s:%" PRId64, site_id, number);
+	return out;
+}
+
 /* ---- building one ---- */
 
 int generation_plan(struct fsd *f, struct job *job, const struct cat_site *site, struct err *err)
 {
-	char key[ID_SIZE + LAYOUT_NUMBER_SIZE + 1], holder[JOB_ID_SIZE];
 	bool free_of_charge = job->request.op == OP_RESTORE &&
 			      job->pool->driver->caps(job->pool->handle) & POOL_CONSTANT_COST;
-	int64_t number;
 	/* Going back on a full disk is when it is needed most. */
 	int r = free_of_charge || job->undoes ? 0 : op_plan_space(f, job, err);
 
-	if (r == 0)
-		r = op_next_generation(f, job->pool, site, &number, err);
+	return r == 0 ? generation_reserve(f, job, site, err) : r;
+}
+
+int generation_reserve(struct fsd *f, struct job *job, const struct cat_site *site,
+	struct err *err)
+{
+	char key[GENERATION_KEY_SIZE], holder[JOB_ID_SIZE];
+	int64_t number;
+	int r = op_next_generation(f, job->pool, site, &number, err);
+
 	if (r < 0)
 		return r;
 	/* A job that waits has chosen its number too. */
-	snprintf(key, sizeof(key), "%s:%" PRId64, site->id, number);
-	while (jobs_holds(f, "generation", key, true, holder))
-		snprintf(key, sizeof(key), "%s:%" PRId64, site->id, ++number);
+	while (jobs_holds(f, "generation", generation_key(site->id, number, key), true, holder))
+		number++;
 	job_lock(job, "generation", key, true);
 	job_intend_int(job, "generation", number);
 	job_intend_int(job, "created", clock_real());

@@ -5,8 +5,16 @@
 
 #include "fsd/op/common.h"
 
-/* Choose the number and note it; the site and the source are planned already. */
+/* What a job holds as "generation" that makes it, or takes it out of its site. */
+#define GENERATION_KEY_SIZE (ID_SIZE + LAYOUT_NUMBER_SIZE + 1)
+const char *generation_key(const char *site_id, int64_t number, char out[GENERATION_KEY_SIZE]);
+
+/* Is there room? Then reserve a number; the site and the source are planned already. */
 int generation_plan(struct fsd *f, struct job *job, const struct cat_site *site, struct err *err);
+
+/* Choose the number and note it. */
+int generation_reserve(struct fsd *f, struct job *job, const struct cat_site *site,
+	struct err *err);
 
 /* Stage it and move it to gen/N. `site` is the site's directory. */
 int generation_build(struct fsd *f, struct job *job, int site, struct err *err);

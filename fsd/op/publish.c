@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fsd/op/generation.h"
 #include "fsd/op/ops.h"
 #include "fsd/worker/housekeeping.h"
 #include "fsd/worker/meta.h"
@@ -271,6 +272,61 @@ static bool link_damaged(const struct job *job, const char *site)
 	return dir >= 0 && !live_stands(dir, &live);
 }
 
+/* The undo snapshot that an unfinished job will make of the generation, as it says: 1, and the
+ * job; 0: nothing makes one. */
+static int find_retirement(struct fsd *f, int64_t number, struct resolved *undo,
+	char job[JOB_ID_SIZE], struct err *err)
+{
+	char key[GENERATION_KEY_SIZE];
+	struct cat_job row;
+	json_t *intent;
+	int64_t id;
+	int r;
+
+	if (!jobs_holds(f, "generation", generation_key(undo->site.id, number, key), true, job) ||
+		job_id_parse(job, &id) < 0)
+		return 0;
+	r = catalog_job_get(f->catalog, id, &row, err);
+	if (r < 0)
+		return r;
+	if (strcmp(row.kind, op_specs[OP_GENERATION_RETIRE].name) == 0) {
+		intent = json_loads(row.intent ? row.intent : "{}", 0, NULL);
+		snprintf(undo->snapshot.id, sizeof(undo->snapshot.id), "%s",
+			json_string_value(json_object_get(intent, "snapshot")) ?: "");
+		snprintf(undo->snapshot.name, sizeof(undo->snapshot.name), "%s",
+			json_string_value(json_object_get(intent, "name")) ?: "");
+		json_decref(intent);
+	}
+	cat_job_release(&row);
+	return *undo->snapshot.name != '\0';
+}
+
+/*
+ * A retirement of this generation that was asked for before comes first, and may fail. What there is
+ * when it is this job's turn is published: the generation, or a copy of the snapshot that it has
+ * become, whose number is reserved here.
+ */
+static int plan_number(struct fsd *f, struct job *job, const struct cat_site *site, int64_t number,
+	struct err *err)
+{
+	struct resolved undo = {
+		.kind = SOURCE_SNAPSHOT, .site = *site, .pool = job->pool, .generation = number};
+	char holder[JOB_ID_SIZE];
+	int r = find_retirement(f, number, &undo, holder, err);
+
+	if (r == 0)
+		job_intend_int(job, "generation", number);
+	if (r == 1) {
+		r = generation_reserve(f, job, site, err);
+		job_intend_int(job, "retiring", number);
+		snprintf(undo.text, sizeof(undo.text), "%s@%s", site->name, undo.snapshot.name);
+		op_note_source(job, &undo);
+		job_step(job, "or, where job %s has made %s of it by then, a copy of that", holder,
+			undo.text);
+	}
+	return r;
+}
+
 static int plan_switch(struct fsd *f, struct job *job, const struct cat_site *site, int64_t number,
 	struct err *err)
 {
@@ -292,10 +348,9 @@ static int plan_switch(struct fsd *f, struct job *job, const struct cat_site *si
 		 !jobs_holds(f, "site", site->id, false, holder))
 		return err_set(err, EEXIST, "already_live", site->name,
 			"generation %" PRId64 " is live", number);
-	job_intend_int(job, "generation", number);
 	job_step(job, "publish %s:%" PRId64 " instead of %s:%" PRId64, site->name, number,
 		site->name, site->live);
-	return 0;
+	return plan_number(f, job, site, number, err);
 }
 
 static int plan_publish(struct fsd *f, struct job *job, struct err *err)
@@ -399,33 +454,45 @@ static int choose_predecessor(struct job *job, int site, int64_t *number, struct
 
 /* ---- publish and rollback ---- */
 
-/* The number that was planned; where it was chosen when the job ran, what is live by now. */
-static int64_t target(const struct job *job, int site)
+/* The generation that was asked for; where that has been retired before, its copy; 0: the one that
+ * was live before. */
+static int target(const struct job *job, int site, int64_t *number, struct err *err)
 {
-	int64_t number = job_int(job, "generation");
+	int64_t asked = job_int(job, "retiring");
+	_cleanup_fd_ int wrapper = asked ? layout_open_generation(site, asked) : -ENOENT;
 
-	return number || layout_live(site, &number) < 0 ? job_int(job, "generation") : number;
+	if (wrapper < 0 && wrapper != -ENOENT)
+		return err_sys(err, -wrapper, "open generation", job->site_name);
+	*number = wrapper < 0 ? job_int(job, "generation") : asked;
+	return 0;
+}
+
+static bool is_copy(const struct job *job, int64_t number)
+{
+	return job_int(job, "retiring") && job_int(job, "generation") == number;
 }
 
 static int run(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int site = op_open_site(f, job, err);
-	int64_t number = job_int(job, "generation");
-	int r = site < 0 ? site : 0;
+	int64_t number;
+	int r = site < 0 ? site : target(job, site, &number, err);
 
 	if (r == 0 && !number)
 		r = choose_predecessor(job, site, &number, err);
+	if (r == 0 && is_copy(job, number))
+		r = generation_build(f, job, site, err);
 	return r == 0 ? publish_generation(job, site, number, err) : r;
 }
 
 static int committed(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int site = op_open_site(f, job, err);
-	int64_t number = job_int(job, "generation"), retired, live;
-	int r;
+	int64_t number, retired, live;
+	int r = site < 0 ? site : target(job, site, &number, err);
 
-	if (site < 0 || number)
-		return site < 0 ? site : publish_committed(job, site, number);
+	if (r < 0 || number)
+		return r < 0 ? r : publish_committed(job, site, number);
 	/* The mark is set before the switch, and names what was live then. */
 	r = find_retired(job, site, &retired);
 	if (r == 0 && retired)
@@ -436,15 +503,26 @@ static int committed(struct fsd *f, struct job *job, struct err *err)
 static int revert(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int site = op_open_site(f, job, err);
+	int r = site < 0 ? site : publish_revert(job, site, err);
 
-	return site < 0 ? site : publish_revert(job, site, err);
+	return r == 0 && job_int(job, "retiring") ? generation_discard(job, site, err) : r;
 }
 
 static int finish(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int site = op_open_site(f, job, err);
+	int64_t number;
+	int r = site < 0 ? site : target(job, site, &number, err);
 
-	return site < 0 ? site : publish_finish(f, job, site, target(job, site), err);
+	if (r == 0 && !number)
+		layout_live(site, &number); /* the one that was chosen */
+	if (r == 0)
+		r = publish_finish(f, job, site, number, err);
+	if (r == 0 && is_copy(job, number))
+		job_warn(job, "generation %" PRId64 " has become the snapshot %s meanwhile; generation %"
+			PRId64 " is a copy of it", job_int(job, "retiring"), job_str(job, "source"),
+			number);
+	return r;
 }
 
 const struct op_kind op_publish = {

@@ -34,7 +34,7 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 {
 	int64_t number = request_int(&job->request, F_GENERATION);
 	struct cat_generation g;
-	char id[ID_SIZE], name[NAME_SIZE], key[2 * NAME_SIZE];
+	char id[ID_SIZE], name[NAME_SIZE], key[2 * NAME_SIZE], leaving[GENERATION_KEY_SIZE];
 	struct cat_site site;
 	int r = op_plan_site(f, job, request_str(&job->request, F_SITE), true, &site, err);
 
@@ -54,6 +54,7 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 		snprintf(name, sizeof(name), "undo-%" PRId64 "-%d", number, n);
 	snprintf(key, sizeof(key), "%s@%s", site.id, name);
 	job_lock(job, "name", key, true);
+	job_lock(job, "generation", generation_key(site.id, number, leaving), true);
 	job_intend_int(job, "generation", number);
 	job_intend_str(job, "snapshot", id);
 	job_intend_str(job, "name", name);

@@ -442,6 +442,26 @@ def undo_publish(s, site='alpha'):
     return undo_switch(s, publish(s, site), site)
 
 
+def undo_retiring(s, site='alpha'):
+    """Of a publish, while what it retired becomes its undo snapshot: one of both comes first."""
+    job = s.run(publish(s, site))
+    number = job['result']['retired']
+    tree = s.site(site)['generations'][number]['tree']
+    key = f'{s.site(site)["id"]}/undo-{number}'
+
+    def retire(st, job):
+        st['pools']['main']['sites'][site]['generations'].pop(number)
+        st['pools']['main']['snapshots'][key] = new_snapshot(tree, number, 'undo')
+
+    def go_back(st, job):
+        target, made = st['pools']['main']['sites'][site], job['result']['generation']
+        target['generations'].setdefault(made, {'tree': tree, 'retired': False})
+        switch(target, made)
+    return [Ask({'kind': 'generation-retire', 'site': site, 'generation': number}, retire,
+                may_fail=True),
+            Ask({'kind': 'undo', 'job': job['id']}, go_back)]
+
+
 def undo_rename(s, site='alpha'):
     ask = site_rename(s, site)
 
@@ -499,7 +519,7 @@ OPERATIONS = {f.__name__.replace('_', '-'): f for f in (
     delete_published, delete_in_queue, site_measure, snapshot, snapshot_first, snapshot_dirty, snapshot_delete, snapshot_hold,
     snapshot_release, snapshot_set, generation_create, generation_dirty, generation_delete,
     generation_retire, publish, publish_mend, rollback, restore, restore_to, undo_restore, undo_publish,
-    undo_rename, undo_delete, undo_set, pool_scan, pool_check)}
+    undo_retiring, undo_rename, undo_delete, undo_set, pool_scan, pool_check)}
 
 from in_place import OPERATIONS as IN_PLACE  # it stands on what is above
 

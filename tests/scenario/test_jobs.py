@@ -360,3 +360,73 @@ def test_stop__cuts_a_job_short_that_goes_on_at_the_next_start(make_daemon):
     assert (pool / 'sites/copy/live/index.php').read_text() == 'one'
     kinds = [e['kind'] for e in daemon.json('job', 'log', job)['items']]
     assert kinds == ['job.queued', 'job.done']
+
+
+def retired_site(daemon):
+    """shop, with generations 1 and 2 retired and 3 live, each with a file that says which it is; the
+    job that retired 1."""
+    live = daemon.pools['main'] / 'sites/shop/live'
+    daemon.fsctl('site', 'create', 'shop')
+    (live / 'file').write_text('1')
+    jobs = []
+    for number in (2, 3):
+        daemon.fsctl('generation', 'create', 'shop')
+        jobs.append(daemon.json('publish', f'shop:{number}')['job']['id'])
+        (live / 'file').write_text(str(number))
+    return live / 'file', jobs[0]
+
+
+def back_to_1(daemon, job, how):
+    request = {'undo': {'kind': 'undo', 'job': job},
+               'rollback': {'kind': 'rollback', 'site': 'shop', 'generation': 1},
+               'publish': {'kind': 'publish', 'site': 'shop', 'generation': 1}}[how]
+    return ask(daemon, **request)
+
+
+@pytest.mark.parametrize('how', ('undo', 'rollback', 'publish'))
+@pytest.mark.parametrize('step', ('stage.made', 'retire.moved'))
+def test_going_back__beside_a_retirement_publishes_what_that_makes(busy, step, how):
+    file, switched = retired_site(busy)
+    with busy.steps.held(step) as reached:
+        retired = ask(busy, kind='generation-retire', site='shop', generation=1)
+        reached()
+        job = back_to_1(busy, switched, how)
+        queued = ask(busy, kind='generation-create', site='shop')
+    assert ended(busy, [retired, job, queued]) == [retired, job, queued]
+    assert file.read_text() == '1'
+    done = busy.json('job', 'show', job)
+    assert (done['result']['generation'], done['result']['retired']) == (4, 3)
+    assert any('shop@undo-1' in w for w in done['result']['warnings']), done
+    assert busy.json('job', 'show', queued)['result']['generation']['number'] == 5
+    busy.fsctl('undo', job)
+    assert file.read_text() == '3'
+
+
+@pytest.mark.parametrize('how', ('undo', 'rollback', 'publish'))
+def test_going_back__behind_a_retirement_that_came_to_nothing_publishes_the_generation(busy, how):
+    file, switched = retired_site(busy)
+    with busy.steps.held('tree.made') as reached:
+        ask(busy, kind='snapshot', site='shop')
+        reached()
+        retired = ask(busy, kind='generation-retire', site='shop', generation=1)
+        job = back_to_1(busy, switched, how)
+        busy.fsctl('job', 'cancel', retired)
+    busy.fsctl('job', 'wait', job)
+    assert file.read_text() == '1'
+    assert file.resolve().parent.parent.name == '1'
+    assert 'warnings' not in busy.json('job', 'show', job)['result']
+
+
+def test_snapshot__that_going_back_needs_is_not_deleted(busy):
+    """Neither is what a retirement will only make."""
+    file, switched = retired_site(busy)
+    with busy.steps.held('retire.moved') as reached:
+        retired = ask(busy, kind='generation-retire', site='shop', generation=1)
+        reached()
+        job = back_to_1(busy, switched, 'undo')
+        with busy.steps.held('tree.made') as copied:
+            copied()
+            r = busy.fsctl('snapshot', 'delete', 'shop@undo-1', '--yes', check=False)
+            assert r.returncode == 4 and f'job {job} needs it' in r.stderr, r
+    assert ended(busy, [retired, job]) == [retired, job]
+    assert file.read_text() == '1'
