@@ -265,13 +265,12 @@ static const char *change_of(int work, json_t *json)
 	return st.st_ino ? "M" : "+";
 }
 
-static void tell(json_t *paths, json_t *bad, json_t *path, const char *change, json_t *reason)
+static int tell(json_t *paths, json_t *bad, json_t *path, const char *change, json_t *reason)
 {
 	if (reason)
-		json_array_append_new(bad, json_pack("{s:O,s:O}", "path", path, "reason", reason));
-	else
-		json_array_append_new(paths,
-			json_pack("{s:O,s:s}", "path", path, "change", change));
+		return json_array_append_new(bad,
+			json_pack("{s:O,s:O}", "path", path, "reason", reason));
+	return json_array_append_new(paths, json_pack("{s:O,s:s}", "path", path, "change", change));
 }
 
 static void fill_result(struct job *job, int work, json_t *plan)
@@ -285,9 +284,10 @@ static void fill_result(struct job *job, int work, json_t *plan)
 		const char *change = change_of(work, json);
 
 		json_array_foreach(wanted, k, path)
-			tell(paths, bad, path, change, reason);
+			job->unsaid |= tell(paths, bad, path, change, reason) < 0;
 		if (!wanted)
-			tell(paths, bad, json_object_get(json, "path"), change, reason);
+			job->unsaid |= tell(paths, bad, json_object_get(json, "path"), change,
+					       reason) < 0;
 	}
 	json_object_set(job->result, "generation", json_object_get(plan, "generation"));
 	json_object_set_new(job->result, "paths", paths);

@@ -584,12 +584,6 @@ static int finish_dir(struct eject *e, const json_t *note, struct err *err)
 	return r == 0 ? empty_of_work(e, dir, err) : r;
 }
 
-static void part_failed(struct job *job, const struct err *err)
-{
-	json_object_set_new(job->result, "failed", json_pack("[{s:o,s:s}]", "path",
-		json_text(err->object), "reason", err->reason));
-}
-
 static int finish(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_eject_ struct eject e = EJECT_INIT(job);
@@ -613,7 +607,7 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 	if (r == 0 && placed)
 		placed = finish_dir(&e, note, &part) == 0;
 	if (!placed)
-		part_failed(job, &part);
+		job_fault(job, "failed", part.object, part.reason);
 	json_decref(note);
 	housekeeping_wake(f);
 	return r == 0 ? job_sweep(job, err) : r;

@@ -405,18 +405,6 @@ struct after {
 	struct snap_ctx ctx; /* not to be canceled any more */
 };
 
-/* The site is there; this part of what was asked for is not. */
-static void failed(struct job *job, const char *path, const char *reason)
-{
-	json_t *list = json_object_get(job->result, "failed");
-
-	if (!list) {
-		list = json_array();
-		json_object_set_new(job->result, "failed", list);
-	}
-	json_array_append_new(list, json_pack("{s:o,s:s}", "path", json_text(path), "reason", reason));
-}
-
 static bool is_source(const struct after *a, const struct stat *st)
 {
 	return S_ISDIR(st->st_mode) && (int64_t)st->st_ino == job_int(a->job, "ino");
@@ -612,7 +600,7 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 	a.info = json_object_get(doc, "import");
 	if (a.info) {
 		if (finish_open(f, &a, &part) < 0)
-			failed(job, part.object, part.reason);
+			job_fault(job, "failed", part.object, part.reason);
 		outside_release(&a.o);
 		r = meta_change(site, META_SITE, job->site_name, "import", NULL, err);
 	}

@@ -205,25 +205,24 @@ static int plan_check(struct fsd *f, struct job *job, struct err *err)
 	return 0;
 }
 
-static void add_problem(json_t *problems, const char *path, const char *reason)
+static void wrong(struct job *job, const char *path, const char *reason)
 {
-	json_array_append_new(problems,
-		json_pack("{s:o,s:s}", "path", json_text(path), "reason", reason));
+	job_fault(job, "problems", path, reason);
 }
 
 /* No copy can be made of a tree in which another file system begins. */
-static void check_nested(struct job *job, int wrapper, json_t *problems)
+static void check_nested(struct job *job, int wrapper)
 {
 	_cleanup_fd_ int tree = fd_open_dir(wrapper, LAYOUT_TREE);
 	struct err e = ERR_INIT;
 
 	if (tree >= 0 && snap_survey(tree, &job->ctx, NULL, NULL, &e) < 0)
-		add_problem(problems, e.object, e.reason);
+		wrong(job, e.object, e.reason);
 }
 
 /* The documents of one generation, its tree, and every entry readable. */
 static void check_generation(struct job *job, struct pool_root *pool, int dir, int64_t number,
-	bool snapshot, json_t *problems)
+	bool snapshot)
 {
 	_cleanup_fd_ int wrapper = layout_open_generation(dir, number);
 	struct tree_at tree = {wrapper, LAYOUT_TREE};
@@ -237,7 +236,7 @@ static void check_generation(struct job *job, struct pool_root *pool, int dir, i
 
 	snprintf(path, sizeof(path), "gen/%" PRId64, number);
 	if (wrapper < 0) {
-		add_problem(problems, path, "missing");
+		wrong(job, path, "missing");
 		return;
 	}
 	r = meta_load(wrapper, META_WRAPPER, path, &doc, &e);
@@ -246,20 +245,20 @@ static void check_generation(struct job *job, struct pool_root *pool, int dir, i
 		json_decref(doc);
 	}
 	if (r < 0)
-		add_problem(problems, path, e.reason);
+		wrong(job, path, e.reason);
 	r = pool->driver->tree_check(pool->handle, tree, &ro, &e);
 	if (r <= 0)
-		add_problem(problems, path, r < 0 ? e.reason : "no complete tree");
+		wrong(job, path, r < 0 ? e.reason : "no complete tree");
 	else if (snapshot && !ro && pool->driver->caps(pool->handle) & POOL_READ_ONLY)
-		add_problem(problems, path, "a snapshot's tree is writable");
+		wrong(job, path, "a snapshot's tree is writable");
 	if (r <= 0)
 		return;
-	check_nested(job, wrapper, problems);
+	check_nested(job, wrapper);
 	if (pool->driver->tree_usage(pool->handle, tree, &job->ctx, &usage, &e) < 0)
-		add_problem(problems, e.object[0] ? e.object : path, e.reason);
+		wrong(job, e.object[0] ? e.object : path, e.reason);
 }
 
-static void check_site_document(int dir, json_t *problems)
+static void check_site_document(struct job *job, int dir)
 {
 	struct cat_site s = {0};
 	struct err e = ERR_INIT;
@@ -271,7 +270,7 @@ static void check_site_document(int dir, json_t *problems)
 		json_decref(doc);
 	}
 	if (r < 0)
-		add_problem(problems, ".", e.reason);
+		wrong(job, ".", e.reason);
 }
 
 static int run_check(struct fsd *f, struct job *job, struct err *err)
@@ -284,21 +283,19 @@ static int run_check(struct fsd *f, struct job *job, struct err *err)
 	int64_t number;
 	_cleanup_fd_ int dir = op_open_source(f, job, &pool, &number, err);
 
-	if (dir < 0) {
-		json_decref(problems);
+	json_object_set_new(job->result, "problems", problems);
+	if (dir < 0)
 		return dir;
-	}
-	check_site_document(dir, problems);
-	check_generation(job, pool, dir, number, snapshot, problems);
+	check_site_document(job, dir);
+	check_generation(job, pool, dir, number, snapshot);
 	if (snapshot && meta_load(dir, META_WRAPPER, META_WRAPPER, &doc, &e) < 0) {
-		add_problem(problems, META_WRAPPER, e.reason);
+		wrong(job, META_WRAPPER, e.reason);
 	} else if (snapshot) {
 		if (meta_snapshot(doc, META_WRAPPER, &s, &e) < 0)
-			add_problem(problems, META_WRAPPER, e.reason);
+			wrong(job, META_WRAPPER, e.reason);
 		json_decref(doc);
 	}
 	json_object_set_new(job->result, "ok", json_boolean(json_array_size(problems) == 0));
-	json_object_set_new(job->result, "problems", problems);
 	return snap_canceled(&job->ctx) ? err_sys(err, ECANCELED, "check", job->site_name) : 0;
 }
 

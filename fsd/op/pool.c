@@ -99,8 +99,7 @@ static int run_scan(struct fsd *f, struct job *job, struct err *err)
 	if (r == 0)
 		r = scan_differences(f, c, job->pool, list_difference, &lists, err);
 	if (r == 0)
-		r = scan_apply(f, c, job->pool, &job->ctx, json_object_get(job->result, "failed"),
-			err);
+		r = scan_apply(f, c, job, err);
 	if (r == 0) {
 		scan_report(f, c, job->pool);
 		name_snapshots(c, json_object_get(job->result, "snapshots"));
@@ -136,19 +135,13 @@ static void add_difference(const char *kind, enum scan_change change, const char
 		snprintf(reason, sizeof(reason), "%s: %s", why->reason, why->hint);
 	else
 		snprintf(reason, sizeof(reason), "%s: %s", kind, texts[change]);
-	json_array_append_new(arg, json_pack("{s:o,s:s}", "path", json_text(name), "reason", reason));
+	job_fault(arg, "problems", name, reason);
 }
-
-struct trees {
-	struct fsd *f;
-	struct job *job;
-	json_t *problems;
-};
 
 static int check_site(const struct cat_site *s, void *arg)
 {
-	struct trees *t = arg;
-	_cleanup_fd_ int dir = layout_open_site(t->job->pool, s->name);
+	struct job *job = arg;
+	_cleanup_fd_ int dir = layout_open_site(job->pool, s->name);
 	_cleanup_fd_ int wrapper = -1;
 	struct tree_at tree;
 	int64_t live = 0;
@@ -158,29 +151,26 @@ static int check_site(const struct cat_site *s, void *arg)
 	wrapper = layout_open_live(dir, s->name, &live, NULL);
 	tree = (struct tree_at){wrapper, LAYOUT_TREE};
 	if (wrapper >= 0 && /* else a difference as well */
-		t->job->pool->driver->tree_check(t->job->pool->handle, tree, NULL, NULL) != 1)
-		json_array_append_new(t->problems,
-			json_pack("{s:o,s:s}", "path", json_text(s->name), "reason",
-				"the live generation has no complete tree"));
-	atomic_fetch_add(&t->job->ctx.entries_done, 1);
-	return snap_canceled(&t->job->ctx) ? -ECANCELED : 0;
+		job->pool->driver->tree_check(job->pool->handle, tree, NULL, NULL) != 1)
+		job_fault(job, "problems", s->name, "the live generation has no complete tree");
+	atomic_fetch_add(&job->ctx.entries_done, 1);
+	return snap_canceled(&job->ctx) ? -ECANCELED : 0;
 }
 
 static int run_check(struct fsd *f, struct job *job, struct err *err)
 {
 	struct cat_site_filter filter = {.pool = job->pool->config->name};
-	struct trees trees = {f, job, json_array()};
+	json_t *problems = json_array();
 	struct catalog *c = NULL;
 	int r = catalog_open(fsd_config(f)->catalog, CATALOG_READ_ONLY, &c, err);
 
+	json_object_set_new(job->result, "problems", problems);
 	if (r == 0)
-		r = scan_differences(f, c, job->pool, add_difference, trees.problems, err);
+		r = scan_differences(f, c, job->pool, add_difference, job, err);
 	if (r == 0)
-		r = catalog_sites(c, &filter, check_site, &trees, err);
+		r = catalog_sites(c, &filter, check_site, job, err);
 	catalog_close(&c);
-	json_object_set_new(job->result, "ok",
-		json_boolean(json_array_size(trees.problems) == 0));
-	json_object_set_new(job->result, "problems", trees.problems);
+	json_object_set_new(job->result, "ok", json_boolean(json_array_size(problems) == 0));
 	return r;
 }
 

@@ -538,8 +538,8 @@ static void change_holds(struct job *job, json_t *holds)
 			json_array_remove(holds, i);
 	}
 	if (json_is_true(json_object_get(job->intent, "hold")))
-		json_array_append_new(holds, json_pack("{s:s,s:s,s:I}", "tag", tag, "reason",
-			note ? note : "", "created", (json_int_t)job->created));
+		json_array_append_new(holds, json_pack("{s:s,s:o,s:I}", "tag", tag, "reason",
+			json_string(note ? note : ""), "created", (json_int_t)job->created));
 }
 
 static int run_hold(struct fsd *f, struct job *job, struct err *err)

@@ -91,6 +91,19 @@ void job_warn(struct job *job, const char *fmt, ...)
 	va_end(ap);
 }
 
+void job_fault(struct job *job, const char *list, const char *path, const char *reason)
+{
+	json_t *faults = json_object_get(job->result, list);
+
+	if (!faults) {
+		faults = json_array();
+		json_object_set_new(job->result, list, faults);
+	}
+	if (json_array_append_new(faults, json_pack("{s:o,s:o}", "path", json_text(path), "reason",
+					 json_prose(reason))) < 0)
+		job->unsaid = true;
+}
+
 void job_lock(struct job *job, const char *type, const char *name, bool exclusive)
 {
 	struct job_lock *l = &job->locks[job->n_locks++];
@@ -390,6 +403,16 @@ void job_name_tree(const struct job *job, struct err *err)
 	err->in_tree = false;
 }
 
+int job_finish(struct fsd *f, struct job *job, struct err *err)
+{
+	int r = job->kind->finish ? job->kind->finish(f, job, err) : 0;
+
+	if (r == 0 && job->unsaid)
+		r = err_sys(err, ENOMEM, "say what failed", job->site_name);
+	job->unsaid = false;
+	return r;
+}
+
 static int run(struct fsd *f, struct job *job)
 {
 	struct err *err = &job->err;
@@ -398,8 +421,8 @@ static int run(struct fsd *f, struct job *job)
 	if (r == 0)
 		r = job->kind->run(f, job, err);
 	step("job.ran");
-	if (r == 0 && job->kind->finish)
-		r = job->kind->finish(f, job, err);
+	if (r == 0)
+		r = job_finish(f, job, err);
 	if (r < 0 && !err->num) /* a look that was canceled on its way, most of all */
 		err_sys(err, -r, op_specs[job->shown].name, job->site_name);
 	if (r < 0) {

@@ -126,6 +126,7 @@ struct job {
 	uint64_t bytes_cloned;
 	unsigned long syncs, commits; /* made for this job alone where nothing else ran */
 	json_t *result;		      /* object */
+	bool unsaid; /* for want of memory it does not name all that failed */
 	struct err err;
 	_Atomic bool was_canceled; /* by a client, not by a stop of the daemon */
 	/* When to look again what it came to (monotonic); 0: that is not in doubt. jobs.lock */
@@ -138,6 +139,10 @@ struct job {
 void job_step(struct job *job, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void job_warn(struct job *job, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void job_lock(struct job *job, const char *type, const char *name, bool exclusive);
+
+/* Append {"path", "reason"} to this list of the result: "failed" (what was asked for and is not
+ * done), "problems" (what is wrong). Any bytes: names in trees are their users'. */
+void job_fault(struct job *job, const char *list, const char *path, const char *reason);
 
 /* Intent fields; they exist (asserted) once planned. Borrowed. */
 void job_intend(struct job *job, const char *key, json_t *value);
@@ -262,6 +267,8 @@ void job_name_tree(const struct job *job, struct err *err);
 /* The scope of problems that end with the job's. */
 #define JOB_SCOPE_SIZE (JOB_ID_SIZE + 4)
 const char *job_scope(int64_t id, char out[JOB_SCOPE_SIZE]);
+/* What follows the commit point. -ENOMEM also where the result would not say what failed. */
+int job_finish(struct fsd *f, struct job *job, struct err *err);
 /* Remove what it has in staging. */
 int job_sweep(struct job *job, struct err *err);
 /* Record and outcome in one durable commit; write_lock must not be held. */

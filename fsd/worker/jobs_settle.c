@@ -96,7 +96,7 @@ static int take_back(struct fsd *f, struct job *job, struct err *err)
 static int go_on(struct fsd *f, struct job *job, struct err *err)
 {
 	job->outcome = JOB_DONE;
-	return job->kind->finish ? job->kind->finish(f, job, err) : 0;
+	return job_finish(f, job, err);
 }
 
 /* A half-made tree may take minutes to delete: housekeeping does that, nobody waits for it. */

@@ -2,11 +2,14 @@
 #include "fsd/worker/present.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "fsd/core/json.h"
 #include "fsd/worker/layout.h"
 #include "snap/base/clock.h"
+#include "snap/base/fd.h"
 
 #define LATE_KEPT 100 /* paths in an event */
 
@@ -35,6 +38,19 @@ static json_t *labels_of(struct catalog *c, const char *object)
 
 	catalog_labels(c, object, add_label, labels, NULL);
 	return labels;
+}
+
+/* A path beneath a pool's, which may be of any bytes. */
+static __attribute__((format(printf, 1, 2))) json_t *path_text(const char *fmt, ...)
+{
+	_cleanup_free_ char *path = NULL;
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vasprintf(&path, fmt, ap);
+	va_end(ap);
+	return n < 0 ? NULL : json_text(path);
 }
 
 static const char *pool_path(struct fsd *f, const char *name)
@@ -79,9 +95,9 @@ json_t *present_site(struct fsd *f, struct catalog *c, const struct cat_site *s)
 	json_t *v = json_object(), *path;
 
 	if (s->deleted)
-		path = json_sprintf("%s/.fsd/deleted/%s/live", pool_path(f, s->pool), s->id);
+		path = path_text("%s/.fsd/deleted/%s/live", pool_path(f, s->pool), s->id);
 	else
-		path = json_sprintf("%s/sites/%s/live", pool_path(f, s->pool), s->name);
+		path = path_text("%s/sites/%s/live", pool_path(f, s->pool), s->name);
 	catalog_generation_get(c, s->id, s->live, &g, NULL);
 	json_object_set_new(v, "id", json_string(s->id));
 	json_object_set_new(v, "name", json_string(s->name));
@@ -122,7 +138,7 @@ json_t *present_generation(struct fsd *f, const struct cat_site *s, const struct
 	json_object_set_new(v, "retired", json_time(g->retired));
 	json_object_set_new(v, "retired_by",
 		g->retired_by ? json_string(job_id_format(g->retired_by, id)) : json_null());
-	json_object_set_new(v, "path", json_sprintf("%s/sites/%s/gen/%" PRId64 "/" LAYOUT_TREE,
+	json_object_set_new(v, "path", path_text("%s/sites/%s/gen/%" PRId64 "/" LAYOUT_TREE,
 		pool_path(f, s->pool), s->name, g->number));
 	return v;
 }
@@ -170,7 +186,7 @@ json_t *present_snapshot(struct fsd *f, struct catalog *c, const struct cat_snap
 	json_object_set_new(v, "bytes", bytes(s->measured, s->logical, s->shared, s->exclusive));
 	json_object_set_new(v, "entries", s->measured ? json_integer(s->entries) : json_null());
 	json_object_set_new(v, "path",
-		json_sprintf("%s/.fsd/snapshots/%s/%s/gen/%" PRId64 "/" LAYOUT_TREE,
+		path_text("%s/.fsd/snapshots/%s/%s/gen/%" PRId64 "/" LAYOUT_TREE,
 			pool_path(f, s->pool), s->site, s->name, s->generation));
 	return v;
 }

@@ -41,10 +41,9 @@ void scan_unreadable(struct fsd *f, const struct pool_root *r, const struct err 
 /*
  * Bring the catalog in line with the pool, everything read again but what a job is at work on.
  * Takes write_lock, again and again, and no transaction is longer than others can wait: a scan that
- * is cut short has done a part. What cannot be read is listed in `bad` ([{"path","reason"}]) and
- * does not stop the rest. `c` as above.
+ * is cut short has done a part. The pool is the job's; what cannot be read is its fault ("failed")
+ * and does not stop the rest. `c` as above.
  */
-int scan_apply(struct fsd *f, struct catalog *c, struct pool_root *r, struct snap_ctx *ctx,
-	json_t *bad, struct err *err);
+int scan_apply(struct fsd *f, struct catalog *c, struct job *job, struct err *err);
 
 #endif

@@ -81,10 +81,9 @@ static int oldest_first(int dirfd, layout_name_fn *fn, void *arg)
 
 struct apply {
 	struct fsd *f;
-	struct pool_root *r;
-	struct snap_ctx *ctx;
-	json_t *bad;
+	struct job *job;
 	json_t *names; /* of the catalog, to be looked at as well: they may be gone */
+	bool quiet;    /* what fails is told later */
 	struct err *err;
 	bool locked;
 	int64_t since; /* monotonic: write_lock is held, and a transaction open */
@@ -119,16 +118,16 @@ static int judge(struct apply *a, const char *name, int r, const struct err *err
 {
 	char reason[2 * ERR_TEXT_SIZE + 2];
 
-	atomic_fetch_add(&a->ctx->entries_done, 1);
+	atomic_fetch_add(&a->job->ctx.entries_done, 1);
 	if (r >= 0)
-		return snap_canceled(a->ctx) ? -ECANCELED : 0;
+		return snap_canceled(&a->job->ctx) ? -ECANCELED : 0;
 	if (strncmp(err->code, "catalog", 7) == 0 || r == -ENOSPC) {
 		*a->err = *err;
 		return r;
 	}
 	snprintf(reason, sizeof(reason), "%s%s%s", err->reason, *err->hint ? ": " : "", err->hint);
-	json_array_append_new(a->bad,
-		json_pack("{s:o,s:o}", "path", json_text(name), "reason", json_prose(reason)));
+	if (!a->quiet)
+		job_fault(a->job, "failed", name, reason);
 	return 0;
 }
 
@@ -140,7 +139,7 @@ static int apply_site(struct apply *a, const char *name)
 
 	if (scan_at_work(a->f, "site", name, is_known ? known.id : NULL))
 		return 0;
-	return judge(a, name, reflect_site(a->f, a->r, name, NULL, &err), &err);
+	return judge(a, name, reflect_site(a->f, a->job->pool, name, NULL, &err), &err);
 }
 
 static int apply_deleted(struct apply *a, const char *name)
@@ -149,7 +148,7 @@ static int apply_deleted(struct apply *a, const char *name)
 
 	if (scan_at_work(a->f, "deleted", name, name))
 		return 0;
-	return judge(a, name, reflect_deleted(a->f, a->r, name, 0, &err), &err);
+	return judge(a, name, reflect_deleted(a->f, a->job->pool, name, 0, &err), &err);
 }
 
 static int apply_snapshot(struct apply *a, const char *path)
@@ -164,7 +163,7 @@ static int apply_snapshot(struct apply *a, const char *path)
 	is_known = catalog_snapshot_get(a->f->catalog, site, slash + 1, &known, NULL) == 0;
 	if (scan_at_work(a->f, "snapshot", path, is_known ? known.id : NULL))
 		return 0;
-	return judge(a, path, reflect_snapshot(a->f, a->r, site, slash + 1, NULL, &err), &err);
+	return judge(a, path, reflect_snapshot(a->f, a->job->pool, site, slash + 1, NULL, &err), &err);
 }
 
 static int apply(struct apply *a, int (*one)(struct apply *a, const char *name), const char *name)
@@ -204,11 +203,11 @@ static void gone(const char *kind, enum scan_change change, const char *name,
 /* What fails here and is in the pool fails again with the others, and is told then. */
 static int apply_gone(struct apply *a)
 {
-	json_t *pair, *bad = a->bad;
+	json_t *pair;
 	size_t i;
 	int r = 0;
 
-	a->bad = json_array();
+	a->quiet = true;
 	json_array_foreach(a->names, i, pair) {
 		const char *kind = json_string_value(json_array_get(pair, 0));
 		const char *name = json_string_value(json_array_get(pair, 1));
@@ -218,15 +217,14 @@ static int apply_gone(struct apply *a)
 				: strcmp(kind, "deleted") == 0 ? each_deleted
 							       : each_snapshot)(name, a);
 	}
-	json_decref(a->bad);
-	a->bad = bad;
+	a->quiet = false;
 	return r;
 }
 
-int scan_apply(struct fsd *f, struct catalog *c, struct pool_root *r, struct snap_ctx *ctx,
-	json_t *bad, struct err *err)
+int scan_apply(struct fsd *f, struct catalog *c, struct job *job, struct err *err)
 {
-	struct apply a = {f, r, ctx, bad, json_array(), err, false, 0};
+	struct apply a = {.f = f, .job = job, .names = json_array(), .err = err};
+	struct pool_root *r = job->pool;
 	int ret = scan_differences(f, c, r, gone, &a, err);
 
 	/* The gone ones first: their names may stand in the way of new ones. */

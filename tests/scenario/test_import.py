@@ -10,6 +10,7 @@ import select
 import re
 import shutil
 import socket
+import stat
 import struct
 import subprocess
 import threading
@@ -451,6 +452,17 @@ def test_import_move__that_fails_beside_a_scan_leaves_nothing_in_the_catalog(hos
     assert host.steps.go_on()['state'] == 'failed'
     assert os.listdir(host.pool / 'sites') == [] and host.sites() == []
     host.imported(host.outside / 'away', 'move')
+def test_import_move__tells_what_is_kept_whatever_its_name(host, scratch):
+    path = elsewhere(host, scratch)
+    os.mknod(path / 'socket', stat.S_IFSOCK | 0o600)
+    wait_until_older(path / 'socket')
+    path.rename(os.fsdecode(os.fsencode(path.parent) + b'/caf\xe9'))
+    r = host.daemon.fsctl('--json', 'site', 'import', 'shop', f'{path.parent}/caf\udce9', '--move',
+                          check=False)
+    job = json.loads(r.stdout)['job']
+    assert r.returncode == 8 and job['state'] == 'done'
+    assert [f['path'] for f in job['result']['failed']] == [f'\ufffdcaf\\xe9.fsd-{job["id"]}']
+    assert f'caf\ufffd.fsd-{job["id"]}' in job['result']['failed'][0]['reason']
 
 
 def aside(path, job):

@@ -323,6 +323,29 @@ def test_scan__names_snapshots_by_their_sites(daemon):
         daemon.fsctl('snapshot', 'show', source)
 
 
+def test_pool_check__names_what_has_no_proper_name(daemon):
+    os.mkdir(os.fsencode(daemon.pools['main'] / 'sites') + b'/caf\xe9')
+    r = daemon.fsctl('--json', 'pool', 'check', 'main', check=False)
+    assert r.returncode == 1
+    assert [p['path'] for p in json.loads(r.stdout)['problems']] == ['\ufffdcaf\\xe9']
+
+
+def test_pool__of_any_path_says_where_trees_are(make_daemon, scratch):
+    daemon = make_daemon()
+    path = os.fsencode(scratch) + b'/caf\xe9'
+    os.mkdir(path)
+    daemon.conf.write_bytes(daemon.conf.read_bytes().replace(os.fsencode(scratch) + b'/pool', path))
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('snapshot', 'shop@a')
+    told = [daemon.json('site', 'show', 'shop')['live']['path'],
+            daemon.json('snapshot', 'show', 'shop@a')['path'],
+            daemon.json('generation', 'list', 'shop')['items'][0]['path']]
+    root = f'\ufffd{scratch}/caf\\xe9'
+    assert told[0] == f'{root}/sites/shop/live' and told[2] == f'{root}/sites/shop/gen/1/tree'
+    assert told[1].startswith(f'{root}/.fsd/snapshots/')
+
+
 def test_scan__leaves_a_second_site_of_one_name_alone(make_daemon, scratch):
     """As after a lost catalog, when names were given again before the pools were scanned."""
     daemon = make_daemon({'main': scratch / 'pool', 'two': scratch / 'two'}).start()

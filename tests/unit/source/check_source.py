@@ -99,6 +99,49 @@ def silence(root):
                 yield f'{path}:{n}: {path.split("/")[0]} neither prints nor exits'
 
 
+# What names in trees get into: bytes that are no UTF-8, which json_pack() refuses as an "s", and the
+# member, or the whole entry of a list, is silently missing.
+BYTES = ('path', 'object', 'reason', 'hint', 'dir', 'directory')
+
+
+def pack_calls(text):
+    """(offset, format, arguments) of each json_pack()."""
+    for m in re.finditer(r'\bjson_pack\(', text):
+        depth, at, args = 1, m.end(), ['']
+        while depth:
+            token = re.match(r'"(?:\\.|[^"\\])*"|.', text[at:], re.S).group()
+            depth += (token in '([{') - (token in ')]}')
+            if token == ',' and depth == 1:
+                args.append('')
+            elif depth:
+                args[-1] += token
+            at += len(token)
+        args = [a.strip() for a in args]
+        yield m.start(), args[0], args[1:]
+
+
+def pack_strings(form, args):
+    """(key, argument) of the members that a json_pack() takes as a string of C."""
+    args, key = iter(args), ''
+    for colon, kind in re.findall(r'(:?)([sibIfoO])', form.replace(' ', '')):
+        arg = next(args, '')
+        if colon and kind == 's':
+            yield key, arg
+        key = arg.strip('"')
+
+
+def bytes_in_json(root):
+    for path in sources(root, ('.c',)):
+        if not within(path, 'fsd'):
+            continue
+        text = read(root, path)
+        for at, form, args in pack_calls(text):
+            for key, value in pack_strings(form, args):
+                if key in BYTES and not value.startswith('"'):
+                    line = text.count('\n', 0, at) + 1
+                    yield f'{path}:{line}: "{key}" may be of any bytes: json_text() or json_prose()'
+
+
 def spdx(root):
     extra = ['meson.build', 'meson_options.txt', '.ci/run']
     tools = [f'tools/{n}' for n in sorted(os.listdir(os.path.join(root, 'tools')))
@@ -140,7 +183,7 @@ def headers(root, compiler):
 
 def main():
     what, root, rest = sys.argv[1], sys.argv[2], sys.argv[3:]
-    checks = {'includes': includes, 'silence': silence, 'spdx': spdx, 'sizes': sizes}
+    checks = {'includes': includes, 'silence': silence, 'bytes': bytes_in_json, 'spdx': spdx, 'sizes': sizes}
     found = headers(root, rest) if what == 'headers' else checks[what](root)
     count = 0
     for violation in found:

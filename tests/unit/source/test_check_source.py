@@ -57,6 +57,19 @@ def test_silence__printing_libraries_are_seen(tree):
     assert [v.split(': ')[0] for v in check_source.silence(root)] == ['backends/pool/a.c:2']
 
 
+def test_bytes__strings_of_c_in_json_are_seen(tree):
+    root = tree('fsd/op/a.c', """
+json_pack("{s:o,s:{s:s, s:I}}", "path", json_text(f(a, b)), "x", "reason", e.reason, "n", 1);
+json_pack("[{s:s,s:o}]", "kind", kind, "reason", json_prose(e.reason));
+json_pack("{s:s?}",
+          "hint", "a literal, (of ours)");
+v = json_pack("{s:i,s:s}", "format", 1, "object",
+              name);
+""")
+    assert [v.split(': ')[0] for v in check_source.bytes_in_json(root)] == ['fsd/op/a.c:2',
+                                                                            'fsd/op/a.c:6']
+
+
 def test_spdx__missing_line_is_seen(tree):
     tree('snap/a.c', SPDX)
     root = tree('tools/run', '#!/bin/sh\necho\n')
