@@ -35,7 +35,7 @@ enum catalog_flag {
 	CATALOG_READ_ONLY = 1 << 1, /* a reader: no migration, no write */
 };
 
-#define CATALOG_SCHEMA 1 /* newest schema this code knows; kept in SQLite's user_version */
+#define CATALOG_SCHEMA 2 /* newest schema this code knows; kept in SQLite's user_version */
 
 /*
  * Open `path` (absolute; its folder is resolved first, the file itself is opened without following
@@ -98,6 +98,8 @@ struct cat_site_filter {
 	const char *label;	   /* "K=V" or "K"; NULL: any */
 	const char *after;	   /* names greater than this (byte order); NULL: from the start */
 	bool deleted;		   /* list deleted sites (ordered by id, `after` is an id) instead */
+	const char *name;	   /* those of this name, what was deleted last first (without `after`);
+				      NULL: any */
 	int64_t expired_by;	   /* those whose time is over then (in any order, without `after`);
 				      0: any */
 	unsigned limit;

@@ -143,6 +143,10 @@ static const char schema_1[] =
 	"CREATE INDEX events_job ON events(job, id) WHERE job <> 0;\n"
 	"CREATE INDEX events_site ON events(site, id) WHERE site <> '';\n";
 
+static const char schema_2[] =
+	"CREATE INDEX sites_deleted_name ON sites(name, deleted) WHERE deleted <> 0;\n";
+
 const struct sql_step sql_steps[CATALOG_SCHEMA] = {
 	{schema_1},
+	{schema_2},
 };

@@ -121,13 +121,20 @@ int catalog_sites(struct catalog *c, const struct cat_site_filter *f,
 	query_where(&q, f->deleted ? "deleted <> 0" : "deleted = 0");
 	if (f->pool)
 		query_where_text(&q, "pool = ?", f->pool);
+	if (f->name)
+		query_where_text(&q, "name = ?", f->name);
 	if (f->label)
 		query_where_label(&q, f->label);
 	if (f->after)
 		query_where_text(&q, f->deleted ? "id > ?" : "name > ?", f->after);
 	if (f->expired_by)
 		query_where_int(&q, "expires <> 0 AND expires <= ?", f->expired_by);
-	query_order(&q, f->expired_by ? "expires" : f->deleted ? "id" : "name", f->limit);
+	query_order(&q,
+		f->expired_by ? "expires"
+		: f->name     ? "deleted DESC"
+		: f->deleted  ? "id"
+			      : "name",
+		f->limit);
 	while ((r = query_next(c, &q, &site, err)) > 0) {
 		r = fn(&site, arg);
 		if (r)

@@ -127,7 +127,7 @@ static int add_oldest(const struct cat_snapshot *s, void *arg)
 
 	if (strcmp(s->pool, o->pool) != 0 || catalog_holds(o->catalog, s->id, is_held, NULL, NULL) != 0)
 		return 0;
-	present_site_word(o->catalog, s, word);
+	resolve_word(o->catalog, s, word);
 	n = snprintf(o->text + o->len, sizeof(o->text) - o->len, "%s%.60s@%.60s",
 		o->len ? ", " : "", word, s->name);
 	if (n > 0 && o->len + (size_t)n < sizeof(o->text))

@@ -58,23 +58,23 @@ static void init_lists(json_t *result)
 	json_object_set_new(result, "failed", json_array());
 }
 
-/* "SITE-ID/SNAP", as it lies in the pool, as a source: by the name that the site has or had. */
+/* "SITE-ID/SNAP", as it lies in the pool, as a source; of a snapshot that is gone: as it was called. */
 static json_t *as_source(struct catalog *c, const char *path)
 {
 	const char *slash = strchr(path, '/');
 	char id[ID_SIZE];
 	struct cat_snapshot snapshot;
-	const char *name = id;
+	char word[CAT_NAME_SIZE];
 	struct cat_site site;
 
 	if (!slash || slash - path >= (long)sizeof(id))
 		return json_string(path);
 	snprintf(id, sizeof(id), "%.*s", (int)(slash - path), path);
-	if (catalog_site_get(c, id, &site, NULL) == 0)
-		name = site.name;
-	else if (catalog_snapshot_get(c, id, slash + 1, &snapshot, NULL) == 0)
-		name = snapshot.site_name;
-	return json_sprintf("%s@%s", name, slash + 1);
+	if (catalog_snapshot_get(c, id, slash + 1, &snapshot, NULL) == 0)
+		resolve_word(c, &snapshot, word);
+	else
+		strcpy(word, catalog_site_get(c, id, &site, NULL) == 0 ? site.name : id);
+	return json_sprintf("%s@%s", word, slash + 1);
 }
 
 static void name_snapshots(struct catalog *c, json_t *changes)

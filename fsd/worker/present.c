@@ -8,6 +8,7 @@
 
 #include "fsd/core/json.h"
 #include "fsd/worker/layout.h"
+#include "fsd/worker/resolve.h"
 #include "snap/base/clock.h"
 #include "snap/base/fd.h"
 
@@ -148,24 +149,12 @@ static int add_hold(const struct cat_hold *h, void *arg)
 	return json_array_append_new(arg, json_string_nocheck(h->tag));
 }
 
-void present_site_word(struct catalog *c, const struct cat_snapshot *s, char out[CAT_NAME_SIZE])
-{
-	struct cat_site site;
-
-	if (catalog_site_get(c, s->site, &site, NULL) == 0 && !site.deleted)
-		strcpy(out, site.name);
-	else
-		strcpy(out, s->site_name);
-	if (catalog_site_get(c, out, &site, NULL) == 0 && strcmp(site.id, s->site) != 0)
-		strcpy(out, s->site);
-}
-
 json_t *present_snapshot(struct fsd *f, struct catalog *c, const struct cat_snapshot *s)
 {
 	json_t *v = json_object(), *holds = json_array();
 	char word[CAT_NAME_SIZE];
 
-	present_site_word(c, s, word);
+	resolve_word(c, s, word);
 	catalog_holds(c, s->id, add_hold, holds, NULL);
 	json_object_set_new(v, "id", json_string(s->id));
 	json_object_set_new(v, "site",

@@ -11,11 +11,6 @@
 json_t *present_site(struct fsd *f, struct catalog *c, const struct cat_site *s);
 json_t *present_generation(struct fsd *f, const struct cat_site *s, const struct cat_generation *g);
 json_t *present_snapshot(struct fsd *f, struct catalog *c, const struct cat_snapshot *s);
-/*
- * By which word does a snapshot's site stand before the '@' today? Its own name; once it is gone the
- * one it had when the snapshot was taken, or its id where another site has that name.
- */
-void present_site_word(struct catalog *c, const struct cat_snapshot *s, char out[CAT_NAME_SIZE]);
 json_t *present_pool(struct fsd *f, struct catalog *c, struct pool_root *r);
 json_t *present_event(struct catalog *c, const struct cat_event *e);
 /* {"total", "paths": the first hundred}: what was written where nobody should any more. */

@@ -154,19 +154,11 @@ static int snapshots(struct fsd *f, struct catalog *c, const struct request *r, 
 		return ret;
 	filter.limit = l.limit + 1;
 	if (ref) {
-		ret = catalog_site_get(c, ref, &site, err);
-		if (ret < 0 && ret != -ENOENT)
-			return list_end(&l, ret);
-		if (ret == 0)
-			filter.site = site.id;
-		else if (id_valid(ref))
-			filter.site = ref;
-		else /* the snapshots of a site that is gone */
-			filter.site_name = ref;
+		ret = resolve_owner(c, ref, &site, err);
+		filter.site = site.id;
 	}
-	ret = catalog_snapshots(c, &filter, add_snapshot, &l, err);
-	if (ret == 0 && ref && filter.site_name && l.n == 0)
-		ret = resolve_site(f, c, ref, &site, NULL, err);
+	if (ret == 0)
+		ret = catalog_snapshots(c, &filter, add_snapshot, &l, err);
 	return list_end(&l, ret);
 }
 

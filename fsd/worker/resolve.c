@@ -10,10 +10,30 @@
 #include "fsd/worker/layout.h"
 #include "snap/base/err.h"
 
-static int no_site(const char *ref, struct err *err)
+/* ---- sites ---- */
+
+static int take_site(const struct cat_site *s, void *arg)
 {
+	*(struct cat_site *)arg = *s;
+	return 1;
+}
+
+static int refuse_gone(const char *ref, struct err *err)
+{
+	err_set(err, ENOENT, "site_deleted", ref, "this site was deleted");
+	err_hint(err, "fsctl site list --deleted says what brings it back");
+	return -ENOENT;
+}
+
+static int refuse_unknown(struct catalog *c, const char *ref, struct err *err)
+{
+	struct cat_site_filter named = {.deleted = true, .name = ref, .limit = 1};
+	struct cat_site site;
+
+	if (catalog_sites(c, &named, take_site, &site, NULL) > 0)
+		return refuse_gone(ref, err);
 	err_set(err, ENOENT, "not_found", ref, "there is no such site");
-	err_hint(err, "fsctl site list");
+	err_hint(err, "fsctl site list; fsctl snapshot list has snapshots of sites that are gone, too");
 	return -ENOENT;
 }
 
@@ -23,99 +43,188 @@ int resolve_site(struct fsd *f, struct catalog *c, const char *ref, struct cat_s
 	int r = catalog_site_get(c, ref, out, err);
 
 	if (r == -ENOENT)
-		return no_site(ref, err);
+		return refuse_unknown(c, ref, err);
 	if (r < 0)
 		return r;
-	if (out->deleted) {
-		err_set(err, ENOENT, "site_deleted", ref, "this site was deleted");
-		err_hint(err, "fsctl job list --site %s names the job to undo", out->id);
-		return -ENOENT;
-	}
+	if (out->deleted)
+		return refuse_gone(ref, err);
 	return pool ? pools_require(&f->pools, out->pool, pool, err) : 0;
 }
 
-/* ---- snapshots: of a site in use, else of any site that ever had the name ---- */
+/* ---- whose a snapshot is ---- */
 
-/* Not what was retired: its tree is older than it, and mostly what somebody wanted to be rid of. */
 static int take_snapshot(const struct cat_snapshot *s, void *arg)
 {
-	if (strcmp(s->kind, "undo") == 0)
-		return 0;
 	*(struct cat_snapshot *)arg = *s;
 	return 1;
 }
 
-struct by_name {
-	const char *name;
-	struct cat_snapshot *out;
+struct owner {
+	struct catalog *c;
+	struct cat_site *out;
+	struct err *err;
 };
 
-static int take_named(const struct cat_snapshot *s, void *arg)
+static int take_owner(const struct cat_site *s, void *arg)
 {
-	struct by_name *want = arg;
+	struct cat_snapshot_filter its = {.site = s->id, .limit = 1};
+	struct owner *o = arg;
+	struct cat_snapshot one;
+	int r = catalog_snapshots(o->c, &its, take_snapshot, &one, o->err);
 
-	if (strcmp(s->name, want->name) != 0)
-		return 0;
-	*want->out = *s;
-	return 1;
+	return r > 0 ? take_site(s, o->out) : r;
 }
 
-static int find_snapshot(struct catalog *c, const struct source *src, const struct cat_site *site,
+/* Renamed since, or forgotten: then its snapshots are all there is of it. */
+static int former_owner(struct catalog *c, const char *ref, struct cat_site *out, struct err *err)
+{
+	struct cat_snapshot_filter made = {
+		.site = id_valid(ref) ? ref : NULL,
+		.site_name = id_valid(ref) ? NULL : ref,
+		.newest_first = true,
+		.limit = 1,
+	};
+	struct cat_snapshot s;
+	int r = catalog_snapshots(c, &made, take_snapshot, &s, err);
+
+	if (r <= 0)
+		return r < 0 ? r : refuse_unknown(c, ref, err);
+	r = catalog_site_get(c, s.site, out, err);
+	if (r == -ENOENT) {
+		*out = (struct cat_site){0};
+		strcpy(out->id, s.site);
+		strcpy(out->name, s.site_name);
+	}
+	return r == -ENOENT ? 0 : r;
+}
+
+int resolve_owner(struct catalog *c, const char *ref, struct cat_site *out, struct err *err)
+{
+	struct cat_site_filter named = {.deleted = true, .name = ref};
+	struct owner owner = {c, out, err};
+	int r = catalog_site_get(c, ref, out, err);
+
+	if (r != -ENOENT)
+		return r;
+	r = catalog_sites(c, &named, take_owner, &owner, err);
+	return r == 0 ? former_owner(c, ref, out, err) : r < 0 ? r : 0;
+}
+
+void resolve_word(struct catalog *c, const struct cat_snapshot *s, char out[CAT_NAME_SIZE])
+{
+	struct cat_site site, owner;
+
+	if (catalog_site_get(c, s->site, &site, NULL) == 0)
+		strcpy(out, site.name);
+	else
+		strcpy(out, s->site_name);
+	if (resolve_owner(c, out, &owner, NULL) < 0 || strcmp(owner.id, s->site) != 0)
+		strcpy(out, s->site);
+}
+
+/* ---- snapshots ---- */
+
+/* Not what was retired: its tree is older than it, and mostly what somebody wanted to be rid of. */
+static int take_latest(const struct cat_snapshot *s, void *arg)
+{
+	return strcmp(s->kind, "undo") == 0 ? 0 : take_snapshot(s, arg);
+}
+
+static int64_t not_after(const struct source *src)
+{
+	return src->kind == SOURCE_TIME ? src->time : 0;
+}
+
+static int find_snapshot(struct catalog *c, const struct source *src, const char *site,
 	struct cat_snapshot *out, struct err *err)
 {
 	struct cat_snapshot_filter filter = {
-		.site = site ? site->id : NULL,
-		.site_name = site ? NULL : src->site,
+		.site = site,
+		.not_after = not_after(src),
 		.newest_first = true,
 	};
-	struct by_name want = {src->name, out};
+	int r;
 
-	if (src->kind == SOURCE_SNAPSHOT && site)
-		return catalog_snapshot_get(c, site->id, src->name, out, err);
 	if (src->kind == SOURCE_SNAPSHOT)
-		return catalog_snapshots(c, &filter, take_named, &want, err);
-	if (src->kind == SOURCE_TIME)
-		filter.not_after = src->time;
-	return catalog_snapshots(c, &filter, take_snapshot, out, err);
+		return catalog_snapshot_get(c, site, src->name, out, err);
+	r = catalog_snapshots(c, &filter, take_latest, out, err);
+	return r == 0 ? -ENOENT : r < 0 ? r : 0;
 }
 
-/* The site of a snapshot that was found by a name the site no longer has: by another one, or gone. */
-static int site_of_snapshot(struct catalog *c, struct resolved *out, struct err *err)
-{
-	int r = catalog_site_get(c, out->snapshot.site, &out->site, err);
+/* What was meant may be another site's that had the name before. */
+struct meant {
+	struct catalog *c;
+	const struct source *src;
+	const char *owner; /* not this one's */
+	struct cat_snapshot *out;
+};
 
-	if (r < 0 && r != -ENOENT)
-		return r;
-	out->site_gone = r == -ENOENT || out->site.deleted;
-	if (r == -ENOENT) {
-		strcpy(out->site.id, out->snapshot.site);
-		strcpy(out->site.name, out->snapshot.site_name);
+static int take_meant(const struct cat_snapshot *s, void *arg)
+{
+	const struct meant *m = arg;
+
+	if (strcmp(s->site, m->owner) == 0)
+		return 0;
+	if (m->src->kind != SOURCE_SNAPSHOT)
+		return take_latest(s, m->out);
+	return strcmp(s->name, m->src->name) == 0 ? take_snapshot(s, m->out) : 0;
+}
+
+static int look_for_meant(const struct cat_site *s, void *arg)
+{
+	const struct meant *m = arg;
+
+	return strcmp(s->id, m->owner) != 0 && find_snapshot(m->c, m->src, s->id, m->out, NULL) == 0;
+}
+
+static bool find_meant(struct catalog *c, const struct source *src, const char *owner,
+	struct cat_snapshot *out)
+{
+	struct cat_site_filter deleted = {.deleted = true, .name = src->site};
+	struct cat_snapshot_filter made = {
+		.site_name = src->site,
+		.not_after = not_after(src),
+		.newest_first = true,
+	};
+	struct meant meant = {c, src, owner, out};
+
+	return catalog_sites(c, &deleted, look_for_meant, &meant, NULL) > 0 ||
+	       catalog_snapshots(c, &made, take_meant, &meant, NULL) > 0;
+}
+
+static int no_snapshot(struct catalog *c, const struct source *src, const char *text,
+	const char *owner, struct err *err)
+{
+	struct cat_snapshot meant;
+	char word[CAT_NAME_SIZE];
+
+	err_set(err, ENOENT, "not_found", text, "%s",
+		src->kind == SOURCE_TIME ? "there is no snapshot that old" : "there is no such snapshot");
+	if (!find_meant(c, src, owner, &meant)) {
+		err_hint(err, "fsctl snapshot list %s", src->site);
+		return -ENOENT;
 	}
-	return 0;
+	resolve_word(c, &meant, word);
+	err_hint(err, "%s@%s is of a site that had this name before; fsctl site list --deleted lists "
+		"those that were deleted", word, meant.name);
+	return -ENOENT;
 }
 
 static int resolve_snapshot(struct catalog *c, const struct source *src, const char *text,
 	struct resolved *out, struct err *err)
 {
-	const struct cat_site *site = out->site_gone && !out->site.id[0] ? NULL : &out->site;
-	int r = find_snapshot(c, src, site, &out->snapshot, err);
+	char word[CAT_NAME_SIZE];
+	int r = resolve_owner(c, src->site, &out->site, err);
 
-	if (r == 0 && !out->snapshot.id[0])
-		r = -ENOENT;
-	if (r == -ENOENT) {
-		err_set(err, ENOENT, "not_found", text, "%s",
-			src->kind == SOURCE_TIME ? "there is no snapshot that old"
-						 : "there is no such snapshot");
-		err_hint(err, "fsctl snapshot list %s", src->site);
-		return r;
-	}
-	if (r >= 0 && !site)
-		r = site_of_snapshot(c, out, err);
 	if (r < 0)
 		return r;
+	r = find_snapshot(c, src, out->site.id, &out->snapshot, err);
+	if (r < 0)
+		return r == -ENOENT ? no_snapshot(c, src, text, out->site.id, err) : r;
 	out->kind = SOURCE_SNAPSHOT;
 	out->generation = out->snapshot.generation;
-	snprintf(out->text, sizeof(out->text), "%s@%s", out->site.name, out->snapshot.name);
+	resolve_word(c, &out->snapshot, word);
+	snprintf(out->text, sizeof(out->text), "%s@%s", word, out->snapshot.name);
 	return 0;
 }
 
@@ -151,20 +260,15 @@ int resolve_source(struct fsd *f, struct catalog *c, const char *text, struct re
 	if (r < 0)
 		return r;
 	*out = (struct resolved){.kind = src.kind};
-	r = catalog_site_get(c, src.site, &out->site, err);
-	if (r < 0 && r != -ENOENT)
-		return r;
-	out->site_gone = r == -ENOENT || out->site.deleted;
-	if (out->site_gone && !names_snapshot(&src))
-		return resolve_site(f, c, src.site, &out->site, NULL, err);
-	if (names_snapshot(&src)) {
+	if (names_snapshot(&src))
 		r = resolve_snapshot(c, &src, text, out, err);
-	} else if (src.kind == SOURCE_GENERATION) {
+	else
+		r = resolve_site(f, c, src.site, &out->site, NULL, err);
+	if (r == 0 && src.kind == SOURCE_GENERATION) {
 		r = resolve_generation(c, &src, text, out, err);
-	} else {
+	} else if (r == 0 && src.kind == SOURCE_LIVE) {
 		out->generation = out->site.live;
 		strcpy(out->text, out->site.name);
-		r = 0;
 	}
 	if (r < 0)
 		return r;

@@ -9,8 +9,7 @@
 
 struct resolved {
 	enum source_kind kind;	      /* SOURCE_LIVE, SOURCE_SNAPSHOT or SOURCE_GENERATION */
-	struct cat_site site;	      /* of a snapshot whose site is gone: id and name alone */
-	bool site_gone;		      /* deleted or forgotten */
+	struct cat_site site;	      /* of a snapshot it may be deleted, or forgotten: id and name alone */
 	struct cat_snapshot snapshot; /* SOURCE_SNAPSHOT */
 	int64_t generation;	      /* the number in either shape; the live one for SOURCE_LIVE */
 	struct pool_root *pool;
@@ -21,6 +20,17 @@ struct resolved {
  * it back. `pool` may be NULL; otherwise it must be online. */
 int resolve_site(struct fsd *f, struct catalog *c, const char *ref, struct cat_site *out,
 	struct pool_root **pool, struct err *err);
+
+/*
+ * Whose snapshots does SITE@SNAP mean by SITE, an id or a name? A name is one site's at a time: of the site
+ * in use; else of the one that was deleted last by this name, of those that have snapshots; else of the one
+ * that had it when the newest of the snapshots made by this name was taken. -ENOENT: nobody's, told as
+ * resolve_site() does.
+ */
+int resolve_owner(struct catalog *c, const char *ref, struct cat_site *out, struct err *err);
+/* The other way: the word that stands for a snapshot's site before the '@' today. Its name, while that is
+ * its own; else its id. */
+void resolve_word(struct catalog *c, const struct cat_snapshot *s, char out[CAT_NAME_SIZE]);
 
 /* -EINVAL "bad_source"; -ENOENT "not_found"; pool_offline. */
 int resolve_source(struct fsd *f, struct catalog *c, const char *text, struct resolved *out,

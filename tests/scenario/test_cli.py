@@ -426,12 +426,73 @@ def test_cli__snapshots_are_called_by_what_leads_to_them(shop):
     shop.fsctl('site', 'create', 'shop')
     shop.fsctl('snapshot', 'shop@a')
     assert listed() == ['laden@a', 'shop@a'] and live(shop, 'shop@a') != first
-    # Of a site that is gone the name at that time, which another site has by now.
+    # Of a site that was deleted by the name it had then, or by its id where another has it.
+    by_id = f'{shop.json("site", "show", "laden")["id"]}@a'
     shop.fsctl('site', 'delete', 'laden', '--yes')
-    by_id = listed()[0]
-    assert re.fullmatch('[0-9a-f-]{36}@a', by_id) and live(shop, by_id) == first
+    assert listed() == ['laden@a', 'shop@a'] and live(shop, 'laden@a') == first
+    shop.fsctl('clone', 'laden@a', 'laden')
+    assert listed() == [by_id, 'shop@a'] and live(shop, by_id) == first
     shop.fsctl('site', 'delete', 'shop', '--yes')
-    assert listed()[0] == 'shop@a' and live(shop, by_id) == first
+    assert listed() == [by_id, 'shop@a'] and live(shop, by_id) == first
+
+
+def test_cli__a_name_means_the_snapshots_of_one_site_and_the_hint_leads_to_the_others(shop):
+    def gone(name, snapshot):
+        shop.fsctl('snapshot', f'{name}@{snapshot}')
+        ident = shop.json('site', 'show', name)['id']
+        shop.fsctl('site', 'delete', name, '--yes')
+        return ident
+
+    def listed(*args):
+        return shop.fsctl('snapshot', 'list', *args, '--quiet').stdout.split()
+
+    def refused(source, leads_to):
+        error = fails(shop, 3, 'path', source, '--json')
+        assert error['code'] == 'not_found' and error['object'] == source, error
+        assert error['hint'].startswith(f'{leads_to} is of a site that had this name'), error
+        assert 'fsctl site list --deleted' in error['hint'] and live(shop, leads_to)
+
+    first = gone('shop', 'one')
+    assert listed('shop') == ['shop@one']
+    shop.fsctl('site', 'create', 'shop')
+    # In the shadow of a new site.
+    assert listed('shop') == [] and listed() == [f'{first}@one']
+    for source in ('shop@one', 'shop@latest', 'shop@2099-11-22T03:00:00Z'):
+        refused(source, f'{first}@one')
+    # Of two that were deleted the name means the last.
+    second = gone('shop', 'two')
+    assert listed('shop') == ['shop@two'] and listed() == [f'{first}@one', 'shop@two']
+    refused('shop@one', f'{first}@one')
+    shop.fsctl('snapshot', 'delete', 'shop@two', '--yes')
+    assert listed('shop') == ['shop@one'] and live(shop, 'shop@one')
+    # One without snapshots stands in nobody's way.
+    error = fails(shop, 3, 'restore', f'{first}@one', '--yes', '--json')
+    assert error['code'] == 'site_deleted' and '--deleted' in error['hint'], error
+    assert second in shop.fsctl('site', 'list', '--deleted').stdout
+    shop.fsctl('site', 'create', 'blog')
+    shop.fsctl('site', 'delete', 'blog', '--yes')
+    for args in (('snapshot', 'list', 'blog'), ('site', 'show', 'blog'), ('snapshot', 'blog'),
+                 ('clone', 'blog@one', 'copy')):
+        error = fails(shop, 3, *args, '--json')
+        assert error['code'] == 'site_deleted' and '--deleted' in error['hint'], (args, error)
+
+    def restart_until(what):
+        shop.stop()
+        time.sleep(1)
+        shop.start()  # when it looks for what is over
+        deadline = time.monotonic() + TIMEOUT
+        while not what():
+            assert time.monotonic() < deadline, shop.log()
+            time.sleep(0.02)
+
+    # When the sites are forgotten, ids and names still lead there, and what expires does.
+    shop.configure(undo_keep='1s')
+    restart_until(lambda: not shop.json('site', 'list', '--deleted')['items'])
+    assert live(shop, f'{first}@one') == live(shop, 'shop@one')
+    assert listed('shop') == listed(first) == ['shop@one']
+    shop.fsctl('snapshot', 'set', f'{first}@one', 'expires=1s')
+    restart_until(lambda: not listed())
+    assert fails(shop, 3, 'snapshot', 'list', 'shop', '--json')['code'] == 'not_found'
 
 
 def now():

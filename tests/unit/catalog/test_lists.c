@@ -119,6 +119,13 @@ static void test_sites__are_filtered_ordered_and_paged(void **state)
 	assert_sites("", .pool = "pool1", .label = "env=prod");
 	assert_sites("gone gone", .deleted = true);
 	assert_sites("gone", .deleted = true, .after = sample_id('s', 4, id));
+	put_site(c, 6, "other", "pool0", 7);
+	put_site(c, 7, "gone", "pool0", 7);
+	assert_ok(catalog_label_set(c, sample_id('s', 4, id), "when", "last", &err), err);
+	assert_sites("gone gone gone", .deleted = true, .name = "gone");
+	assert_sites("gone", .deleted = true, .name = "gone", .label = "when=last", .limit = 1);
+	assert_sites("c", .name = "c");
+	assert_sites("", .name = "gone");
 	assert_list(catalog_pools(c, see_pool, &seen, &err_), "pool0 pool1");
 }
 
@@ -410,6 +417,8 @@ static void test_plans__walk_an_index_in_the_lists_order(void **state)
 	assert_plan(c, "sites_in_pool (pool=? AND name>?)");
 	assert_sites("", .deleted = true, .after = "a", .limit = 1);
 	assert_plan(c, "sites_deleted (id>?)");
+	assert_sites("", .deleted = true, .name = "a", .limit = 1);
+	assert_plan(c, "sites_deleted_name (name=?)");
 	assert_sites("", .expired_by = 3);
 	assert_plan(c, "sites_expires (expires<?)");
 	assert_list(catalog_retired(c, see_generation, &seen, &err_), "");

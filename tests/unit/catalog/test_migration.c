@@ -15,11 +15,13 @@ static struct sql_step first(void)
 	return sql_steps[0];
 }
 
+/* As the first fsd made it. */
 static void make(struct scratch *s)
 {
+	const struct sql_step steps[] = {first()};
 	struct err err = ERR_INIT;
 
-	assert_ok(catalog_open(s->path, CATALOG_CREATE, &s->c, &err), err);
+	assert_ok(sql_open(s->path, CATALOG_CREATE, steps, 1, &s->c, &err), err);
 	assert_ok(put_each(s->c, 1, &err), err);
 	catalog_close(&s->c);
 }
@@ -52,6 +54,18 @@ static void test_migration__runs_the_missing_steps_in_order(void **state)
 	assert_int_equal(ask(s->c, "SELECT until FROM holds"), 11);
 	catalog_close(&s->c);
 	assert_fails(catalog_open(s->path, 0, &s->c, &err), EPROTO, "catalog_newer", err);
+}
+
+static void test_migration__to_todays_schema_keeps_everything(void **state)
+{
+	struct scratch *s = *state;
+	struct err err = ERR_INIT;
+
+	make(s);
+	assert_ok(catalog_open(s->path, 0, &s->c, &err), err);
+	assert_int_equal(ask(s->c, "PRAGMA user_version"), CATALOG_SCHEMA);
+	assert_int_equal(count_each(s->c, 1), EACH);
+	assert_ok(catalog_check(s->c, &err), err);
 }
 
 static void test_migration__that_fails_leaves_the_last_good_step(void **state)
@@ -114,6 +128,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST_BARE(test_migration__runs_the_missing_steps_in_order),
+		TEST_BARE(test_migration__to_todays_schema_keeps_everything),
 		TEST_BARE(test_migration__that_fails_leaves_the_last_good_step),
 		TEST_BARE(test_migration__that_breaks_a_reference_is_rolled_back),
 		TEST_BARE(test_migration__is_not_a_readers_business),

@@ -178,7 +178,7 @@ static void test_delete__parks_a_site_for_undo(void **state)
 	refused(harness_job(h, "site-delete", "site", "shop", "confirm", "1", NULL), "protected");
 	done(harness_done(h, "site-set", "site", "shop", "set", "protected=no", NULL));
 	v = harness_done(h, "site-delete", "site", "shop", "confirm", "1", NULL);
-	refused(harness_job(h, "snapshot", "site", "shop", NULL), "not_found");
+	refused(harness_job(h, "snapshot", "site", "shop", NULL), "site_deleted");
 	done(harness_done(h, "clone", "source", "shop@kept", "name", "again", NULL));
 	harness_expect(h, "again", "index.php", "one");
 	done(harness_done(h, "undo", "job", harness_text(v, "id"), NULL));
@@ -525,7 +525,7 @@ static void test_expiry__retires_old_generations_and_deletes_what_expired(void *
 	refused(harness_job(h, "publish", "site", "shop", "generation", "1", NULL), "not_found");
 	refused(harness_job(h, "publish", "site", "shop", "generation", "2", NULL), "not_found");
 	refused(harness_job(h, "clone", "source", "shop@a", "name", "x", NULL), "not_found");
-	refused(harness_job(h, "snapshot", "site", "brief", NULL), "not_found");
+	refused(harness_job(h, "snapshot", "site", "brief", NULL), "site_deleted");
 	v = harness_done(h, "rollback", "site", "shop", NULL);
 	assert_int_equal(harness_int(v, "result.generation"), 3);
 	json_decref(v);
