@@ -8,8 +8,6 @@
 #include <string.h>
 
 #include "fsd/core/log.h"
-#include "fsd/worker/kept.h"
-#include "fsd/worker/layout.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 
@@ -155,68 +153,6 @@ static void ask_all(struct due *d, json_t *asked, const struct snap_ctx *ctx)
 	}
 }
 
-/* ---- deleted sites ---- */
-
-/*
- * A deleted site beyond undo_keep: into the trash for good. An undelete is planned under write_lock
- * and holds the site until it has run: one that came before is seen here, one that comes later does
- * not find the site.
- */
-static void purge_deleted(struct fsd *f, struct pool_root *r, const char *id)
-{
-	struct err err = ERR_INIT;
-	int ret;
-
-	pthread_mutex_lock(&f->write_lock);
-	if (kept_may_purge(f, id, &err) && pool_root_verify(r, &err) == 0) {
-		ret = layout_move(r->deleted, id, r->trash, id);
-		if (ret == 0 || ret == -ENOENT)
-			catalog_site_delete(f->catalog, id, &err);
-		else
-			err_sys(&err, -ret, "rename into trash", id);
-	}
-	pthread_mutex_unlock(&f->write_lock);
-	if (err.num && err.num != ENOENT)
-		log_err(LOG_WARNING, "cannot remove a deleted site", &err, "pool", r->config->name,
-			NULL);
-}
-
-struct purge {
-	struct fsd *f;
-	json_t *ids;
-	int64_t before;
-};
-
-static int deleted_due(const struct cat_site *s, void *arg)
-{
-	struct purge *p = arg;
-
-	if (s->deleted && s->deleted < p->before)
-		json_object_set_new(p->ids, s->id, json_string(s->pool));
-	return 0;
-}
-
-static void purge(struct fsd *f, struct catalog *c, int64_t now, struct snap_ctx *ctx)
-{
-	struct purge p = {f, json_object(), now - fsd_config(f)->undo_keep};
-	struct cat_site_filter filter = {.deleted = true};
-	const char *id;
-	json_t *pool;
-
-	catalog_sites(c, &filter, deleted_due, &p, NULL);
-	problems_begin(&f->problems, KEPT_SCOPE);
-	json_object_foreach(p.ids, id, pool) {
-		struct pool_root *r = pools_find(&f->pools, json_string_value(pool));
-
-		if (snap_canceled(ctx))
-			break;
-		if (r && atomic_load(&r->online) && !kept_ejected(f, r, id, ctx))
-			purge_deleted(f, r, id);
-	}
-	problems_end(&f->problems, KEPT_SCOPE);
-	json_decref(p.ids);
-}
-
 /* ---- all of it ---- */
 
 void expire_look(struct fsd *f, struct catalog *c, int64_t now, json_t *asked,
@@ -234,7 +170,6 @@ void expire_look(struct fsd *f, struct catalog *c, int64_t now, json_t *asked,
 	flush_generations(&generations);
 	ask_all(&due, asked, ctx);
 	json_decref(due.requests);
-	purge(f, c, now, ctx);
 	pthread_mutex_lock(&f->write_lock);
 	catalog_expire(f->catalog, now - fsd_config(f)->job_keep, &err);
 	pthread_mutex_unlock(&f->write_lock);

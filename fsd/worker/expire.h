@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What time does: sites and snapshots expire, generations retire, deleted sites go for good after
- * undo_keep, and so do the records of old jobs and events. A site that was ejected by copy, and into
- * which something was written since, is kept for another undo_keep, and an event tells of it.
+ * What time does: sites and snapshots expire, generations retire, and the records of old jobs and events
+ * go. What goes for good after undo_keep is removal.h's.
  */
 #ifndef FSD_WORKER_EXPIRE_H
 #define FSD_WORKER_EXPIRE_H

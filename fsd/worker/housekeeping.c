@@ -11,8 +11,8 @@
 
 #include "fsd/core/log.h"
 #include "fsd/worker/expire.h"
-#include "fsd/worker/kept.h"
 #include "fsd/worker/layout.h"
+#include "fsd/worker/removal.h"
 #include "fsd/worker/scan.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
@@ -20,7 +20,7 @@
 
 #define TICK_SEC 10
 #define EXPIRE_EVERY (60 * NSEC_PER_SEC)
-#define WORK_EVERY (3600 * NSEC_PER_SEC)
+#define COMPARE_EVERY (3600 * NSEC_PER_SEC)
 #define LINKS_KEPT 4096
 
 struct kept_link {
@@ -34,12 +34,12 @@ struct housekeeping {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	atomic_bool stop;
-	bool woken;
 	struct snap_ctx ctx;
+	struct removal *removal;
 	struct catalog *catalog; /* the thread's own reader */
 	int64_t expired;	 /* monotonic: the last look for what has expired */
 	json_t *asked;		 /* what that look asked for (expire.h) */
-	int64_t next_work;	 /* monotonic: pools and catalog compared, what was kept for undo */
+	int64_t next_compare;	 /* monotonic: pools and catalog */
 	struct kept_link *links;
 	unsigned n_links;
 };
@@ -72,7 +72,6 @@ static bool is_owned(struct fsd *f, const char *name)
 struct sweep {
 	struct fsd *f;
 	struct pool_root *r;
-	struct snap_ctx *ctx;
 	struct err *err;
 };
 
@@ -80,6 +79,7 @@ struct sweep {
 static int sweep_stage(const char *name, void *arg)
 {
 	const struct sweep *s = arg;
+	struct snap_ctx ctx = {0};
 	int64_t job;
 
 	if (is_owned(s->f, name))
@@ -87,73 +87,15 @@ static int sweep_stage(const char *name, void *arg)
 	if (job_id_parse(name, &job) == 0 &&
 		layout_discard(s->r, job, s->r->staging, name) == 0)
 		return 0;
-	return layout_remove(s->r, s->r->staging, name, s->ctx, s->err);
+	return layout_remove(s->r, s->r->staging, name, &ctx, s->err);
 }
 
 static int sweep_staging(struct fsd *f, struct pool_root *r, struct err *err)
 {
-	struct snap_ctx ctx = {0};
-	struct sweep s = {f, r, &ctx, err};
+	struct sweep s = {f, r, err};
 	int ret = layout_each_name(r->staging, sweep_stage, &s);
 
 	return ret < 0 && !err->num ? err_sys(err, -ret, "sweep", r->config->path) : ret;
-}
-
-/* Somebody has to do something; until then it is tried again and again, and said once. */
-static void not_removed(const struct sweep *s, const char *scope, const char *name,
-	const struct err *why)
-{
-	char path[ERR_OBJECT_SIZE];
-	struct err e = ERR_INIT;
-
-	snprintf(path, sizeof(path), "%.200s/.fsd/trash/%.250s", s->r->config->path, name);
-	err_set(&e, why->num, "not_removed", path, "it cannot be removed: %.150s%s%s", why->object,
-		*why->object ? ": " : "", why->reason);
-	if (*why->hint)
-		err_hint(&e, "%s; fsd tries again every 10 s", why->hint);
-	else
-		err_hint(&e, "mend what the reason names, or remove it by hand; fsd tries again every "
-			"10 s");
-	if (problems_add(&s->f->problems, false, scope, &e))
-		log_err(LOG_WARNING, "cannot empty a pool's trash", &e, "pool", s->r->config->name,
-			NULL);
-}
-
-static void scope_of(const struct pool_root *r, char out[64])
-{
-	snprintf(out, 64, "trash:%.50s", r->config->name);
-}
-
-/* One that stays must not keep the others. */
-static int empty_one(const char *name, void *arg)
-{
-	const struct sweep *s = arg;
-	struct err err = ERR_INIT;
-	char scope[64];
-
-	scope_of(s->r, scope);
-	if (layout_remove(s->r, s->r->trash, name, s->ctx, &err) < 0 && !snap_canceled(s->ctx))
-		not_removed(s, scope, name, &err);
-	return snap_canceled(s->ctx) ? -ECANCELED : 0;
-}
-
-static void sweep_trash(struct fsd *f, struct pool_root *r, struct snap_ctx *ctx)
-{
-	struct err err = ERR_INIT;
-	struct sweep s = {f, r, ctx, &err};
-	char scope[64];
-	int ret;
-
-	scope_of(r, scope);
-	problems_begin(&f->problems, scope);
-	ret = layout_each_name(r->trash, empty_one, &s);
-	if (ret == -ECANCELED)
-		return;
-	if (ret < 0) {
-		err_sys(&err, -ret, "list", NULL);
-		not_removed(&s, scope, "", &err);
-	}
-	problems_end(&f->problems, scope);
 }
 
 static int note_name(const struct cat_site *s, void *arg)
@@ -254,10 +196,8 @@ static void look_at_pools(struct fsd *f, struct housekeeping *h)
 		struct pool_root *r = &f->pools.items[i];
 		struct err err = ERR_INIT;
 
-		if (atomic_load(&r->online) && pool_root_verify(r, &err) == 0) {
-			sweep_trash(f, r, &h->ctx);
+		if (atomic_load(&r->online) && pool_root_verify(r, &err) == 0)
 			continue;
-		}
 		if (r->announced)
 			tell_offline(f, r);
 		if (r->recovered && pool_root_verify(r, &err) == 0) {
@@ -266,7 +206,8 @@ static void look_at_pools(struct fsd *f, struct housekeeping *h)
 			jobs_look(f);
 			log_msg(LOG_INFO, "pool is back", "pool", r->config->name, NULL);
 			pool_event(f, r, "pool.online");
-		} else if (!jobs_run_in(f, r) && housekeeping_bring_online(f, r, &err) == 0) {
+		} else if (!jobs_run_in(f, r) && removal_left(h->removal, r) &&
+			housekeeping_bring_online(f, r, &err) == 0) {
 			scan_report(f, h->catalog, r);
 			pool_event(f, r, "pool.online");
 		}
@@ -325,14 +266,6 @@ static void sweep_kept_links(struct housekeeping *h)
 
 /* ---- the thread ---- */
 
-static void sweep_kept(struct fsd *f, struct housekeeping *h)
-{
-	for (unsigned i = 0; i < f->pools.n && !snap_canceled(&h->ctx); i++) {
-		if (atomic_load(&f->pools.items[i].online))
-			kept_sweep(f, h->catalog, &f->pools.items[i], &h->ctx);
-	}
-}
-
 static void wait_for_work(struct housekeeping *h)
 {
 	struct timespec until;
@@ -340,12 +273,11 @@ static void wait_for_work(struct housekeeping *h)
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	pthread_mutex_lock(&h->lock);
 	until.tv_sec += h->n_links ? 2 : TICK_SEC;
-	while (!h->stop && !h->woken) {
+	while (!h->stop) {
 		if (pthread_cond_clockwait(&h->wake, &h->lock, CLOCK_MONOTONIC, &until) ==
 			ETIMEDOUT)
 			break;
 	}
-	h->woken = false;
 	pthread_mutex_unlock(&h->lock);
 }
 
@@ -363,19 +295,15 @@ static void *housekeeping_thread(void *arg)
 	struct housekeeping *h = f->housekeeping;
 
 	while (!h->stop) {
-		bool work = clock_mono() >= h->next_work;
-
-		if (work)
+		if (clock_mono() >= h->next_compare) {
 			compare(f, h);
+			h->next_compare = clock_mono() + COMPARE_EVERY;
+		}
 		look_at_pools(f, h);
 		sweep_kept_links(h);
 		if (clock_mono() >= h->expired + EXPIRE_EVERY) {
 			expire_look(f, h->catalog, clock_real(), h->asked, &h->ctx);
 			h->expired = clock_mono();
-		}
-		if (work) {
-			sweep_kept(f, h);
-			h->next_work = clock_mono() + WORK_EVERY;
 		}
 		wait_for_work(h);
 	}
@@ -386,18 +314,15 @@ void housekeeping_wake(struct fsd *f)
 {
 	struct housekeeping *h = f->housekeeping;
 
-	if (!h)
-		return;
-	pthread_mutex_lock(&h->lock);
-	h->woken = true;
-	pthread_cond_signal(&h->wake);
-	pthread_mutex_unlock(&h->lock);
+	if (h)
+		removal_wake(h->removal);
 }
 
 static void housekeeping_free(struct housekeeping *h)
 {
 	if (!h)
 		return;
+	removal_stop(&h->removal);
 	catalog_close(&h->catalog);
 	json_decref(h->asked);
 	free(h->links);
@@ -418,6 +343,8 @@ int housekeeping_start(struct fsd *f, struct err *err)
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_cond_init(&h->wake, NULL);
 	r = catalog_open(fsd_config(f)->catalog, CATALOG_READ_ONLY, &h->catalog, err);
+	if (r == 0)
+		r = removal_start(f, &h->removal, err);
 	if (r == 0) {
 		f->housekeeping = h;
 		r = -pthread_create(&h->thread, NULL, housekeeping_thread, f);

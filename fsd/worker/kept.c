@@ -518,29 +518,21 @@ static int look_at_ejected(struct ejected *e, struct snap_ctx *ctx, struct err *
 	return r < 0 ? r : e->late.total != 0;
 }
 
-/* What cannot be looked at stays: somebody has to. */
-static void report_unseen(struct ejected *e, struct err *err)
-{
-	if (!*err->hint)
-		err_hint(err, "look into %.200s/.fsd/deleted/%s; remove it when nothing there is "
-			"needed", e->pool->config->path, e->id);
-	problems_add(&e->f->problems, false, KEPT_SCOPE, err);
-}
-
-bool kept_ejected(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx)
+int kept_ejected(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx,
+	struct err *err)
 {
 	_cleanup_fd_ int site = fd_open_dir(r->deleted, id);
 	struct ejected e = {.f = f, .pool = r, .id = id, .site = site, .late = PATHS_INIT};
-	struct err err = ERR_INIT;
 	int kept;
 
 	if (site == -ENOENT)
-		return false;
-	kept = site < 0 ? err_sys(&err, -site, "open deleted site", id)
-			: look_at_ejected(&e, ctx, &err);
-	if (kept < 0 && !snap_canceled(ctx))
-		report_unseen(&e, &err);
+		return 0;
+	kept = site < 0 ? err_sys(err, -site, "open deleted site", id)
+			: look_at_ejected(&e, ctx, err);
+	if (kept < 0 && !*err->hint) /* it stays: somebody has to look */
+		err_hint(err, "look into %.200s/.fsd/deleted/%s; remove it when nothing there is "
+			"needed", r->config->path, id);
 	paths_release(&e.late);
 	free(e.directory);
-	return kept != 0;
+	return kept;
 }

@@ -26,14 +26,13 @@ struct snap_ctx;
  */
 void kept_sweep(struct fsd *f, struct catalog *c, struct pool_root *r, struct snap_ctx *ctx);
 
-#define KEPT_SCOPE "ejected" /* of the problems that kept_ejected() adds */
-
 /*
  * Is the deleted site `id`, whose time is over, to be kept for another undo_keep? That is, was it
- * ejected by copy (site.json "ejected": {"path", "since"}) and written to since, or cannot be looked
- * at, which is a problem then? write_lock must not be held.
+ * ejected by copy (site.json "ejected": {"path", "since"}) and written to since? 1; 0; -errno with a
+ * hint: it cannot be looked at, and stays until somebody has. write_lock must not be held.
  */
-bool kept_ejected(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx);
+int kept_ejected(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx,
+	struct err *err);
 
 /* May the deleted site go? By the catalog and the configuration as they are now; write_lock is held. */
 bool kept_may_purge(struct fsd *f, const char *id, struct err *err);

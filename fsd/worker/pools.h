@@ -91,7 +91,7 @@ int pool_root_verify(struct pool_root *r, struct err *err);
 /*
  * The same pool stands there again by another mount, or on another device: open it, and put its
  * descriptors in the place of the old ones, numbers and all, so that whoever looks meanwhile sees
- * the one or the other. No job may be at work in it. It stays offline: its jobs are to be recovered.
+ * the one or the other. Nobody may be at work in it. It stays offline: its jobs are to be recovered.
  * Blocks like pool_root_open, with the same errors.
  */
 int pool_root_reopen(struct pool_root *r, struct catalog *c, pthread_mutex_t *write_lock,

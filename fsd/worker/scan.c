@@ -189,14 +189,18 @@ static int in_pool(const char *name, void *arg)
 	return 0;
 }
 
-/* Is it in the catalog, and not in the pool, even now? */
+/* Is it in the catalog, and not in the pool, even now? Both go together under write_lock. */
 static bool still_known(const struct compare *c, const char *name, const char *id)
 {
 	int root = is_kind(c, "snapshot") ? c->r->snapshots
 		   : is_kind(c, "site")	  ? c->r->sites
 					  : c->r->deleted;
+	bool known;
 
-	return is_recorded(c, name, id) && fd_exists(root, name) == 0;
+	pthread_mutex_lock(&c->f->write_lock);
+	known = is_recorded(c, name, id) && fd_exists(root, name) == 0;
+	pthread_mutex_unlock(&c->f->write_lock);
+	return known;
 }
 
 static void rest(struct compare *c)

@@ -530,3 +530,34 @@ def test_trash__goes_on_behind_what_cannot_be_removed_and_names_it(mount, make_d
         command('umount', *where.glob('pool/**/sub dir'))
     wait_until(lambda: trash(where) == [], daemon)
     assert checked(daemon)[0] == 0
+
+
+def test_trash__that_is_being_emptied_keeps_no_pool_waiting(make_daemon, scratch):
+    """And no pool is opened anew under whoever still removes something in it."""
+    pools = {name: scratch / name for name in ('main', 'near')}
+    daemon = make_daemon(pools)
+    steps = Steps(daemon)
+    daemon.start()
+
+    def take_away(name):
+        pools[name].rename(scratch / 'away')
+        wait_until(lambda: not pool(daemon, name)['online'], daemon)
+
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'main')
+    daemon.fsctl('snapshot', 'shop@a')
+    with steps.held('remove.tree') as reached:
+        daemon.fsctl('snapshot', 'delete', 'shop@a', '--yes')
+        reached()
+        take_away('main')
+        shutil.copytree(scratch / 'away', pools['main'], symlinks=True)  # as on another device
+        shutil.move(scratch / 'away', scratch / 'old')
+        take_away('near')  # main has been looked at since
+        (scratch / 'away').rename(pools['near'])
+        wait_until(lambda: pool(daemon, 'near')['online'], daemon)
+        assert not pool(daemon)['online']
+    wait_until(lambda: pool(daemon)['online'], daemon)
+    wait_until(lambda: os.listdir(pools['main'] / '.fsd/trash') == [], daemon)
+    daemon.fsctl('snapshot', 'shop@b')
+    assert list((pools['main'] / '.fsd/snapshots').glob('*/b'))
+    assert daemon.json('status')['problems'] == []
+    assert daemon.stop() == 0
