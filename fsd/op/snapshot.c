@@ -100,31 +100,34 @@ static int store_meta(struct job *job, int site, int stage, int64_t generation, 
 	return r;
 }
 
-/* site.json and the generation's meta.json are replaced, never edited: links of them are copies. */
-static int link_documents(struct job *job, int site, int from, int stage, int wrapper, struct err *err)
+/* site.json and the generation's meta.json, of their own: people and disks change files in place. A
+ * tree that is copied at once is copied by a commit of the file system. */
+static int copy_documents(struct job *job, int site, int from, int stage, int wrapper, bool at_once,
+	struct err *err)
 {
-	if (linkat(from, META_WRAPPER, wrapper, META_WRAPPER, 0) < 0)
-		return err_sys(err, errno, "link the generation's " META_WRAPPER, job->site_name);
-	if (linkat(site, META_SITE, stage, META_SITE, 0) < 0)
-		return err_sys(err, errno, "link " META_SITE, job->site_name);
-	step("snapshot.linked");
-	return 0;
+	int r = meta_copy(from, wrapper, META_WRAPPER, at_once, job->site_name, err);
+
+	if (r == 0)
+		r = meta_copy(site, stage, META_SITE, at_once, job->site_name, err);
+	step("snapshot.copied");
+	return r;
 }
 
 static int build(struct job *job, int site, int stage, int from, int64_t live, struct err *err)
 {
 	_cleanup_fd_ int wrapper = layout_stage_generation(stage, live);
 	const char *method, *consistency;
+	bool at_once;
 	int r;
 
 	if (wrapper < 0)
 		return err_sys(err, -wrapper, "stage", job->site_name);
-	op_expect_method(job, job->pool, true);
+	at_once = op_expect_method(job, job->pool, true);
 	method = job->method;
 	consistency = job->consistency;
 	r = store_meta(job, site, stage, live, err);
 	if (r == 0)
-		r = link_documents(job, site, from, stage, wrapper, err);
+		r = copy_documents(job, site, from, stage, wrapper, at_once, err);
 	if (r == 0 && (r = layout_stage_live_like(stage, live, from)) < 0)
 		r = err_sys(err, -r, "link live", job->site_name);
 	if (r == 0)

@@ -64,6 +64,21 @@ int meta_store(int dirfd, const char *name, json_t *doc, struct err *err)
 	return r < 0 ? err_sys(err, -r, "write", name) : 0;
 }
 
+int meta_copy(int from, int to, const char *name, bool commit, const char *object,
+	struct err *err)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	int r;
+
+	if (commit && fd_clone_file(from, to, name, 0644) == 0)
+		return 0;
+	r = fd_read_file(from, name, META_SIZE_MAX, &text, &len);
+	if (r == 0)
+		r = fd_write_file(to, name, text, len, 0644);
+	return r < 0 ? err_sys(err, -r, "copy a document", object) : 0;
+}
+
 int meta_change(int dirfd, const char *name, const char *object, const char *key, json_t *value,
 	struct err *err)
 {

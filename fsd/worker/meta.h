@@ -29,6 +29,11 @@ int meta_load(int dirfd, const char *name, const char *object, json_t **doc, str
 /* Write it durably (the directory is the caller's to sync). */
 int meta_store(int dirfd, const char *name, json_t *doc, struct err *err);
 
+/* A copy of the document in another directory, durable like one that is stored; with `commit`,
+ * once the file system has committed what changed in it. */
+int meta_copy(int from, int to, const char *name, bool commit, const char *object,
+	struct err *err);
+
 json_t *meta_site_new(const struct cat_site *s, json_t *labels);
 json_t *meta_generation_new(const struct cat_generation *g);
 json_t *meta_snapshot_new(const struct cat_snapshot *s, json_t *labels);

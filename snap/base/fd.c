@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <limits.h>
 #include <linux/openat2.h>
 #include <stdint.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -172,6 +174,21 @@ int fd_write_file(int dirfd, const char *name, const void *data, size_t len, mod
 		r = -errno;
 	if (r < 0)
 		unlinkat(dirfd, temp, 0);
+	return r;
+}
+
+int fd_clone_file(int from, int to, const char *name, mode_t mode)
+{
+	_cleanup_fd_ int src = openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	_cleanup_fd_ int dst = src < 0 ? -1 : openat(to, name,
+		O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int r;
+
+	if (src < 0 || dst < 0)
+		return -errno;
+	r = ioctl(dst, FICLONE, src) < 0 || fchmod(dst, mode) < 0 ? -errno : 0;
+	if (r < 0)
+		unlinkat(to, name, 0);
 	return r;
 }
 

@@ -50,6 +50,11 @@ int fd_read_file(int dirfd, const char *name, size_t max, char **data, size_t *l
  */
 int fd_write_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode);
 
+/* A new file to/name with the content of from/name, which both share until one is written to
+ * (FICLONE). Not synced, but it needs no more than what a new link needs to be durable: the file
+ * system's own commit. -errno where it cannot, and nothing is left. */
+int fd_clone_file(int from, int to, const char *name, mode_t mode);
+
 /* Remove the temporary file of `name` that a power cut may bring back, also beside the new file:
  * btrfs can replay a rename as a second name. Missing is success. 0 or -errno. */
 int fd_sweep_file(int dirfd, const char *name);

@@ -119,6 +119,7 @@ def snapshot(folder):
     names = {e.name for e in folder.iterdir()}
     assert names == {'live', 'gen', 'site.json', 'meta.json'}, f'{folder}: {names}'
     assert list(gens) == [live], f'{folder}: generations {list(gens)}, live {live}'
+    assert load(folder / 'site.json')['id'] == folder.parent.name, f'{folder}: another site.json'
     return {'id': meta['id'], 'live': live, 'kind': meta['kind'], 'labels': meta.get('labels', {}),
             'holds': sorted(h['tag'] for h in meta.get('holds', [])), 'tree': gens[live]['tree']}
 

@@ -469,6 +469,32 @@ def test_pool__that_is_full_to_the_last_block_can_be_emptied(make_daemon, mount,
     daemon.fsctl('generation', 'delete', 'shop:2', '--yes')
     daemon.fsctl('site', 'delete', 'blog', '--yes')
     assert daemon.fsctl('site', 'list', '-q').stdout == 'shop\n'
+
+
+@pytest.mark.parametrize('kind', ('btrfs', 'ext4'))
+def test_snapshot__has_documents_of_its_own(make_daemon, mount, kind):
+    """An editor that writes in place, or a bad block, damages one of them."""
+    root = mount(kind)
+    daemon = make_daemon({'main': root / 'pool'}).start()
+    daemon.fsctl('site', 'create', 'shop')
+    site = root / 'pool/sites/shop'
+    # one that fits beside its inode, one that does not
+    for n, label in enumerate(('x', 'x' * 200)):
+        daemon.fsctl('site', 'set', 'shop', *(f'label.l{i}={label}' for i in range(20)))
+        daemon.fsctl('snapshot', f'shop@s{n}')
+        path = daemon.fsctl('path', f'shop@s{n}').stdout.strip()
+        copy = pathlib.Path(path).parents[2]
+        for name in ('site.json', 'gen/1/meta.json'):
+            good = (site / name).read_text()
+            assert (site / name).stat().st_nlink == (copy / name).stat().st_nlink == 1
+            with open(site / name, 'r+') as f:
+                f.write('damaged')
+            assert (copy / name).read_text() == good
+            (site / name).write_bytes((copy / name).read_bytes())  # as operations.md says
+    daemon.fsctl('site', 'set', 'shop', 'label.l0=')
+    assert daemon.fsctl('check', 'shop').returncode == 0
+
+
 # ---- the trash ----
 
 def trash(where):
