@@ -191,7 +191,7 @@ void outside_touch(struct fsd *f, const struct request *r)
 int outside_plan(struct fsd *f, struct job *job, const char *path, struct outside *o,
 	struct err *err)
 {
-	char side[NAME_MAX + 1];
+	char side[NAME_MAX + 1], real[PATH_MAX + NAME_MAX + 2];
 	struct stat st;
 	int r = enter(f, &job->request, path, o, err);
 
@@ -204,7 +204,8 @@ int outside_plan(struct fsd *f, struct job *job, const char *path, struct outsid
 	job_intend(job, "dir", json_text(o->path));
 	job_intend_int(job, "dir_base", (int64_t)o->base_len);
 	job_intend_int(job, "dir_parent", (int64_t)st.st_ino);
-	job_lock(job, "dir", o->path, true);
+	fd_path(o->parent, o->name, real, sizeof(real));
+	job_lock(job, "dir", real, true);
 	return 0;
 }
 

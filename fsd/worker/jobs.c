@@ -355,6 +355,42 @@ bool jobs_holds(struct fsd *f, const char *type, const char *name, bool any,
 	return found;
 }
 
+static bool is_beneath(const char *path, const char *top)
+{
+	size_t len = strlen(top);
+
+	return strncmp(path, top, len) == 0 && path[len] == '/';
+}
+
+static const struct job_lock *nested_in(const struct job *job, const struct job_lock *dir)
+{
+	for (unsigned i = 0; i < job->n_locks; i++) {
+		const struct job_lock *l = &job->locks[i];
+
+		if (strncmp(l->key, JOB_LOCK_DIR, strlen(JOB_LOCK_DIR)) == 0 &&
+			(is_beneath(l->key, dir->key) || is_beneath(dir->key, l->key)))
+			return l;
+	}
+	return NULL;
+}
+
+bool jobs_holds_nested(struct fsd *f, const struct job_lock *dir, struct job_lock *found,
+	char holder[JOB_ID_SIZE])
+{
+	const struct job_lock *l = NULL;
+
+	pthread_mutex_lock(&f->jobs.lock);
+	for (const struct job *o = f->jobs.head; o && !l; o = o->next) {
+		l = nested_in(o, dir);
+		if (l) {
+			*found = *l;
+			memcpy(holder, o->text, JOB_ID_SIZE);
+		}
+	}
+	pthread_mutex_unlock(&f->jobs.lock);
+	return l;
+}
+
 bool jobs_at_work_on(struct fsd *f, const char *type, const char *name)
 {
 	struct job probe = {0};

@@ -33,9 +33,10 @@ struct pool_root;
 /* What a job holds while it is queued or runs; jobs wait for earlier ones they conflict with. */
 #define JOB_LOCKS_MAX 6
 struct job_lock {
-	char key[CAT_NAME_SIZE + 64]; /* "site:ID", "snapshot:ID", "name:NAME", "pool:NAME" */
+	char key[CAT_NAME_SIZE + 64]; /* "site:ID", "snapshot:ID", "name:NAME", "pool:NAME", "dir:PATH" */
 	bool exclusive;
 };
+#define JOB_LOCK_DIR "dir:" /* what follows is a path without symlinks */
 
 enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_DONE, JOB_FAILED, JOB_CANCELED };
 const char *job_state_name(enum job_state s);
@@ -211,6 +212,10 @@ void jobs_look(struct fsd *f);
 
 /* Is any unfinished job holding this key exclusively, or at all? Names it. */
 bool jobs_holds(struct fsd *f, const char *type, const char *name, bool any,
+	char holder[JOB_ID_SIZE]);
+/* Which directory that an unfinished job holds does this one lie in, or does lie in it? Jobs of one and
+ * the same wait for each other. */
+bool jobs_holds_nested(struct fsd *f, const struct job_lock *dir, struct job_lock *found,
 	char holder[JOB_ID_SIZE]);
 /* Does one hold it exclusively that has begun and is not recorded yet? */
 bool jobs_at_work_on(struct fsd *f, const char *type, const char *name);

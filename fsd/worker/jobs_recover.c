@@ -20,9 +20,11 @@ static void restore_locks(struct job *job)
 	size_t i;
 
 	json_array_foreach(locks, i, pair) {
-		const char *key = json_string_value(json_array_get(pair, 0));
+		const char *text = json_string_value(json_array_get(pair, 0));
+		_cleanup_free_ char *key = NULL;
 
-		if (!key || job->n_locks == JOB_LOCKS_MAX || strlen(key) >= sizeof(job->locks[0].key))
+		if (!text || json_text_decode(text, &key) < 0 || job->n_locks == JOB_LOCKS_MAX ||
+			strlen(key) >= sizeof(job->locks[0].key))
 			continue;
 		strcpy(job->locks[job->n_locks].key, key);
 		job->locks[job->n_locks++].exclusive = json_is_true(json_array_get(pair, 1));

@@ -136,6 +136,25 @@ static int check_names(struct fsd *f, const struct job *job, struct err *err)
 	return 0;
 }
 
+/* What one job takes away or puts in place would be in the middle of what another copies. */
+static int check_dirs(struct fsd *f, const struct job *job, struct err *err)
+{
+	for (unsigned i = 0; i < job->n_locks; i++) {
+		const char *dir = job->locks[i].key + strlen(JOB_LOCK_DIR);
+		char holder[JOB_ID_SIZE];
+		struct job_lock other;
+
+		if (strncmp(job->locks[i].key, JOB_LOCK_DIR, strlen(JOB_LOCK_DIR)) != 0 ||
+			!jobs_holds_nested(f, &job->locks[i], &other, holder))
+			continue;
+		err_set(err, EBUSY, "busy", dir, "job %s, which has not ended, names %s", holder,
+			other.key + strlen(JOB_LOCK_DIR));
+		err_hint(err, "fsctl job wait %s, then ask again", holder);
+		return -EBUSY;
+	}
+	return 0;
+}
+
 /* Whether it ends here: a plan is asked for, or a question has to be answered first. */
 static bool ends_here(const struct job *job)
 {
@@ -261,6 +280,8 @@ static int accept_job(struct fsd *f, struct job *job, int64_t *out, json_t **vie
 	*out = 0;
 	if (r == 0)
 		r = check_names(f, job, err);
+	if (r == 0)
+		r = check_dirs(f, job, err);
 	end = r < 0 || ends_here(job);
 	if (r == 0 && end && job->kind->survey) {
 		*survey = job;

@@ -47,7 +47,7 @@ static char *intent_text(const struct job *job)
 	char *args, *text;
 
 	for (unsigned i = 0; i < job->n_locks; i++)
-		json_array_append_new(locks, json_pack("[s,b]", job->locks[i].key,
+		json_array_append_new(locks, json_pack("[o,b]", json_text(job->locks[i].key),
 			job->locks[i].exclusive));
 	json_object_set_new(doc, "_locks", locks);
 	if (job->undoes) {

@@ -9,6 +9,7 @@ import pathlib
 import select
 import re
 import shutil
+import signal
 import socket
 import stat
 import struct
@@ -1111,6 +1112,48 @@ def dead_mount(where):
             libc.umount2(bytes(where), 2)  # MNT_DETACH
     finally:
         os.close(fuse)  # who waits for an answer has ENOTCONN
+
+
+def test_import__refuses_what_lies_in_a_directory_that_a_job_names(host):
+    alias = host.root / 'alias'
+    alias.symlink_to(host.outside)
+    host.daemon.stop()
+    host.daemon.configure(import_from=f'{host.outside}:{alias}')
+    host.daemon.start()
+    host.imported(host.make('other'), name='other')
+    path = host.make()
+    host.steps.until('tree.made', {'kind': 'site-import', 'name': 'shop', 'dir': str(path),
+                                   'mode': 'link'})
+    at_work = host.daemon.http('GET', '/v1/jobs?limit=1')[1]['items'][0]['id']
+    for request in ({'kind': 'site-import', 'name': 'new', 'dir': f'{path}/a', 'mode': 'link'},
+                    {'kind': 'site-import', 'name': 'new', 'dir': f'{alias}/shop/a'},
+                    {'kind': 'site-import', 'name': 'new', 'dir': str(host.outside)},
+                    {'kind': 'site-eject', 'site': 'other', 'dir': f'{path}/a/out'},
+                    {'kind': 'restore-to', 'source': 'other', 'dir': f'{path}/a/out'}):
+        for dry_run in (True, False):
+            status, error = host.daemon.http('POST', '/v1/jobs', {**request, 'dry_run': dry_run})
+            assert (status, error.get('code')) == (409, 'busy'), (request, error)
+            assert at_work in error['reason'] and str(path) in error['reason']
+    assert host.steps.go_on()['state'] == 'done'
+    assert sorted(os.listdir(host.live())) == ['a', 'index.php', 'link']
+
+
+def test_import__of_any_name_is_known_as_taken_after_a_crash(host):
+    path = host.make()
+    raw = os.fsencode(path.parent) + b'/caf\xe9'
+    path.rename(os.fsdecode(raw))
+    text = f'\ufffd{path.parent}/caf\\xe9'
+    request = {'kind': 'site-import', 'dir': text}
+    host.steps.until('tree.made', {**request, 'name': 'first'})
+    waits = host.daemon.http('POST', '/v1/jobs', {**request, 'name': 'second'})[1]['job']['id']
+    host.daemon.stop(signal.SIGKILL)
+    host.steps.thread.join()
+    since = host.steps.count()
+    host.daemon.start()
+    host.steps.wait('tree.made', since)
+    status, error = host.daemon.http('POST', '/v1/jobs', {'kind': 'site-import', 'name': 'third',
+                                                          'dir': f'{text}/a'})
+    assert (status, error.get('code')) == (409, 'busy') and waits in error['reason'], error
 
 
 def test_import__from_storage_that_does_not_answer_keeps_nobody_waiting(make_daemon, scratch):
