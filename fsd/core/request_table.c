@@ -97,7 +97,7 @@ const struct op_spec op_specs[OP_COUNT] = {
 		{REQ(SITE), F_FROM}},
 	[OP_GENERATION_DELETE] = {"generation-delete", NULL, NULL, ROLE_ADMIN,
 		{REQ(SITE), REQ(GENERATION)}},
-	[OP_GENERATION_RETIRE] = {"generation-retire", NULL, NULL, ROLE_OPERATOR,
+	[OP_GENERATION_RETIRE] = {"generation-retire", NULL, NULL, ROLE_ADMIN,
 		{REQ(SITE), REQ(GENERATION)}},
 	[OP_DIFF] = {"diff", NULL, NULL, ROLE_VIEWER, {REQ(A), F_B, F_PATHS}},
 	[OP_CHECK] = {"check", NULL, NULL, ROLE_VIEWER, {REQ(SOURCE)}},

@@ -117,6 +117,16 @@ def test_operator__makes_and_restores_but_takes_nothing_away(shop, scratch):
         operator.may_not(*args, role='operator', needs='admin')
 
 
+def test_operator__leaves_a_site_what_a_rollback_goes_back_to(shop):
+    operator = User(shop, 'operator')
+    operator.may('generation', 'create', 'shop')
+    operator.may('publish', 'shop:2')
+    answer = shop.ask_as({'kind': 'generation-retire', 'site': 'shop', 'generation': 1},
+                         group=GROUPS['operator'])
+    assert answer.get('code') == 'forbidden' and 'needs admin' in answer['reason'], answer
+    operator.may('rollback', 'shop')
+
+
 def test_operator__has_nothing_deleted_by_housekeeping(shop):
     operator = User(shop, 'operator')
     shop.fsctl('site', 'set', 'shop', 'expires=1h')
