@@ -98,8 +98,7 @@ struct cat_site_filter {
 	const char *label;	   /* "K=V" or "K"; NULL: any */
 	const char *after;	   /* names greater than this (byte order); NULL: from the start */
 	bool deleted;		   /* list deleted sites (ordered by id, `after` is an id) instead */
-	const char *name;	   /* those of this name, what was deleted last first (without `after`);
-				      NULL: any */
+	const char *name;	   /* the last deleted first, without `after`; NULL: any */
 	int64_t expired_by;	   /* those whose time is over then (in any order, without `after`);
 				      0: any */
 	unsigned limit;

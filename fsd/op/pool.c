@@ -58,7 +58,7 @@ static void init_lists(json_t *result)
 	json_object_set_new(result, "failed", json_array());
 }
 
-/* "SITE-ID/SNAP", as it lies in the pool, as a source; of a snapshot that is gone: as it was called. */
+/* "SITE-ID/SNAP", as it lies in the pool, as a source; one that is gone: as it was called. */
 static json_t *as_source(struct catalog *c, const char *path)
 {
 	const char *slash = strchr(path, '/');

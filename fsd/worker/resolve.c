@@ -33,7 +33,7 @@ static int refuse_unknown(struct catalog *c, const char *ref, struct err *err)
 	if (catalog_sites(c, &named, take_site, &site, NULL) > 0)
 		return refuse_gone(ref, err);
 	err_set(err, ENOENT, "not_found", ref, "there is no such site");
-	err_hint(err, "fsctl site list; fsctl snapshot list has snapshots of sites that are gone, too");
+	err_hint(err, "fsctl site list; snapshots of sites that are gone: fsctl snapshot list");
 	return -ENOENT;
 }
 
@@ -174,7 +174,8 @@ static int look_for_meant(const struct cat_site *s, void *arg)
 {
 	const struct meant *m = arg;
 
-	return strcmp(s->id, m->owner) != 0 && find_snapshot(m->c, m->src, s->id, m->out, NULL) == 0;
+	return strcmp(s->id, m->owner) != 0 &&
+	       find_snapshot(m->c, m->src, s->id, m->out, NULL) == 0;
 }
 
 static bool find_meant(struct catalog *c, const struct source *src, const char *owner,
@@ -199,14 +200,15 @@ static int no_snapshot(struct catalog *c, const struct source *src, const char *
 	char word[CAT_NAME_SIZE];
 
 	err_set(err, ENOENT, "not_found", text, "%s",
-		src->kind == SOURCE_TIME ? "there is no snapshot that old" : "there is no such snapshot");
+		src->kind == SOURCE_TIME ? "there is no snapshot that old"
+					 : "there is no such snapshot");
 	if (!find_meant(c, src, owner, &meant)) {
 		err_hint(err, "fsctl snapshot list %s", src->site);
 		return -ENOENT;
 	}
 	resolve_word(c, &meant, word);
-	err_hint(err, "%s@%s is of a site that had this name before; fsctl site list --deleted lists "
-		"those that were deleted", word, meant.name);
+	err_hint(err, "%s@%s is of a site that had this name before; fsctl site list --deleted "
+		"lists those that were deleted", word, meant.name);
 	return -ENOENT;
 }
 

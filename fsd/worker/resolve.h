@@ -9,7 +9,7 @@
 
 struct resolved {
 	enum source_kind kind;	      /* SOURCE_LIVE, SOURCE_SNAPSHOT or SOURCE_GENERATION */
-	struct cat_site site;	      /* of a snapshot it may be deleted, or forgotten: id and name alone */
+	struct cat_site site;	      /* of a snapshot: may be deleted; or forgotten: id, name */
 	struct cat_snapshot snapshot; /* SOURCE_SNAPSHOT */
 	int64_t generation;	      /* the number in either shape; the live one for SOURCE_LIVE */
 	struct pool_root *pool;
@@ -22,14 +22,14 @@ int resolve_site(struct fsd *f, struct catalog *c, const char *ref, struct cat_s
 	struct pool_root **pool, struct err *err);
 
 /*
- * Whose snapshots does SITE@SNAP mean by SITE, an id or a name? A name is one site's at a time: of the site
- * in use; else of the one that was deleted last by this name, of those that have snapshots; else of the one
- * that had it when the newest of the snapshots made by this name was taken. -ENOENT: nobody's, told as
- * resolve_site() does.
+ * Whose snapshots does SITE@SNAP mean by SITE, an id or a name? A name is one site's at a time: the
+ * one in use; else the one that was deleted last by this name, of those that have snapshots; else
+ * the one that had it when the newest snapshot of this name was taken. -ENOENT: nobody's, told as
+ * by resolve_site().
  */
 int resolve_owner(struct catalog *c, const char *ref, struct cat_site *out, struct err *err);
-/* The other way: the word that stands for a snapshot's site before the '@' today. Its name, while that is
- * its own; else its id. */
+/* The other way: the word that stands for a snapshot's site before the '@' today. Its name, while
+ * that means this site; else its id. */
 void resolve_word(struct catalog *c, const struct cat_snapshot *s, char out[CAT_NAME_SIZE]);
 
 /* -EINVAL "bad_source"; -ENOENT "not_found"; pool_offline. */
