@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The thread that removes: deleted sites whose undo_keep is over, what lies in the trash of the pools,
- * and what else was kept for undo (kept.h). It walks trees and may take hours, so housekeeping, which
- * has it, does not wait for it. What cannot be removed is a problem, and the rest goes all the same.
+ * The thread that removes: deleted sites whose undo_keep is over, what lies in the trash of the
+ * pools, and what else was kept for undo (kept.h). It walks trees and may take hours, so
+ * housekeeping, which has it, does not wait for it. What cannot be removed is a problem, and the
+ * rest goes all the same.
  */
 #ifndef FSD_WORKER_REMOVAL_H
 #define FSD_WORKER_REMOVAL_H
@@ -22,8 +23,8 @@ void removal_stop(struct removal **rm);
 void removal_wake(struct removal *rm);
 
 /*
- * Is the thread out of a pool that is offline, so that its descriptors may be replaced? Otherwise it
- * is asked to go. It does not come back before the pool is online. Never blocks.
+ * Is the thread out of a pool that is offline, so that its descriptors may be replaced? Otherwise
+ * it is asked to go. It does not come back before the pool is online. Never blocks.
  */
 bool removal_left(struct removal *rm, const struct pool_root *r);
 
