@@ -20,7 +20,7 @@
 #include "snap/skip.h"
 #include "snap/walk.h"
 
-#define SIZE_MAX_PLAN (1u << 20) /* of a document of the pools */
+#define TO_COME 100 /* bytes of a ctime and of a reason, for each item */
 
 const char *change_name(const char *job, char out[CHANGE_NAME_SIZE])
 {
@@ -44,8 +44,8 @@ int change_commit(struct job *job, int work, int64_t generation, json_t *items, 
 		(json_int_t)late_now(), "items", items);
 	int r = plan ? 0 : err_sys(err, ENOMEM, "plan", NULL);
 
-	/* "done", a ctime and a reason for each item are still to come. */
-	if (r == 0 && json_dumpb(plan, NULL, 0, JSON_INDENT(1)) + 64 * json_array_size(items) > SIZE_MAX_PLAN)
+	if (r == 0 && json_dumpb(plan, NULL, 0, JSON_INDENT(1)) + TO_COME * (json_array_size(items) + 1) >
+			      META_SIZE_MAX)
 		r = err_set(err, E2BIG, "too_large", job->site_name,
 			"these are too many paths for one change");
 	if (r == 0)

@@ -21,6 +21,7 @@
 
 #define LABEL "label."
 #define LABEL_MAX 200
+#define EACH_MAX 100 /* labels, and holds: documents stay far below META_SIZE_MAX */
 
 /* ---- K=V to a change of the document ---- */
 
@@ -128,6 +129,39 @@ static void put(json_t *object, const char *key, json_t *value)
 		json_object_set(object, key, value);
 }
 
+/* `n` labels or holds are to become `after`. Where an older fsd made too many they may become fewer. */
+static int refuse_many(const struct job *job, const char *what, size_t n, size_t after,
+	struct err *err)
+{
+	bool site = job->request.op == OP_SITE_SET;
+	char object[2 * CAT_NAME_SIZE];
+
+	if (after <= EACH_MAX || after <= n)
+		return 0;
+	snprintf(object, sizeof(object), "%s%s%s", job->site_name, site ? "" : "@",
+		site ? "" : job_str(job, "name"));
+	err_set(err, E2BIG, "too_large", object, "it would have %zu %s, and may have %d", after, what,
+		EACH_MAX);
+	err_hint(err, "take some away first: fsctl %s show %.200s lists them",
+		site ? "site" : "snapshot", object);
+	return -E2BIG;
+}
+
+static int refuse_many_labels(const struct job *job, json_t *doc, struct err *err)
+{
+	json_t *set = json_object_get(job->intent, "set"), *labels = json_object_get(doc, "labels"), *v;
+	size_t n = json_object_size(labels), after = n;
+	const char *key;
+
+	json_object_foreach(json_object_get(set, "labels"), key, v) {
+		if (json_is_null(v))
+			after -= json_object_get(labels, key) != NULL;
+		else
+			after += json_object_get(labels, key) == NULL;
+	}
+	return refuse_many(job, "labels", n, after, err);
+}
+
 /* What an undo sets. Planning could only look at what was there then: jobs before this one may have
  * changed it. Stolen. */
 static int note_before(struct fsd *f, struct job *job, json_t *before, struct err *err)
@@ -146,7 +180,9 @@ static int apply(struct fsd *f, int dirfd, const char *name, struct job *job, st
 
 	if (r < 0)
 		return r;
-	r = note_before(f, job, values_before(doc, set), err);
+	r = refuse_many_labels(job, doc, err);
+	if (r == 0)
+		r = note_before(f, job, values_before(doc, set), err);
 	if (r < 0) {
 		json_decref(doc);
 		return r;
@@ -166,14 +202,17 @@ static int apply(struct fsd *f, int dirfd, const char *name, struct job *job, st
 	return r;
 }
 
-static void expect_before(struct job *job, int dirfd, const char *name)
+static int expect_before(struct job *job, int dirfd, const char *name, struct err *err)
 {
 	json_t *doc;
+	int r;
 
 	if (dirfd < 0 || meta_load(dirfd, name, job->site_name, &doc, NULL) < 0)
-		return;
+		return 0;
 	job_intend(job, "before", values_before(doc, json_object_get(job->intent, "set")));
+	r = refuse_many_labels(job, doc, err);
 	json_decref(doc);
+	return r;
 }
 
 static int applied(int dirfd, const char *name, const struct job *job)
@@ -291,8 +330,7 @@ static int plan_site(struct fsd *f, struct job *job, struct err *err)
 	if (r < 0)
 		return r;
 	dir = layout_open_site(job->pool, site.name);
-	expect_before(job, dir, META_SITE);
-	return 0;
+	return expect_before(job, dir, META_SITE, err);
 }
 
 static int run_site(struct fsd *f, struct job *job, struct err *err)
@@ -380,8 +418,7 @@ static int plan_snapshot_set(struct fsd *f, struct job *job, struct err *err)
 	if (r < 0)
 		return r;
 	dir = resolve_open(&s);
-	expect_before(job, dir, META_WRAPPER);
-	return 0;
+	return expect_before(job, dir, META_WRAPPER, err);
 }
 
 static int run_snapshot_set(struct fsd *f, struct job *job, struct err *err)
@@ -496,15 +533,28 @@ static json_t *hold_before(const struct job *job, const json_t *holds)
 	return json_null();
 }
 
-static void expect_hold(struct job *job, const struct resolved *s)
+static int refuse_many_holds(const struct job *job, const json_t *holds, const json_t *before,
+	struct err *err)
+{
+	bool more = json_is_true(json_object_get(job->intent, "hold")) && json_is_null(before);
+	size_t n = json_array_size(holds);
+
+	return refuse_many(job, "holds", n, n + more, err);
+}
+
+static int expect_hold(struct job *job, const struct resolved *s, struct err *err)
 {
 	_cleanup_fd_ int dir = resolve_open(s);
-	json_t *doc;
+	json_t *doc, *holds;
+	int r;
 
 	if (dir < 0 || meta_load(dir, META_WRAPPER, s->snapshot.name, &doc, NULL) < 0)
-		return;
-	job_intend(job, "before", hold_before(job, json_object_get(doc, "holds")));
+		return 0;
+	holds = json_object_get(doc, "holds");
+	job_intend(job, "before", hold_before(job, holds));
+	r = refuse_many_holds(job, holds, json_object_get(job->intent, "before"), err);
 	json_decref(doc);
+	return r;
 }
 
 static int plan_hold(struct fsd *f, struct job *job, struct err *err)
@@ -524,9 +574,8 @@ static int plan_hold(struct fsd *f, struct job *job, struct err *err)
 		return r;
 	job_intend_str(job, "tag", tag);
 	job_intend(job, "hold", json_boolean(hold));
-	expect_hold(job, &s);
 	job_step(job, "%s %s (%s)", hold ? "hold" : "release", s.text, job_str(job, "tag"));
-	return 0;
+	return expect_hold(job, &s, err);
 }
 
 static void change_holds(struct job *job, json_t *holds)
@@ -545,7 +594,7 @@ static void change_holds(struct job *job, json_t *holds)
 static int run_hold(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int dir = open_snapshot(job, err);
-	json_t *doc, *holds;
+	json_t *doc, *holds, *before;
 	int r;
 
 	if (dir < 0)
@@ -557,7 +606,12 @@ static int run_hold(struct fsd *f, struct job *job, struct err *err)
 	json_decref(doc);
 	if (!holds)
 		holds = json_array();
-	r = note_before(f, job, hold_before(job, holds), err);
+	before = hold_before(job, holds);
+	r = refuse_many_holds(job, holds, before, err);
+	if (r == 0)
+		r = note_before(f, job, before, err);
+	else
+		json_decref(before);
 	if (r < 0) {
 		json_decref(holds);
 		return r;

@@ -12,8 +12,6 @@
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 
-#define META_SIZE_MAX (1u << 20)
-
 static int not_json(int r, const char *name, const char *object, struct err *err)
 {
 	struct err e = ERR_INIT;
@@ -55,11 +53,27 @@ int meta_load(int dirfd, const char *name, const char *object, json_t **doc, str
 	return 0;
 }
 
+static int too_large(int dirfd, const char *name, size_t len, struct err *err)
+{
+	char path[PATH_MAX];
+
+	fd_path(dirfd, name, path, sizeof(path));
+	err_set(err, E2BIG, "too_large", path, "it would have %zu KiB, and may have %u", len >> 10,
+		META_SIZE_MAX >> 10);
+	err_hint(err, "nothing was changed; what makes it large are labels, holds or paths: take some "
+		"away, or name fewer at once");
+	return -E2BIG;
+}
+
 int meta_store(int dirfd, const char *name, json_t *doc, struct err *err)
 {
 	_cleanup_free_ char *text = json_dumps(doc, JSON_INDENT(1));
-	int r = text ? fd_write_file(dirfd, name, text, strlen(text), 0644) : -ENOMEM;
+	size_t len = text ? strlen(text) : 0;
+	int r;
 
+	if (len > META_SIZE_MAX)
+		return too_large(dirfd, name, len, err);
+	r = text ? fd_write_file(dirfd, name, text, len, 0644) : -ENOMEM;
 	step("meta.stored");
 	return r < 0 ? err_sys(err, -r, "write", name) : 0;
 }

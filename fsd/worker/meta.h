@@ -22,11 +22,13 @@ struct err;
 #define META_SITE "site.json"
 #define META_WRAPPER "meta.json"
 #define META_FORMAT 1
+#define META_SIZE_MAX (1u << 20) /* bytes of a document */
 
 /* Read dirfd/name; `object` is for messages. New reference. -ENOENT, -EBADMSG "bad_meta",
  * -EPROTO "newer_format". */
 int meta_load(int dirfd, const char *name, const char *object, json_t **doc, struct err *err);
-/* Write it durably (the directory is the caller's to sync). */
+/* Write it durably (the directory is the caller's to sync). One that meta_load() would refuse for
+ * its size does not replace the old one: -E2BIG "too_large". */
 int meta_store(int dirfd, const char *name, json_t *doc, struct err *err);
 
 /* A copy of the document in another directory, durable like one that is stored; with `commit`,

@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from conftest import TIMEOUT, checked, needs_root
+from conftest import TIMEOUT, Steps, checked, needs_root
 
 
 def command(*args):
@@ -132,6 +132,84 @@ def test_document__missing_or_damaged_is_named_with_its_path(daemon):
     document.write_text(good)
     assert daemon.json('check', 'shop') == {'ok': True, 'problems': []}
     daemon.fsctl('snapshot', 'shop')
+
+
+def many(n, value='v'):
+    return {f'label.{i}': value for i in range(n)}
+
+
+@pytest.mark.parametrize('about', [{'kind': 'site-set', 'site': 'shop'},
+                                   {'kind': 'snapshot-set', 'source': 'shop@a'}])
+def test_labels__are_never_too_many_to_be_read_again(about, daemon):
+    r = Refusals(daemon, daemon.folder / 'pool')
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('snapshot', 'shop@a')
+    r.refuse('too_large', **about, set=many(101))
+
+    def done(labels):
+        answer = daemon.ask({**about, 'set': labels})[1]
+        assert answer['job']['state'] == 'done', answer
+        return answer['job']['id']
+
+    done(many(100, '"' * 200))  # two bytes each in the document
+    error = r.refuse('too_large', **about, set={'label.more': 'v'})
+    assert error['object'] == about.get('site', 'shop@a') and error['object'] in error['hint']
+    done({'label.more': 'v', 'label.1': None, 'label.2': 'v'})
+    removed = done({'label.more': None, 'label.3': None})
+    done({'label.new': 'v', 'label.newer': 'v'})
+    status, error = daemon.http('POST', '/v1/jobs', {'kind': 'undo', 'job': removed})
+    assert (status, error['code']) == (413, 'too_large'), error
+    daemon.fsctl('snapshot', 'shop@b')
+
+
+def test_labels__of_jobs_that_wait_together_are_counted_when_they_run(make_daemon):
+    daemon = make_daemon()
+    steps = Steps(daemon)
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop')
+    with steps.held('tree.made') as reached:
+        daemon.http('POST', '/v1/jobs', {'kind': 'snapshot', 'site': 'shop'})
+        reached()
+        jobs = [daemon.http('POST', '/v1/jobs', {
+            'kind': 'site-set', 'site': 'shop',
+            'set': {f'label.{k}{i}': 'v' for i in range(60)}})[1]['job']['id'] for k in 'ab']
+    first, second = (daemon.http('GET', f'/v1/jobs/{job}?wait=60')[1] for job in jobs)
+    assert first['state'] == 'done' and second['error']['code'] == 'too_large', (first, second)
+    assert len(daemon.json('site', 'show', 'shop')['labels']) == 60
+
+
+def test_holds__are_never_too_many_to_be_read_again(daemon):
+    r = Refusals(daemon, daemon.folder / 'pool')
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('snapshot', 'shop@a')
+    document = next(r.pool.glob('.fsd/snapshots/*/a/meta.json'))
+    hold = {'kind': 'snapshot-hold', 'source': 'shop@a', 'hold': True}
+    doc = json.loads(document.read_text())
+    doc['holds'] = [{'tag': str(i), 'reason': '', 'created': 1} for i in range(99)]
+    document.write_text(json.dumps(doc))
+    daemon.fsctl('pool', 'scan', 'main')
+    for tag in 'last', 'last', '1':
+        assert daemon.ask({**hold, 'tag': tag})[1]['job']['state'] == 'done'
+    error = r.refuse('too_large', **hold, tag='more')
+    assert 'fsctl snapshot show shop@a' in error['hint']
+    daemon.fsctl('snapshot', 'release', 'shop@a', '--tag', 'last')
+    daemon.fsctl('snapshot', 'hold', 'shop@a', '--tag', 'more')
+
+
+def test_document__that_would_be_too_large_is_not_written(daemon):
+    """By whatever made it so: what cannot be read again is lost."""
+    r = Refusals(daemon, daemon.folder / 'pool')
+    daemon.fsctl('site', 'create', 'shop')
+    document = r.pool / 'sites/shop/site.json'
+    doc = json.loads(document.read_text())
+    doc['labels'] = {'large': 'x' * ((1 << 20) - document.stat().st_size - 60)}
+    document.write_text(json.dumps(doc, indent=1))
+    error = r.refuse('too_large', job=True, kind='site-set', site='shop',
+                     set={'label.a': 'x' * 200})
+    assert error['object'] == str(document) and 'labels' in error['hint']
+    assert checked(daemon)[0] == 0
+    daemon.fsctl('site', 'set', 'shop', 'label.large=', 'label.a=x')
+    assert daemon.json('site', 'show', 'shop')['labels'] == {'a': 'x'}
 
 
 @needs_root

@@ -120,7 +120,7 @@ const struct command commands[] = {
 			.help = "count its entries and bytes first"}}},
 	{"site set", "site-set", NULL, run_job, "set properties of a site",
 		"KEY is protected (yes, no), expires (7d, 24h, never) or label.NAME; \"label.NAME=\" "
-		"removes a label.",
+		"removes a label. There may be 100 labels.",
 		{{"SITE", W_SITE, "site"}, {"KEY=VALUE", W_PAIRS, "set", ARG_MANY}}, {{0}}},
 	{"site rename", "site-rename", NULL, run_job, "rename a site", NULL,
 		{{"SITE", W_SITE, "site"}, {"NEW", W_NEW, "name"}}, {{0}}},
@@ -134,7 +134,8 @@ const struct command commands[] = {
 	{"snapshot show", NULL, "/v1/sites/%s/snapshots/%s", run_show, "show a snapshot", NULL,
 		{{"SITE@SNAP", W_SNAPSHOT}}, {{0}}},
 	{"snapshot set", "snapshot-set", NULL, run_job, "set properties of a snapshot",
-		"KEY is expires (7d, 24h, never) or label.NAME; \"label.NAME=\" removes a label.",
+		"KEY is expires (7d, 24h, never) or label.NAME; \"label.NAME=\" removes a label. There "
+		"may be 100 labels.",
 		{{"SITE@SNAP", W_SNAPSHOT, "source"}, {"KEY=VALUE", W_PAIRS, "set", ARG_MANY}}, {{0}}},
 	{"snapshot delete", "snapshot-delete", NULL, run_job, "delete a snapshot",
 		"This cannot be undone.", {{"SITE@SNAP", W_SNAPSHOT, "source"}}, {{0}}},
