@@ -35,7 +35,7 @@ enum catalog_flag {
 	CATALOG_READ_ONLY = 1 << 1, /* a reader: no migration, no write */
 };
 
-#define CATALOG_SCHEMA 2 /* newest schema this code knows; kept in SQLite's user_version */
+#define CATALOG_SCHEMA 3 /* newest schema this code knows; kept in SQLite's user_version */
 
 /*
  * Open `path` (absolute; its folder is resolved first, the file itself is opened without following
@@ -152,6 +152,7 @@ struct cat_snapshot {
 	int64_t gap_ns; /* between the instants of its parts; 0 with one part */
 	int64_t expires;
 	int64_t job; /* that made it */
+	int64_t look; /* what was written in it since then is not told yet; 0: nothing to tell */
 	int64_t measured, logical, shared, exclusive, entries;
 };
 struct cat_snapshot_filter {
@@ -163,6 +164,7 @@ struct cat_snapshot_filter {
 	int64_t not_after; /* created <= this; 0: any */
 	int64_t expired_by; /* those whose time is over then (in any order, without `after`);
 			       0: any */
+	bool to_look_at;    /* those with `look` (in any order, without `after`) */
 	bool newest_first; /* order by (created, id); otherwise oldest first */
 	unsigned limit;
 };

@@ -146,7 +146,12 @@ static const char schema_1[] =
 static const char schema_2[] =
 	"CREATE INDEX sites_deleted_name ON sites(name, deleted) WHERE deleted <> 0;\n";
 
+static const char schema_3[] =
+	"ALTER TABLE snapshots ADD COLUMN look INTEGER NOT NULL DEFAULT 0;\n"
+	"CREATE INDEX snapshots_look ON snapshots(look) WHERE look <> 0;\n";
+
 const struct sql_step sql_steps[CATALOG_SCHEMA] = {
 	{schema_1},
 	{schema_2},
+	{schema_3},
 };

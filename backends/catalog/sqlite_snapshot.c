@@ -21,6 +21,7 @@ static const struct column snapshot_columns[] = {
 	COLUMN(INT, cat_snapshot, gap_ns),
 	COLUMN(INT, cat_snapshot, expires),
 	COLUMN(INT, cat_snapshot, job),
+	COLUMN(INT, cat_snapshot, look),
 	COLUMN(INT, cat_snapshot, measured),
 	COLUMN(INT, cat_snapshot, logical),
 	COLUMN(INT, cat_snapshot, shared),
@@ -100,8 +101,11 @@ int catalog_snapshots(struct catalog *c, const struct cat_snapshot_filter *f,
 	}
 	if (f->expired_by)
 		query_where_int(&q, "expires <> 0 AND expires <= ?", f->expired_by);
+	if (f->to_look_at)
+		query_where(&q, "look <> 0");
 	query_order(&q,
 		f->expired_by	  ? "expires"
+		: f->to_look_at	  ? "look"
 		: f->newest_first ? "created DESC, id DESC"
 				  : "created, id",
 		f->limit);

@@ -509,13 +509,14 @@ int op_note(struct fsd *f, struct job *job, const char *key, json_t *value, stru
 }
 
 int op_store_snapshot(struct job *job, int stage, const char *kind, int64_t generation,
-	json_t *labels, struct err *err)
+	int64_t look, json_t *labels, struct err *err)
 {
 	struct cat_snapshot s = {
 		.created = clock_real(),
 		.generation = generation,
 		.expires = job_int(job, "expires"),
 		.job = job->id,
+		.look = look,
 	};
 	json_t *doc;
 	int r;

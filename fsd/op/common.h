@@ -93,9 +93,9 @@ int op_copy_tree(struct job *job, struct pool_root *from_pool, int from_wrapper,
 int op_note(struct fsd *f, struct job *job, const char *key, json_t *value, struct err *err);
 
 /* Write the staged snapshot's meta.json: the intent's id ("snapshot"), name and expiry, the job's
- * method and consistency; `labels` is borrowed. */
+ * method and consistency; `look` is the snapshot's; `labels` is borrowed. */
 int op_store_snapshot(struct job *job, int stage, const char *kind, int64_t generation,
-	json_t *labels, struct err *err);
+	int64_t look, json_t *labels, struct err *err);
 
 /* Move the staged snapshot to its place: the commit point. */
 int op_commit_snapshot(struct job *job, struct err *err);

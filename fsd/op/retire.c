@@ -16,19 +16,16 @@
 #include <unistd.h>
 
 #include "fsd/core/json.h"
-#include "fsd/core/log.h"
 #include "fsd/op/common.h"
 #include "fsd/op/generation.h"
 #include "fsd/op/ops.h"
 #include "fsd/worker/housekeeping.h"
 #include "fsd/worker/meta.h"
-#include "fsd/worker/present.h"
 #include "fsd/worker/reflect.h"
 #include "fsd/worker/step.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
-#include "snap/changed.h"
 
 static int plan(struct fsd *f, struct job *job, struct err *err)
 {
@@ -84,24 +81,40 @@ static int copy_site_json(struct job *job, int site, int stage, struct err *err)
 	return r < 0 ? err_sys(err, -r, "copy site.json", job->site_name) : 0;
 }
 
-static int store_documents(struct job *job, int site, int stage, struct err *err)
+/* Since when is it not live any more? */
+static int retired_since(int wrapper, const struct job *job, int64_t *since, struct err *err)
+{
+	json_t *doc;
+	int r = meta_load(wrapper, META_WRAPPER, job->site_name, &doc, err);
+
+	if (r < 0)
+		return r;
+	*since = json_integer_value(json_object_get(doc, "retired"));
+	json_decref(doc);
+	return 0;
+}
+
+static int store_documents(struct job *job, int site, int stage, int wrapper, struct err *err)
 {
 	json_t *labels = json_object();
+	int64_t since;
 	int r = copy_site_json(job, site, stage, err);
 
 	if (r == 0)
-		r = op_store_snapshot(job, stage, "undo", job_int(job, "generation"), labels, err);
+		r = retired_since(wrapper, job, &since, err);
+	if (r == 0)
+		r = op_store_snapshot(
+			job, stage, "undo", job_int(job, "generation"), since, labels, err);
 	json_decref(labels);
 	return r;
 }
 
 /* An empty gen/ and the link `live` to what will be in it. */
-static int store_shape(struct job *job, int site, int stage, struct err *err)
+static int store_shape(struct job *job, int stage, int wrapper, struct err *err)
 {
 	int64_t number = job_int(job, "generation");
-	_cleanup_fd_ int wrapper = layout_open_generation(site, number);
 	_cleanup_fd_ int gen = -1;
-	int r = wrapper < 0 ? wrapper : fd_mkdir(stage, "gen", 0755);
+	int r = fd_mkdir(stage, "gen", 0755);
 
 	if (r == 0)
 		gen = fd_open_dir(stage, "gen");
@@ -115,13 +128,14 @@ static int store_shape(struct job *job, int site, int stage, struct err *err)
 static int put_shell(struct job *job, int site, struct err *err)
 {
 	_cleanup_fd_ int stage = layout_stage(job->pool, job->id);
+	_cleanup_fd_ int wrapper = layout_open_generation(site, job_int(job, "generation"));
 	int r;
 
-	if (stage < 0)
-		return err_sys(err, -stage, "stage", job->site_name);
-	r = store_documents(job, site, stage, err);
+	if (stage < 0 || wrapper < 0)
+		return err_sys(err, stage < 0 ? -stage : -wrapper, "stage", job->site_name);
+	r = store_documents(job, site, stage, wrapper, err);
 	if (r == 0)
-		r = store_shape(job, site, stage, err);
+		r = store_shape(job, stage, wrapper, err);
 	return r == 0 ? op_commit_snapshot(job, err) : r;
 }
 
@@ -196,49 +210,8 @@ static int revert(struct fsd *f, struct job *job, struct err *err)
 
 /* ---- after the commit point ---- */
 
-/* Since when is it not live any more? 0: not known. */
-static int64_t retired_since(int wrapper, const struct job *job)
-{
-	json_t *doc;
-	int64_t since;
-
-	if (meta_load(wrapper, META_WRAPPER, job->site_name, &doc, NULL) < 0)
-		return 0;
-	since = json_integer_value(json_object_get(doc, "retired"));
-	json_decref(doc);
-	return since;
-}
-
-/* What was written after the switch is no secret: into the result, from there into an event. */
-static void tell_late(struct job *job, const struct paths *late)
-{
-	json_object_set_new(job->result, "late", present_late(late));
-	job_warn(job, "%" PRIu64 " paths were written in generation %" PRId64
-		" after it was retired, first: %s; they are in %s@%s", late->total,
-		job_int(job, "generation"), late->items[0].path, job->site_name,
-		job_str(job, "name"));
-}
-
-static int find_late(struct job *job, int wrapper, struct err *err)
-{
-	struct snap_ctx ctx = {0}; /* behind the commit point nothing is canceled */
-	_cleanup_fd_ int tree = fd_open_dir(wrapper, LAYOUT_TREE);
-	int64_t since = retired_since(wrapper, job);
-	struct paths late = PATHS_INIT;
-	int r;
-
-	if (tree < 0)
-		return err_sys(err, -tree, "open the tree", job->site_name);
-	if (!since)
-		return 0;
-	r = snap_changed(tree, since, &ctx, &late, err);
-	if (r == 0 && late.total)
-		tell_late(job, &late);
-	paths_release(&late);
-	return r;
-}
-
-/* The snapshot is there; what else could not be done is told. */
+/* The snapshot is there, and a note in it says that housekeeping is to look what was written late
+ * (fsd/worker/retired.h): that takes as long as the tree is large, and nobody shall wait for it. */
 static int finish(struct fsd *f, struct job *job, struct err *err)
 {
 	const struct pool_root *p = job->pool;
@@ -254,40 +227,17 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 	if (p->driver->tree_seal && p->driver->tree_seal(p->handle, tree, &e) < 0)
 		job_warn(job, "the snapshot could not be made read-only: %s", e.reason);
 	step("retire.sealed");
-	if (find_late(job, wrapper, &e) < 0)
-		job_warn(job, "what was written after it was retired could not be listed: %s",
-			e.reason);
 	return 0;
 }
 
 /* ---- record ---- */
-
-static int put_event(struct fsd *f, struct job *job, struct err *err)
-{
-	struct cat_event e = {.kind = "generation.late_writes", .time = job->finished,
-		.job = job->id};
-	json_t *data = json_object_get(job->result, "late");
-	_cleanup_free_ char *text = NULL;
-
-	if (!data)
-		return 0;
-	data = json_copy(data);
-	json_object_set(data, "generation", json_object_get(job->intent, "generation"));
-	json_object_set(data, "snapshot", json_object_get(job->intent, "name"));
-	text = json_dumps(data, JSON_COMPACT);
-	json_decref(data);
-	e.data = text;
-	strcpy(e.site, job->site_id);
-	return fsd_event(f, &e, err);
-}
 
 static int record(struct fsd *f, struct job *job, struct err *err)
 {
 	struct cat_site site;
 	int r = op_record_snapshot(f, job, err);
 
-	if (r == 0)
-		r = put_event(f, job, err);
+	housekeeping_wake(f);
 	if (r == 0)
 		r = catalog_site_get(f->catalog, job->site_id, &site, err);
 	return r == 0 ? reflect_site(f, job->pool, site.name, NULL, err) : r;

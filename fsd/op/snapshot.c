@@ -94,7 +94,7 @@ static int store_meta(struct job *job, int site, int stage, int64_t generation, 
 	labels = json_incref(json_object_get(doc, "labels"));
 	if (!labels)
 		labels = json_object();
-	r = op_store_snapshot(job, stage, "user", generation, labels, err);
+	r = op_store_snapshot(job, stage, "user", generation, 0, labels, err);
 	json_decref(labels);
 	json_decref(doc);
 	return r;

@@ -47,6 +47,8 @@ static int snapshot_due(const struct cat_snapshot *s, void *arg)
 	struct due *d = arg;
 	char source[2 * NAME_SIZE];
 
+	if (s->look) /* what was written late in it is still to be told */
+		return 0;
 	snprintf(source, sizeof(source), "%s@%s", s->site, s->name);
 	add_due(d, OP_SNAPSHOT_DELETE, source, 0);
 	return 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What happens by itself: offline pools looked at again, kept links swept, expired snapshots and sites
- * and retired generations turned into jobs, old jobs forgotten, and in a thread of its own whatever is
- * to be removed (removal.h).
+ * and retired generations turned into jobs, old jobs forgotten, and in a thread of its own whatever
+ * walks trees (removal.h).
  */
 #ifndef FSD_WORKER_HOUSEKEEPING_H
 #define FSD_WORKER_HOUSEKEEPING_H
@@ -12,7 +12,7 @@
 int housekeeping_start(struct fsd *f, struct err *err);
 void housekeeping_stop(struct fsd *f);
 
-/* Something was put into a pool's trash: look soon. Never blocks. */
+/* Something was put into a pool's trash, or a generation was retired: look soon. Never blocks. */
 void housekeeping_wake(struct fsd *f);
 /* This site's kept link (live.old.JOB) may go in a while. */
 void housekeeping_published(struct fsd *f, struct pool_root *r, const char *site);

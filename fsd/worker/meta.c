@@ -166,6 +166,7 @@ static const struct meta_field snapshot_fields[] = {
 	INT(cat_snapshot, "gap_ns", gap_ns, 0),
 	INT(cat_snapshot, "expires", expires, 0),
 	JOB(cat_snapshot, "job", job),
+	INT(cat_snapshot, "look", look, 0),
 	{0},
 };
 

@@ -11,12 +11,14 @@
 #include "fsd/core/log.h"
 #include "fsd/worker/kept.h"
 #include "fsd/worker/layout.h"
+#include "fsd/worker/retired.h"
 #include "fsd/worker/state.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 
 #define TICK_SEC 10
 #define PURGE_EVERY (60 * NSEC_PER_SEC)
+#define LOOK_AGAIN (60 * NSEC_PER_SEC) /* where one could not be looked at */
 #define KEPT_EVERY (3600 * NSEC_PER_SEC)
 
 struct removal {
@@ -29,7 +31,7 @@ struct removal {
 	const struct pool_root *at; /* where it is at work */
 	struct snap_ctx ctx;	    /* canceled to leave that, and to stop */
 	struct catalog *catalog;    /* the thread's own reader */
-	int64_t next_purge, next_kept; /* monotonic */
+	int64_t next_look, next_purge, next_kept; /* monotonic */
 };
 
 #define SCOPE_SIZE 64
@@ -204,6 +206,7 @@ bool removal_left(struct removal *rm, const struct pool_root *r)
 static void look(struct removal *rm)
 {
 	struct pools *pools = &rm->f->pools;
+	bool look_due = clock_mono() >= rm->next_look;
 	bool purge_due = clock_mono() >= rm->next_purge, kept_due = clock_mono() >= rm->next_kept;
 
 	for (unsigned i = 0; i < pools->n; i++) {
@@ -211,6 +214,8 @@ static void look(struct removal *rm)
 
 		if (!enter(rm, r))
 			continue;
+		if (look_due && retired_look(rm->f, r, &rm->ctx) < 0)
+			rm->next_look = clock_mono() + LOOK_AGAIN;
 		if (purge_due)
 			purge(rm, r);
 		empty_trash(rm, r);

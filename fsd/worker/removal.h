@@ -3,7 +3,8 @@
  * The thread that removes: deleted sites whose undo_keep is over, what lies in the trash of the
  * pools, and what else was kept for undo (kept.h). It walks trees and may take hours, so
  * housekeeping, which has it, does not wait for it. What cannot be removed is a problem, and the
- * rest goes all the same.
+ * rest goes all the same. It also looks into what was retired (retired.h), which is
+ * such a walk and first of all.
  */
 #ifndef FSD_WORKER_REMOVAL_H
 #define FSD_WORKER_REMOVAL_H

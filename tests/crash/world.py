@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A daemon over pools whose power can be cut, and what is known about them."""
 
+import contextlib
 import copy
 import pathlib
+import sqlite3
 import time
 
 import operations
@@ -138,7 +140,16 @@ class World:
                 if j['state'] in ('queued', 'running')]
 
     def busy(self):
-        return self.leftovers('trash') or self.unfinished()
+        return self.leftovers('trash') or self.unfinished() or self.looks()
+
+    def looks(self):
+        """Retired generations that are still to be looked into: only the catalog tells the end."""
+        try:
+            with contextlib.closing(sqlite3.connect(f'file:{self.daemon.catalog}?mode=ro',
+                                                    uri=True)) as c:
+                return c.execute('SELECT id FROM snapshots WHERE look <> 0').fetchall()
+        except sqlite3.Error as e:
+            return [e]
 
     def leftovers(self, folder):
         return [str(e) for path in self.pools.values()

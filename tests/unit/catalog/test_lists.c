@@ -266,6 +266,23 @@ static void test_lists__of_what_has_expired(void **state)
 	assert_snapshots("snap-000001 snap-000002", .expired_by = 9);
 }
 
+static void test_lists__of_what_is_to_be_looked_at(void **state)
+{
+	struct catalog *c = ((struct scratch *)*state)->c;
+	struct cat_snapshot snapshot;
+	struct err err = ERR_INIT;
+
+	for (unsigned i = 0; i < 2; i++) {
+		snapshot = sample_snapshot(i);
+		snapshot.look = 7 * i;
+		assert_ok(catalog_snapshot_put(c, &snapshot, &err), err);
+	}
+	assert_snapshots("snap-000001", .to_look_at = true);
+	snapshot.look = 0;
+	assert_ok(catalog_snapshot_put(c, &snapshot, &err), err);
+	assert_snapshots("", .to_look_at = true);
+}
+
 static void put_snapshot(struct catalog *c, unsigned i, const char *name, int64_t created)
 {
 	struct cat_snapshot s = sample_snapshot(i);
@@ -429,6 +446,8 @@ static void test_plans__walk_an_index_in_the_lists_order(void **state)
 	assert_plan(c, "snapshots_time");
 	assert_snapshots("", .expired_by = 3);
 	assert_plan(c, "snapshots_expires (expires<?)");
+	assert_snapshots("", .to_look_at = true);
+	assert_plan(c, "snapshots_look");
 	assert_snapshots("", .after = "a", .after_time = 1, .limit = 1);
 	assert_plan(c, "snapshots_time ((created,id)>(?,?))");
 	assert_snapshots("", .site = "a", .limit = 1);
@@ -464,6 +483,7 @@ int main(void)
 		TEST(test_statements__all_busy_is_an_error),
 		TEST(test_generations__ascend),
 		TEST(test_lists__of_what_has_expired),
+		TEST(test_lists__of_what_is_to_be_looked_at),
 		TEST(test_snapshots__are_filtered_ordered_and_paged),
 		TEST(test_snapshots__page_goes_on_behind_a_deleted_one),
 		TEST(test_jobs__are_filtered_ordered_and_paged),

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What was written in a generation after it was retired: found later, in the way of nobody."""
+
+import json
+import pathlib
+import shutil
+import signal
+import time
+from datetime import datetime, timezone
+
+import pytest
+
+from conftest import TIMEOUT, Steps, checked
+
+
+class Shop:
+    """A site whose first generation was written to after the switch to the second; the third is
+    live."""
+
+    def __init__(self, daemon):
+        self.daemon = daemon
+        daemon.fsctl('site', 'create', 'shop')
+        live = pathlib.Path(daemon.json('site', 'show', 'shop')['live']['path']).resolve()
+        for number in (2, 3):
+            daemon.fsctl('generation', 'create', 'shop')
+            daemon.fsctl('publish', f'shop:{number}')
+        (live / 'upload').write_text('late')
+        self.snapshot = daemon.pools['main'] / '.fsd/snapshots'
+        self.request = {'kind': 'generation-retire', 'site': 'shop', 'generation': 1}
+
+    def retire(self):
+        return done(self.daemon, **self.request)
+
+    def told(self):
+        return [(e['job'], e['data']) for e in
+                self.daemon.http('GET', '/v1/events?limit=1000')[1]['items']
+                if e['kind'] == 'generation.late_writes']
+
+    def until_told(self):
+        wait_for(lambda: self.told() and not self.looks())
+        return self.told()
+
+    def looks(self):
+        """Is there a note that it has to be looked at?"""
+        return any('look' in json.loads(p.read_text()) for p in self.snapshot.glob('*/*/meta.json'))
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def shop(make_daemon):
+    daemon = make_daemon()
+    Steps(daemon)
+    return Shop(daemon.start())
+
+
+def done(daemon, **request):
+    """The job, which must not be held up."""
+    status, answer = daemon.http('POST', '/v1/jobs', request)
+    assert status == 202, answer
+    path = f'/v1/jobs/{answer["job"]["id"]}'
+    wait_for(lambda: daemon.http('GET', path)[1]['state'] not in ('queued', 'running'))
+    job = daemon.http('GET', path)[1]
+    assert job['state'] == 'done', job
+    return job
+
+
+def test_retired__holds_up_nobody_who_needs_the_site(shop):
+    with shop.daemon.steps.held('retired.look') as reached:
+        job = shop.retire()
+        reached()
+        done(shop.daemon, kind='rollback', site='shop')
+        done(shop.daemon, kind='snapshot', site='shop', name='now')
+        assert not shop.told()
+    late = {'generation': 1, 'snapshot': 'undo-1', 'total': 1, 'paths': ['upload']}
+    assert shop.until_told() == [(job['id'], late)]
+    assert 'fsctl restore shop@undo-1 PATH' in shop.daemon.log()
+    assert checked(shop.daemon)[0] == 0
+
+
+def killed_at(shop, step):
+    with shop.daemon.steps.held(step) as reached:
+        shop.daemon.http('POST', '/v1/jobs', shop.request)
+        reached()
+        shop.daemon.stop(signal.SIGKILL)
+    shop.daemon.start()
+
+
+@pytest.mark.parametrize('step', ['retire.moved', 'retire.sealed', 'outcome.committed',
+                                  'retired.look', 'retired.told'])
+def test_retired__is_told_though_fsd_was_killed(shop, step):
+    killed_at(shop, step)
+    # Where it dies between the telling and the end of the note, twice.
+    times = 2 if step == 'retired.told' else 1
+    assert [late['paths'] for _, late in shop.until_told()] == [['upload']] * times
+
+
+def test_retired__is_told_though_the_catalog_was_lost(shop):
+    shop.daemon.fsctl('snapshot', 'shop@a')
+    with shop.daemon.steps.held('retired.look') as reached:
+        shop.retire()
+        reached()
+        shop.daemon.stop(signal.SIGKILL)
+    for path in shop.daemon.catalog.parent.glob('catalog.db*'):
+        path.unlink()
+    shop.daemon.start()
+    shop.daemon.fsctl('pool', 'scan', 'main')
+    shop.daemon.fsctl('snapshot', 'delete', 'shop@a', '--yes')  # that wakes housekeeping
+    assert [late['paths'] for _, late in shop.until_told()] == [['upload']]
+
+
+def is_stopping(daemon):
+    """Only the main thread is left, and the one it waits for."""
+    tasks = pathlib.Path(f'/proc/{daemon.process.pid}/task')
+    main = (tasks / str(daemon.process.pid) / 'stat').read_text().rpartition(')')[2].split()[0]
+    return len(list(tasks.iterdir())) == 2 and main == 'S'
+
+
+def test_retired__look_ends_with_fsd_and_begins_anew(shop):
+    with shop.daemon.steps.held('retired.look') as reached:
+        shop.retire()
+        reached()
+        shop.daemon.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: is_stopping(shop.daemon))
+    assert shop.daemon.process.wait(TIMEOUT) == 0
+    assert shop.looks()
+    shop.daemon.start()
+    assert [late['paths'] for _, late in shop.until_told()] == [['upload']]
+
+
+def test_retired__that_cannot_be_looked_at_is_a_problem(shop, scratch):
+    with shop.daemon.steps.held('retired.look') as reached:
+        shop.retire()
+        reached()
+        shop.daemon.stop(signal.SIGKILL)
+    tree, = shop.snapshot.glob('*/undo-1/gen/1/tree')
+    tree.rename(scratch / 'away')
+    shop.daemon.start()
+    wait_for(lambda: 'cannot be found' in checked(shop.daemon)[1])
+    shutil.move(scratch / 'away', tree)
+    shop.daemon.stop()
+    shop.daemon.start()
+    assert [late['paths'] for _, late in shop.until_told()] == [['upload']]
+    assert checked(shop.daemon)[0] == 0
+
+
+def test_retired__that_is_deleted_meanwhile_is_none(shop):
+    with shop.daemon.steps.held('retired.look') as reached:
+        shop.retire()
+        reached()
+        done(shop.daemon, kind='snapshot-delete', source='shop@undo-1', confirm=True)
+    shop.daemon.stop()  # the look ends first
+    shop.daemon.start()
+    assert not shop.told()
+    assert checked(shop.daemon)[0] == 0 and 'cannot' not in shop.daemon.log()
+
+
+def all_of(shop, key):
+    return [s[key] for s in shop.daemon.json('snapshot', 'list', 'shop')['items']]
+
+
+def test_retired__does_not_expire_before_it_was_looked_at(shop):
+    shop.daemon.stop()
+    shop.daemon.configure(undo_keep='1s')
+    shop.daemon.start()
+    with shop.daemon.steps.held('retired.look') as reached:
+        shop.retire()
+        done(shop.daemon, kind='snapshot', site='shop', name='next', expires='1s')
+        reached()
+        wait_for(lambda: all(expires < datetime.now(timezone.utc)
+                             for expires in map(datetime.fromisoformat, all_of(shop, 'expires'))))
+        shop.daemon.stop(signal.SIGKILL)
+        shop.daemon.start()  # which looks for what has expired
+        wait_for(lambda: 'next' not in all_of(shop, 'name'))
+        assert all_of(shop, 'name') == ['undo-1']
+    assert [late['paths'] for _, late in shop.until_told()] == [['upload']]
