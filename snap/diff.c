@@ -32,6 +32,7 @@ struct sorted {
 struct diff_frame {
 	struct sorted side[2];
 	bool on[2]; /* does the directory exist on this side? */
+	bool moved; /* what it holds need not be what was there under its path */
 };
 
 struct diff_pair {
@@ -120,7 +121,7 @@ static void frame_pop(struct diff *d)
 }
 
 /* Begin the directories that the trails of the given sides stand in. */
-static int frame_push(struct diff *d, const bool on[2])
+static int frame_push(struct diff *d, const bool on[2], bool moved)
 {
 	int r = 0;
 
@@ -133,7 +134,7 @@ static int frame_push(struct diff *d, const bool on[2])
 		d->frames = frames;
 		d->size = size;
 	}
-	d->frames[d->depth++] = (struct diff_frame){.on = {on[A], on[B]}};
+	d->frames[d->depth++] = (struct diff_frame){.on = {on[A], on[B]}, .moved = moved};
 	for (int side = A; r == 0 && side <= B; side++)
 		r = on[side] ? list(d, side) : 0;
 	return r;
@@ -164,7 +165,7 @@ static int go_down(struct diff *d, int side, const char *name)
 	return r < 0 ? fail(d, r, "compare", side, name) : 1;
 }
 
-static int enter(struct diff *d, const char *name, bool a, bool b)
+static int enter(struct diff *d, const char *name, bool a, bool b, bool moved)
 {
 	bool want[2] = {a, b}, on[2] = {false, false};
 	int r;
@@ -175,7 +176,7 @@ static int enter(struct diff *d, const char *name, bool a, bool b)
 			return r;
 		on[side] = r;
 	}
-	return on[A] || on[B] ? frame_push(d, on) : 0;
+	return on[A] || on[B] ? frame_push(d, on, moved) : 0;
 }
 
 static int leave(struct diff *d)
@@ -299,11 +300,24 @@ static int compare_links(struct diff *d, const struct io_stat *a, const struct i
 	return 0;
 }
 
-static bool times_trusted(const struct diff *d, const struct io_stat *b)
+static bool changed(const struct diff *d, int side, const struct io_item *it)
 {
-	return !d->opts->full &&
-	       (!d->opts->trusted_until ||
-		       b->ctime.tv_sec * NSEC_PER_SEC + b->ctime.tv_nsec <= d->opts->trusted_until);
+	int64_t until = d->opts->trusted_until[side];
+
+	return until && it->st.ctime.tv_sec * NSEC_PER_SEC + it->st.ctime.tv_nsec > until;
+}
+
+static bool times_trusted(const struct diff *d, const struct diff_pair *p)
+{
+	return !d->opts->full && !d->frames[d->depth - 1].moved && !changed(d, A, p->it[A]) &&
+	       !changed(d, B, p->it[B]);
+}
+
+/* A rename changes the ctime of what it moves and not that of what lies below, and it alone of what
+ * changes a directory by its entries leaves its mtime: that is as new as the ctime otherwise. */
+static bool maybe_moved(const struct diff *d, int side, const struct io_item *it)
+{
+	return changed(d, side, it) && !time_same(&it->st.ctime, &it->st.mtime);
 }
 
 static int content_differs(struct diff *d, const struct diff_pair *p)
@@ -315,7 +329,7 @@ static int content_differs(struct diff *d, const struct diff_pair *p)
 		if (a->st.size != b->st.size)
 			return 1;
 		if (a->st.size == 0 ||
-			(times_trusted(d, &b->st) && time_same(&a->st.mtime, &b->st.mtime)))
+			(times_trusted(d, p) && time_same(&a->st.mtime, &b->st.mtime)))
 			return 0;
 		return compare_content(d, p);
 	case DT_LNK:
@@ -352,7 +366,7 @@ static int other_type(struct diff *d, const struct diff_pair *p)
 {
 	int r = emit(d, SNAP_CONTENT, B, p->name);
 
-	return r ? r : enter(d, p->name, p->it[A]->type == DT_DIR, p->it[B]->type == DT_DIR);
+	return r ? r : enter(d, p->name, p->it[A]->type == DT_DIR, p->it[B]->type == DT_DIR, false);
 }
 
 static int compare(struct diff *d, const struct diff_pair *p)
@@ -365,17 +379,18 @@ static int compare(struct diff *d, const struct diff_pair *p)
 		return 0;
 	if (!b) {
 		r = emit(d, SNAP_REMOVED, A, p->name);
-		return r || a->type != DT_DIR ? r : enter(d, p->name, true, false);
+		return r || a->type != DT_DIR ? r : enter(d, p->name, true, false, false);
 	}
 	if (!a) {
 		r = emit(d, SNAP_ADDED, B, p->name);
-		return r || b->type != DT_DIR ? r : enter(d, p->name, false, true);
+		return r || b->type != DT_DIR ? r : enter(d, p->name, false, true, false);
 	}
 	if (a->type != b->type)
 		return other_type(d, p);
 	r = compare_both(d, p);
 	if (r == 0 && a->type == DT_DIR)
-		r = enter(d, p->name, true, true);
+		r = enter(d, p->name, true, true, d->frames[d->depth - 1].moved ||
+			maybe_moved(d, A, a) || maybe_moved(d, B, b));
 	return r;
 }
 
@@ -578,7 +593,7 @@ int snap_diff(int a, int b, const struct snap_diff_opts *opts, struct snap_ctx *
 	if (r == 0)
 		r = compare_roots(d);
 	if (r == 0)
-		r = frame_push(d, (bool[2]){true, true});
+		r = frame_push(d, (bool[2]){true, true}, false);
 	while (r == 0 && d->depth)
 		r = step(d);
 	diff_free(d);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What is different between two trees, as a stream of changes in path order. Two ways: walking
- * both (any file system; a file is compared by content when sizes are equal but times, or inode
- * and times, differ), and reading a btrfs no-data send stream (snap/send_stream.h).
+ * both (any file system; a file is compared by content when sizes are equal but times differ, or
+ * are not trusted), and reading a btrfs no-data send stream (snap/send_stream.h).
  */
 #ifndef SNAP_DIFF_H
 #define SNAP_DIFF_H
@@ -29,9 +29,10 @@ typedef int snap_diff_fn(enum snap_change change, const char *path, const char *
 struct snap_diff_opts {
 	bool full; /* compare the content of every file, trusting no time stamp: `fsctl check` */
 	bool ignore_dir_mtime;
-	/* ns, of the clock of ctimes; 0: none. The size and times of a file of `b` that was changed
-	 * after this are not trusted: whoever changes a file may give it the times it had. */
-	int64_t trusted_until;
+	/* Of a and b, in ns of the clock of ctimes; 0: for ever. The size and times of a file that was
+	 * changed after this, or lies in a directory that was moved after it, are not trusted:
+	 * whoever changes a file may give it the times it had. */
+	int64_t trusted_until[2];
 };
 
 /*

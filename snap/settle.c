@@ -17,10 +17,7 @@ static int64_t ns(const struct timespec *t)
 
 void settle_init(struct settle *s, bool network)
 {
-	struct timespec tick = {.tv_nsec = 10 * NSEC_PER_MSEC};
-
-	clock_getres(CLOCK_REALTIME_COARSE, &tick);
-	*s = (struct settle){.tick = network ? NSEC_PER_SEC : ns(&tick)};
+	*s = (struct settle){.tick = network ? NSEC_PER_SEC : settle_tick()};
 }
 
 void settle_release(struct settle *s)
@@ -34,6 +31,14 @@ int64_t settle_now(void)
 
 	clock_gettime(CLOCK_REALTIME_COARSE, &t);
 	return ns(&t);
+}
+
+int64_t settle_tick(void)
+{
+	struct timespec tick = {.tv_nsec = 10 * NSEC_PER_MSEC};
+
+	clock_getres(CLOCK_REALTIME_COARSE, &tick);
+	return ns(&tick);
 }
 
 uint64_t stat_digest(const struct io_stat *st)

@@ -36,8 +36,9 @@ enum settle_answer {
 void settle_init(struct settle *s, bool network);
 void settle_release(struct settle *s);
 
-/* The clock that ctimes come from, in ns; read it before the stat. */
+/* The clock that ctimes come from, in ns; read it before the stat. And how far it goes at once. */
 int64_t settle_now(void);
+int64_t settle_tick(void);
 
 /* `open`: it changed while it was read. 0 or -ENOMEM. */
 int settle_record(struct settle *s, const char *path, const struct io_stat *st, int64_t now,

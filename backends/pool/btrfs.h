@@ -48,7 +48,8 @@ int btrfs_tree_usage(struct pool *pool, struct tree_at at, struct snap_ctx *ctx,
 
 /* pool_driver.tree_diff (btrfs_diff.c) */
 int btrfs_tree_diff(struct pool *pool, struct tree_at a, struct tree_at b, int scratch,
-	struct snap_ctx *ctx, snap_diff_fn *fn, void *arg, struct err *err);
+	const struct snap_diff_opts *opts, struct snap_ctx *ctx, snap_diff_fn *fn, void *arg,
+	struct err *err);
 
 /*
  * Its short way alone, for two read-only subvolumes. *told: the differences were complete and the

@@ -397,13 +397,6 @@ static int freeze_and_send(struct tree_at a, struct tree_at b, int scratch, stru
 	return r;
 }
 
-static int walk(int a, int b, struct snap_ctx *ctx, snap_diff_fn *fn, void *arg, struct err *err)
-{
-	const struct snap_diff_opts opts = {0};
-
-	return snap_diff(a, b, &opts, ctx, fn, arg, err);
-}
-
 /*
  * Whatever the short way failed of, walking may do. EIO too: where branches of one tree have used
  * an inode number in one transaction for things of different types, the kernel gives up with it, or
@@ -415,7 +408,8 @@ static bool may_walk_instead(int r)
 }
 
 int btrfs_tree_diff(struct pool *pool, struct tree_at a, struct tree_at b, int scratch,
-	struct snap_ctx *ctx, snap_diff_fn *fn, void *arg, struct err *err)
+	const struct snap_diff_opts *opts, struct snap_ctx *ctx, snap_diff_fn *fn, void *arg,
+	struct err *err)
 {
 	_cleanup_fd_ int old = tree_open(a, err);
 	_cleanup_fd_ int new = old < 0 ? -1 : tree_open(b, err);
@@ -425,10 +419,10 @@ int btrfs_tree_diff(struct pool *pool, struct tree_at a, struct tree_at b, int s
 	if (old < 0 || new < 0)
 		return old < 0 ? old : new;
 	if (!pool->privileged || btrfs_related(old, new) <= 0)
-		return walk(old, new, ctx, fn, arg, err);
+		return snap_diff(old, new, opts, ctx, fn, arg, err);
 	r = freeze_and_send(a, b, scratch, ctx, fn, arg, &told, err);
 	if (told || !may_walk_instead(r))
 		return r;
 	err_clear(err);
-	return walk(old, new, ctx, fn, arg, err);
+	return snap_diff(old, new, opts, ctx, fn, arg, err);
 }

@@ -236,9 +236,9 @@ static int copy_tree_usage(struct pool *pool, struct tree_at at, struct snap_ctx
 }
 
 static int copy_tree_diff(struct pool *pool, struct tree_at a, struct tree_at b, int scratch,
-	struct snap_ctx *ctx, snap_diff_fn *fn, void *arg, struct err *err)
+	const struct snap_diff_opts *opts, struct snap_ctx *ctx, snap_diff_fn *fn, void *arg,
+	struct err *err)
 {
-	const struct snap_diff_opts opts = {0};
 	_cleanup_fd_ int old = tree_open(a, err);
 	_cleanup_fd_ int new = old < 0 ? -1 : tree_open(b, err);
 
@@ -246,7 +246,7 @@ static int copy_tree_diff(struct pool *pool, struct tree_at a, struct tree_at b,
 	(void)scratch;
 	if (old < 0 || new < 0)
 		return old < 0 ? old : new;
-	return snap_diff(old, new, &opts, ctx, fn, arg, err);
+	return snap_diff(old, new, opts, ctx, fn, arg, err);
 }
 
 static int copy_sync_dir(struct pool *pool, int dir, struct snap_ctx *ctx, struct err *err)

@@ -329,9 +329,10 @@ static int fault_tree_usage(struct pool *pool, struct tree_at at, struct snap_ct
 }
 
 static int fault_tree_diff(struct pool *pool, struct tree_at a, struct tree_at b, int scratch,
-	struct snap_ctx *ctx, snap_diff_fn *fn, void *arg, struct err *err)
+	const struct snap_diff_opts *opts, struct snap_ctx *ctx, snap_diff_fn *fn, void *arg,
+	struct err *err)
 {
-	WITH_FAULT(tree_diff, pool->inner, a, b, scratch, ctx, fn, arg, err);
+	WITH_FAULT(tree_diff, pool->inner, a, b, scratch, opts, ctx, fn, arg, err);
 }
 
 static int fault_sync_dir(struct pool *pool, int dir, struct snap_ctx *ctx, struct err *err)

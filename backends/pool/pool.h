@@ -142,10 +142,12 @@ struct pool_driver {
 	 * removed again; tree_remove of "tree" in `scratch` sweeps what a crash left.
 	 * At most three changes have one path, in this order: removed (another entry took its
 	 * place), renamed to it, content or metadata. What lies below a renamed directory is not
-	 * told as renamed. A driver that walks tells a rename as removed and added.
+	 * told as renamed. A driver that walks tells a rename as removed and added, and reads the
+	 * files whose times are not trusted (opts).
 	 */
 	int (*tree_diff)(struct pool *pool, struct tree_at a, struct tree_at b, int scratch,
-		struct snap_ctx *ctx, snap_diff_fn *fn, void *arg, struct err *err);
+		const struct snap_diff_opts *opts, struct snap_ctx *ctx, snap_diff_fn *fn,
+		void *arg, struct err *err);
 
 	/*
 	 * Make everything changed beneath `dir` (a directory inside a tree) durable: changes in

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fsd/op/compare.h"
+#include "fsd/op/late.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/present.h"
 #include "fsd/worker/reflect.h"
@@ -18,6 +20,7 @@
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 #include "snap/remove.h"
+#include "snap/settle.h"
 
 #define PATHS_TOLD 20 /* in warnings of one kind */
 
@@ -431,7 +434,8 @@ int op_copy_tree(struct job *job, struct pool_root *from_pool, int from_wrapper,
 	return r == 0 && !(flags & POOL_COPY_READ_ONLY) ? drop_work(wrapper, job, err) : r;
 }
 
-static int store_generation(struct job *job, int wrapper, struct cat_generation *g, struct err *err)
+static int store_generation(struct job *job, int wrapper, struct cat_generation *g, int64_t as_of,
+	struct err *err)
 {
 	json_t *doc;
 	int r;
@@ -439,6 +443,7 @@ static int store_generation(struct job *job, int wrapper, struct cat_generation 
 	snprintf(g->method, sizeof(g->method), "%s", job->method);
 	snprintf(g->consistency, sizeof(g->consistency), "%s", job->consistency);
 	doc = meta_generation_new(g);
+	json_object_set_new(doc, "as_of", json_integer(as_of));
 	r = meta_store(wrapper, META_WRAPPER, doc, err);
 	json_decref(doc);
 	return r;
@@ -447,31 +452,31 @@ static int store_generation(struct job *job, int wrapper, struct cat_generation 
 int op_make_generation(struct fsd *f, struct job *job, int stage, int wrapper,
 	struct cat_generation *g, struct err *err)
 {
+	_cleanup_compare_side_ struct compare_side from = COMPARE_SIDE_INIT;
 	struct pool_root *from_pool;
-	_cleanup_fd_ int dir = -1, from = -1;
-	bool live = !*job_str(job, "source_snapshot");
-	const char *method, *consistency;
-	int64_t number;
+	bool live = !*job_str(job, "source_snapshot"), at_once;
+	int64_t number, as_of;
 	int r;
 
-	dir = op_open_source(f, job, &from_pool, &number, err);
+	_cleanup_fd_ int dir = op_open_source(f, job, &from_pool, &number, err);
 	if (dir < 0)
 		return dir;
-	from = layout_open_generation(dir, number);
-	if (from < 0)
-		return err_sys(err, -from, "open generation", job_str(job, "source"));
-	op_expect_method(job, from_pool, live);
-	method = job->method;
-	consistency = job->consistency;
+	r = compare_open(from_pool, dir, number, &from);
+	if (r < 0)
+		return err_sys(err, -r, "open generation", job_str(job, "source"));
+	at_once = op_expect_method(job, from_pool, live);
+	as_of = from.made == INT64_MAX ? from.as_of : settle_now();
+	g->created = settle_now();
 	/* A snapshot's commit makes what was written before it durable at no extra cost. */
-	r = store_generation(job, wrapper, g, err);
-	if (r == 0 && stage >= 0 && (r = layout_stage_live_like(stage, g->number, from)) < 0)
+	r = at_once ? store_generation(job, wrapper, g, as_of, err) : 0;
+	if (r == 0 && stage >= 0 && (r = layout_stage_live_like(stage, g->number, from.wrapper)) < 0)
 		r = err_sys(err, -r, "link live", job->site_name);
 	if (r == 0)
-		r = op_copy_tree(job, from_pool, from, wrapper, live ? POOL_COPY_LIVE : 0, err);
-	if (r == 0 && (method != job->method || consistency != job->consistency))
-		r = store_generation(job, wrapper, g, err);
-	return r;
+		r = op_copy_tree(job, from_pool, from.wrapper, wrapper, live ? POOL_COPY_LIVE : 0, err);
+	if (r < 0 || at_once)
+		return r;
+	g->created = late_now();
+	return store_generation(job, wrapper, g, as_of, err);
 }
 
 static int store_intent(struct fsd *f, struct job *job, struct err *err)
@@ -512,7 +517,7 @@ int op_store_snapshot(struct job *job, int stage, const char *kind, int64_t gene
 	int64_t look, json_t *labels, struct err *err)
 {
 	struct cat_snapshot s = {
-		.created = clock_real(),
+		.created = job->started, /* before anything was copied, also when it is stored again */
 		.generation = generation,
 		.expires = job_int(job, "expires"),
 		.job = job->id,

@@ -78,7 +78,7 @@ int op_open_source(struct fsd *f, struct job *job, struct pool_root **pool, int6
 
 /*
  * Make wrapper/tree from the planned source and write wrapper/meta.json, in the order that costs
- * the fewest flushes. `g` is what meta.json shall say; method and consistency are filled in.
+ * the fewest flushes. `g` is what meta.json shall say; time, method and consistency are filled in.
  * `stage`: a staged site, which receives its link `live`; -1 when only a generation is made.
  */
 int op_make_generation(struct fsd *f, struct job *job, int stage, int wrapper,

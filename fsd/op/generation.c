@@ -54,7 +54,6 @@ int generation_reserve(struct fsd *f, struct job *job, const struct cat_site *si
 		number++;
 	job_lock(job, "generation", key, true);
 	job_intend_int(job, "generation", number);
-	job_intend_int(job, "created", clock_real());
 	return 0;
 }
 
@@ -62,7 +61,6 @@ static int stage(struct fsd *f, struct job *job, int wrapper, struct err *err)
 {
 	struct cat_generation g = {
 		.number = job_int(job, "generation"),
-		.created = job_int(job, "created"),
 		.job = job->id,
 	};
 	int r;

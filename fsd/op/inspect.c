@@ -7,6 +7,7 @@
 
 #include "fsd/core/json.h"
 #include "fsd/op/common.h"
+#include "fsd/op/compare.h"
 #include "fsd/op/ops.h"
 #include "fsd/op/wanted.h"
 #include "fsd/worker/meta.h"
@@ -33,8 +34,7 @@ static void note_side(struct job *job, const char *key, const struct resolved *s
 		job_lock(job, "site", s->site.id, false);
 }
 
-/* The wrapper of the side's tree. The fd, or -errno. */
-static int open_side(struct fsd *f, struct job *job, const char *key, struct pool_root **pool,
+static int open_side(struct fsd *f, struct job *job, const char *key, struct compare_side *out,
 	struct err *err)
 {
 	json_t *side = json_object_get(job->intent, key);
@@ -42,20 +42,21 @@ static int open_side(struct fsd *f, struct job *job, const char *key, struct poo
 	const char *snapshot = json_string_value(json_object_get(side, "snapshot"));
 	const char *text = json_string_value(json_object_get(side, "text"));
 	int64_t number = json_integer_value(json_object_get(side, "generation"));
-	_cleanup_fd_ int dir = -1;
+	_cleanup_fd_ int dir = -1, live = -1;
+	struct pool_root *pool;
 	char name[NAME_SIZE] = "";
-	int fd, r;
+	int r;
 
-	r = pools_require(&f->pools, json_string_value(json_object_get(side, "pool")), pool, err);
+	r = pools_require(&f->pools, json_string_value(json_object_get(side, "pool")), &pool, err);
 	if (r == 0 && !*snapshot)
 		r = op_site_name(f, site, name, err);
 	if (r < 0)
 		return r;
-	dir = *snapshot ? layout_open_snapshot(*pool, site, snapshot) : layout_open_site(*pool, name);
-	if (dir >= 0 && !number)
-		return layout_open_live(dir, name, &number, err);
-	fd = dir < 0 ? dir : layout_open_generation(dir, number);
-	return fd < 0 ? err_sys(err, -fd, "open", text) : fd;
+	dir = *snapshot ? layout_open_snapshot(pool, site, snapshot) : layout_open_site(pool, name);
+	if (dir >= 0 && !number && (live = layout_open_live(dir, name, &number, err)) < 0)
+		return live;
+	r = dir < 0 ? dir : compare_open(pool, dir, number, out);
+	return r < 0 ? err_sys(err, -r, "open", text) : 0;
 }
 
 static int plan_diff(struct fsd *f, struct job *job, struct err *err)
@@ -137,41 +138,28 @@ static void put_changes(struct changes *c)
 	json_object_set_new(result, "truncated", json_boolean(c->dropped));
 }
 
-/* Both in one pool: the driver may know a shorter way than walking. */
-static int diff_trees(struct job *job, struct pool_root *pa, int a, struct pool_root *pb, int b,
+static int diff_sides(struct job *job, const struct compare_side *a, const struct compare_side *b,
 	struct changes *c, struct err *err)
 {
-	static const struct snap_diff_opts opts = {0};
-	_cleanup_fd_ int tree_a = -1, tree_b = -1, scratch = -1;
+	_cleanup_fd_ int scratch = a->pool == b->pool ? layout_stage(a->pool, job->id) : -1;
 
-	if (pa == pb) {
-		struct tree_at at_a = {a, LAYOUT_TREE}, at_b = {b, LAYOUT_TREE};
-
-		scratch = layout_stage(pa, job->id);
-		if (scratch >= 0)
-			return pa->driver->tree_diff(pa->handle, at_a, at_b, scratch, &job->ctx,
-				add_change, c, err);
-		if (scratch != -EROFS && scratch != -ENOSPC) /* walking needs no room */
-			return err_sys(err, -scratch, "stage", job->site_name);
-	}
-	tree_a = fd_open_dir(a, LAYOUT_TREE);
-	tree_b = fd_open_dir(b, LAYOUT_TREE);
-	if (tree_a < 0 || tree_b < 0)
-		return err_sys(err, tree_a < 0 ? -tree_a : -tree_b, "open", job->site_name);
-	return snap_diff(tree_a, tree_b, &opts, &job->ctx, add_change, c, err);
+	if (a->pool == b->pool && scratch < 0 && scratch != -EROFS && scratch != -ENOSPC)
+		return err_sys(err, -scratch, "stage", job->site_name); /* walking needs no room */
+	return compare_trees(job, a, b, scratch, add_change, c, err);
 }
 
 static int run_diff(struct fsd *f, struct job *job, struct err *err)
 {
-	struct pool_root *pool_a, *pool_b;
-	_cleanup_fd_ int a = open_side(f, job, "a", &pool_a, err);
-	_cleanup_fd_ int b = a < 0 ? -1 : open_side(f, job, "b", &pool_b, err);
+	_cleanup_compare_side_ struct compare_side a = COMPARE_SIDE_INIT, b = COMPARE_SIDE_INIT;
 	struct changes c = {.job = job, .items = json_array()};
-	int r;
+	int r = open_side(f, job, "a", &a, err);
 
-	r = a < 0 ? a : b < 0 ? b : wanted_load(job, &c.paths, err);
 	if (r == 0)
-		r = diff_trees(job, pool_a, a, pool_b, b, &c, err);
+		r = open_side(f, job, "b", &b, err);
+	if (r == 0)
+		r = wanted_load(job, &c.paths, err);
+	if (r == 0)
+		r = diff_sides(job, &a, &b, &c, err);
 	if (r == 0) {
 		put_changes(&c);
 		r = job_sweep(job, err);

@@ -480,7 +480,7 @@ static int merge_all(struct merge *m, const struct changes *changes, const char 
 
 int late_merge(struct late *l, struct err *err)
 {
-	const struct snap_diff_opts opts = {.ignore_dir_mtime = true, .trusted_until = l->since};
+	const struct snap_diff_opts opts = {.ignore_dir_mtime = true, .trusted_until = {0, l->since}};
 	_cleanup_merge_ struct merge m = {.late = l, .work = -1};
 	struct changes changes = {0};
 	char name[32];

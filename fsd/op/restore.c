@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fsd/op/compare.h"
 #include "fsd/op/generation.h"
 #include "fsd/op/ops.h"
 #include "fsd/op/publish.h"
@@ -86,7 +87,8 @@ static int survey_trees(struct fsd *f, struct job *job, int scratch, struct coun
 	struct err *err)
 {
 	_cleanup_fd_ int site = op_open_site(f, job, err);
-	_cleanup_fd_ int source = -1, from = -1, to = -1;
+	_cleanup_compare_side_ struct compare_side from = COMPARE_SIDE_INIT, to = COMPARE_SIDE_INIT;
+	_cleanup_fd_ int source = -1;
 	struct pool_root *pool;
 	int64_t number, live;
 	int r;
@@ -96,12 +98,12 @@ static int survey_trees(struct fsd *f, struct job *job, int scratch, struct coun
 	source = op_open_source(f, job, &pool, &number, err);
 	if (source < 0 || pool != job->pool || layout_live(site, &live) < 0)
 		return source < 0 ? source : 0;
-	from = layout_open_generation(source, number);
-	to = layout_open_generation(site, live);
-	if (from < 0 || to < 0)
-		return err_sys(err, from < 0 ? -from : -to, "open", job_str(job, "source"));
-	r = pool->driver->tree_diff(pool->handle, (struct tree_at){from, LAYOUT_TREE},
-		(struct tree_at){to, LAYOUT_TREE}, scratch, &job->ctx, count_change, count, err);
+	r = compare_open(pool, source, number, &from);
+	if (r == 0)
+		r = compare_open(pool, site, live, &to);
+	if (r < 0)
+		return err_sys(err, -r, "open", job_str(job, "source"));
+	r = compare_trees(job, &from, &to, scratch, count_change, count, err);
 	if (r == 0 && count->changed + count->added)
 		snprintf(job->confirm, sizeof(job->confirm),
 			"Restore all of %.100s from %.150s? %" PRIu64 " changed and %" PRIu64

@@ -5,7 +5,8 @@
  * newer fsd survive; the typed forms are the catalog's records.
  *
  * site.json: format, id, created, protected, expires, linked, last_generation, labels {}, holds []
- * gen/N/meta.json: format, number, created, method, consistency, origin, retired, retired_by, job
+ * gen/N/meta.json: format, number, created, method, consistency, origin, retired, retired_by, job,
+ *   as_of
  * snapshot meta.json: format, id, site, site_name, name, kind, time, generation, method,
  *   consistency, gap_ns, expires, job, look, labels {}, holds []
  * Times are integers, ns since 1970 UTC; jobs are ids as text.

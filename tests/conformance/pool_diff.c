@@ -5,6 +5,7 @@
 #include <sys/xattr.h>
 
 #include "snap/base/buf.h"
+#include "snap/base/clock.h"
 #include "snap/send_paths.h"
 
 struct record {
@@ -30,6 +31,8 @@ static int note(enum snap_change change, const char *path, const char *from, voi
 	return 0;
 }
 
+static struct snap_diff_opts opts; /* of the test at hand */
+
 static char *diff_text(int from, int to, bool *renames)
 {
 	struct record r = {.sorted = true};
@@ -37,7 +40,7 @@ static char *diff_text(int from, int to, bool *renames)
 
 	assert_int_equal(mkdirat(env.root, "scratch", 0755), 0);
 	scratch = fd_open_dir(env.root, "scratch");
-	assert_done(env.driver->tree_diff(env.pool, at(from), at(to), scratch, &env.ctx, note, &r,
+	assert_done(env.driver->tree_diff(env.pool, at(from), at(to), scratch, &opts, &env.ctx, note, &r,
 		&env.err));
 	assert_true(r.sorted);
 	assert_empty(scratch);
@@ -119,6 +122,44 @@ static void test_diff__sees_a_change_of_the_same_size(void **state)
 	assert_int_equal(pwrite(f, "XYZ", 3, 500000), 3);
 	keep_dir_times(b);
 	assert_diff(env.one, env.two, "Mdir/large ");
+}
+
+static int64_t ctime_of(int dir, const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(fstatat(dir, path, &st, 0), 0);
+	return st.st_ctim.tv_sec * NSEC_PER_SEC + st.st_ctim.tv_nsec;
+}
+
+/* Another byte in its place, with the times it had: but that gives it a new ctime. */
+static void change_secretly(int dir, const char *path)
+{
+	_cleanup_fd_ int f = openat(dir, path, O_WRONLY | O_CLOEXEC);
+	int64_t before = ctime_of(dir, path);
+	struct stat st;
+
+	assert_int_equal(fstat(f, &st), 0);
+	do {
+		struct timespec times[2] = {st.st_atim, st.st_mtim};
+
+		assert_int_equal(pwrite(f, "X", 1, 0), 1);
+		assert_int_equal(futimens(f, times), 0);
+	} while (ctime_of(dir, path) <= before); /* the clock has ticks */
+}
+
+static void test_diff__sees_a_change_that_left_size_and_times(void **state)
+{
+	_cleanup_fd_ int a = -1, b = -1;
+
+	(void)state;
+	make_pair(&a, &b);
+	opts.trusted_until[1] = ctime_of(b, "many/file-001.php");
+	change_secretly(b, "many/file-001.php");
+	assert_diff(env.one, env.two, "Mmany/file-001.php ");
+	opts = (struct snap_diff_opts){.trusted_until = {opts.trusted_until[1]}};
+	assert_diff(env.two, env.one, "Mmany/file-001.php ");
+	opts = (struct snap_diff_opts){0};
 }
 
 static void test_diff__written_again_with_the_same_bytes_is_metadata(void **state)
@@ -296,11 +337,11 @@ static void test_diff__stops_when_it_is_told_to(void **state)
 		write_text(b, name, "x");
 	}
 	assert_int_equal(env.driver->tree_diff(env.pool, at(env.one), at(env.two), env.root,
-		&env.ctx, stop_at_second, &n, &env.err), 42);
+		&opts, &env.ctx, stop_at_second, &n, &env.err), 42);
 	assert_int_equal(n, 2);
 	env.ctx.cancel = true;
 	assert_refused(env.driver->tree_diff(env.pool, at(env.one), at(env.two), env.root,
-		&env.ctx, stop_at_second, &n, &env.err), ECANCELED, "canceled");
+		&opts, &env.ctx, stop_at_second, &n, &env.err), ECANCELED, "canceled");
 	env.ctx.cancel = false;
 }
 
@@ -308,6 +349,7 @@ const struct pool_test pool_diff_tests[] = {
 	POOL_TEST(test_diff__of_equal_trees_is_empty),
 	POOL_TEST(test_diff__tells_content_from_metadata),
 	POOL_TEST(test_diff__sees_a_change_of_the_same_size),
+	POOL_TEST(test_diff__sees_a_change_that_left_size_and_times),
 	POOL_TEST(test_diff__written_again_with_the_same_bytes_is_metadata),
 	POOL_TEST(test_diff__lists_what_comes_and_goes_with_a_directory),
 	POOL_TEST(test_diff__every_name_of_a_changed_file_has_changed),

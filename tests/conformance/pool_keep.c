@@ -155,8 +155,8 @@ static void test_seal__a_tree_in_use_becomes_a_snapshot(void **state)
 	assert_int_equal(fsync(held), 0);
 	assert_text(a, "log", "late");
 	/* Both are frozen: the short way, which alone tells renames, needs no copy of either. */
-	assert_done(env.driver->tree_diff(env.pool, at(env.two), at(env.one), -1, &env.ctx,
-		count_renames, &renames, &env.err));
+	assert_done(env.driver->tree_diff(env.pool, at(env.two), at(env.one), -1,
+		&(struct snap_diff_opts){0}, &env.ctx, count_renames, &renames, &env.err));
 	assert_int_equal(renames, has(POOL_FREES_LATER) ? 1 : 0);
 	assert_done(env.driver->tree_remove(env.pool, at(env.one), &env.ctx, &env.err));
 	assert_empty(env.one);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,10 +15,12 @@
 
 #include "fixture.h"
 #include "snap/base/buf.h"
+#include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/copy.h"
 #include "snap/diff.h"
 #include "snap/remove.h"
+#include "snap/settle.h"
 #include "snap/sys.h"
 #include "snap/usage.h"
 
@@ -246,6 +249,93 @@ static void test_diff__reads_no_hole_that_both_sides_have(void **state)
 	close(b);
 }
 
+/* Now; what is changed from here on has a newer ctime. */
+static int64_t tick(void)
+{
+	int64_t now = clock_real();
+
+	while (settle_now() <= now)
+		sched_yield();
+	return now;
+}
+
+static void assert_reads(int a, int b, struct snap_diff_opts opts, bool any, const char *expect)
+{
+	static struct sys_calls counting; /* it may stay in use where the test fails */
+
+	counting = sys_kernel;
+	counting.pread = count_pread;
+	sys = &counting;
+	bytes_read = 0;
+	assert_diff(a, b, opts, expect);
+	sys = &sys_kernel;
+	assert_int_equal(bytes_read > 0, any);
+}
+
+/* Other bytes, with the size and the times there were. */
+static void change_secretly(int at, const char *name)
+{
+	int fd = openat(at, name, O_WRONLY | O_CLOEXEC);
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(pwrite(fd, "X", 1, 0), 1);
+	futimens(fd, (struct timespec[2]){st.st_atim, st.st_mtim});
+	close(fd);
+}
+
+static void test_diff__reads_what_was_changed_since_its_times_were_trusted(void **state)
+{
+	struct snap_diff_opts since = {.ignore_dir_mtime = true};
+	int a, b;
+
+	(void)state;
+	make_pair(&a, &b);
+	since.trusted_until[0] = since.trusted_until[1] = tick();
+	assert_reads(a, b, since, false, "");
+	make_file(b, "dir/new", "new\n");
+	assert_reads(a, b, since, false, "+ dir/new\n");
+	change_secretly(b, "dir/inner");
+	assert_reads(a, b, since, true, "M dir/inner\n+ dir/new\n");
+	assert_reads(b, a, since, true, "M dir/inner\n- dir/new\n");
+	change_secretly(a, "two"); /* both its names */
+	assert_reads(a, b, since, true, "M dir/inner\n+ dir/new\nM one\nM two\n");
+	since.trusted_until[0] = 0;
+	assert_reads(a, b, since, true, "M dir/inner\n+ dir/new\n");
+	close(a);
+	close(b);
+}
+
+/* A rename leaves the ctimes of what lies below as they were. */
+static void test_diff__reads_what_lies_below_a_directory_that_was_moved(void **state)
+{
+	struct snap_diff_opts since = {.ignore_dir_mtime = true};
+	int a, b, copy;
+
+	(void)state;
+	make_pair(&a, &b);
+	make_file(a, "dir/sub/lib", "version-1\n");
+	set_mtime(a, "dir/sub/lib", 1);
+	copy = make_dir(a, "other");
+	close(make_dir(a, "other/sub"));
+	make_file(a, "other/sub/lib", "version-2\n");
+	set_mtime(a, "other/sub/lib", 1);
+	assert_int_equal(snap_remove(scratch, "b", &(struct snap_ctx){0}, NULL), 0);
+	close(b);
+	b = make_dir(scratch, "b");
+	copy_plain(a, b);
+	since.trusted_until[0] = since.trusted_until[1] = tick();
+	assert_reads(a, b, since, false, "");
+	assert_int_equal(renameat(b, "dir", b, "away"), 0);
+	assert_int_equal(renameat(b, "other", b, "dir"), 0);
+	assert_reads(a, b, since, true,
+		"+ away\n+ away/inner\n+ away/sub\n+ away/sub/lib\n- dir/inner\nM dir/sub/lib\n"
+		"- other\n- other/sub\n- other/sub/lib\n");
+	close(copy);
+	close(a);
+	close(b);
+}
+
 static int stop_at_two(enum snap_change change, const char *path, const char *from, void *arg)
 {
 	(void)change;
@@ -449,6 +539,8 @@ int main(int argc, char **argv)
 		on_scratch(test_diff__full_trusts_no_time),
 		on_scratch(test_diff__full_compares_link_groups),
 		on_scratch(test_diff__compares_xattrs_and_not_holes),
+		on_scratch(test_diff__reads_what_was_changed_since_its_times_were_trusted),
+		on_scratch(test_diff__reads_what_lies_below_a_directory_that_was_moved),
 		on_scratch(test_diff__reads_no_hole_that_both_sides_have),
 		on_scratch(test_diff__stops_when_the_callback_says_so),
 		on_scratch(test_remove__clears_immutable_and_append_only),
