@@ -70,17 +70,6 @@ static int open_shell(const struct job *job)
 	return layout_open_snapshot(job->pool, job->site_id, job_str(job, "name"));
 }
 
-static int copy_site_json(struct job *job, int site, int stage, struct err *err)
-{
-	_cleanup_free_ char *text = NULL;
-	size_t len;
-	int r = fd_read_file(site, META_SITE, 1 << 20, &text, &len);
-
-	if (r == 0)
-		r = fd_write_file(stage, META_SITE, text, len, 0644);
-	return r < 0 ? err_sys(err, -r, "copy site.json", job->site_name) : 0;
-}
-
 /* Since when is it not live any more? */
 static int retired_since(int wrapper, const struct job *job, int64_t *since, struct err *err)
 {
@@ -98,7 +87,7 @@ static int store_documents(struct job *job, int site, int stage, int wrapper, st
 {
 	json_t *labels = json_object();
 	int64_t since;
-	int r = copy_site_json(job, site, stage, err);
+	int r = meta_copy(site, stage, META_SITE, false, job->site_name, err);
 
 	if (r == 0)
 		r = retired_since(wrapper, job, &since, err);
