@@ -532,11 +532,14 @@ static int link_in(struct after *a, struct err *err)
 static json_t *parked(const struct after *a, int64_t since)
 {
 	char path[PATH_MAX + NAME_MAX + 2];
+	struct stat parent = {0};
 
+	fstat(a->o.parent, &parent);
 	if (fd_path(a->o.parent, a->side, path, sizeof(path)) < 0)
 		strcpy(path, a->side);
-	return json_pack("{s:o,s:I,s:I}", "path", json_text(path), "ino",
-		(json_int_t)job_int(a->job, "ino"), "since", (json_int_t)since);
+	return json_pack("{s:o,s:I,s:I,s:I}", "path", json_text(path), "ino",
+		(json_int_t)job_int(a->job, "ino"), "parent", (json_int_t)parent.st_ino, "since",
+		(json_int_t)since);
 }
 
 /* It is swept only if all of it was brought over, and then only what was not written since. */

@@ -19,7 +19,6 @@
 #include "fsd/worker/work.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
-#include "snap/remove.h"
 
 #define STEPS_SHOWN 1000
 
@@ -551,7 +550,7 @@ int restore_paths_revert(struct job *job, int site, struct err *err)
 	r = work < 0 ? work : change_committed(job, work);
 	if (r)
 		return r < 0 ? err_sys(err, -r, "open", job->site_name) : 0;
-	r = snap_remove_held(tree, change_name(job->text, name), work, &ctx, err);
+	r = work_remove(tree, change_name(job->text, name), work, &ctx, err);
 	if (r == 0 && (r = fd_sync(tree)) < 0) /* or it may come back when nobody remembers it */
 		err_sys(err, -r, "fsync", job->site_name);
 	return r;

@@ -166,25 +166,26 @@ static int look_at_work(struct kept_work *w, struct snap_ctx *ctx, struct err *e
 	return r;
 }
 
-/* Its time begins anew. */
+/* Told first: a crash in between tells it twice. Then its time begins anew. */
 static void keep_work(const struct sweep *s, struct kept_work *w, int64_t looked)
 {
 	char directory[PATH_MAX], holder[JOB_ID_SIZE];
+	const struct told told = {
+		.kind = "replaced.late_writes",
+		.site = s->site,
+		.directory = directory,
+		.late = &w->late,
+		.reason = "after something else had taken its place in the live tree",
+		.hint = "take over what you need, and end whoever still writes there",
+	};
 	struct err err = ERR_INIT;
 
 	json_object_set_new(w->plan, "looked", json_integer(looked));
 	pthread_mutex_lock(&s->f->write_lock);
 	if (!jobs_holds(s->f, "site", s->site, true, holder) &&
-		meta_store(w->dir, WORK_PLAN, w->plan, &err) == 0 &&
-		fd_path(w->dir, NULL, directory, sizeof(directory)) == 0)
-		tell(s->f, &(struct told){
-			.kind = "replaced.late_writes",
-			.site = s->site,
-			.directory = directory,
-			.late = &w->late,
-			.reason = "after something else had taken its place in the live tree",
-			.hint = "take over what you need, and end whoever still writes there",
-		});
+		fd_path(w->dir, NULL, directory, sizeof(directory)) == 0 &&
+		tell(s->f, &told) == 0)
+		meta_store(w->dir, WORK_PLAN, w->plan, &err);
 	pthread_mutex_unlock(&s->f->write_lock);
 	cannot(s, "cannot keep what was replaced", &err);
 }
@@ -220,17 +221,22 @@ static int judge_work(const struct sweep *s, struct kept_work *w, struct err *er
 	return !w->late.total;
 }
 
+static bool is_gone(const struct kept_work *w)
+{
+	return strncmp(w->name, SNAP_WORK_GONE, strlen(SNAP_WORK_GONE)) == 0;
+}
+
 static void sweep_marked(const struct sweep *s, int tree, struct kept_work *w)
 {
 	char gone[NAME_MAX + 1];
 	struct err err = ERR_INIT;
 
-	if (strncmp(w->name, SNAP_WORK_GONE, strlen(SNAP_WORK_GONE)) == 0)
+	if (is_gone(w))
 		strcpy(gone, w->name);
 	else if (judge_work(s, w, &err) != 1 || take_out(s, tree, w->name, gone) != 1)
 		goto out;
 	step("kept.looked");
-	snap_remove_held(tree, gone, w->dir, s->ctx, &err);
+	work_remove(tree, gone, w->dir, s->ctx, &err);
 out:
 	cannot(s, "cannot remove what was kept for undo", &err);
 }
@@ -244,7 +250,7 @@ static void sweep_work(const struct sweep *s, int tree, const char *name)
 		return;
 	if (meta_load(dir, WORK_PLAN, WORK_PLAN, &w.plan, NULL) < 0)
 		w.plan = NULL;
-	if (kept_since(&w) < s->before)
+	if (is_gone(&w) || kept_since(&w) < s->before)
 		sweep_marked(s, tree, &w);
 	paths_release(&w.late);
 	json_decref(w.plan);
@@ -266,7 +272,7 @@ static void sweep_tree(const struct sweep *s, int tree)
 
 struct parked {
 	char *path;
-	uint64_t ino;
+	uint64_t ino, parent; /* inodes: its own, its directory's */
 	int64_t since; /* what is newer by its ctime is not in the site */
 	struct paths late;
 };
@@ -282,34 +288,78 @@ static int parked_load(const struct sweep *s, int site, struct parked *p)
 	value = json_object_get(doc, "parked");
 	text = json_string_value(json_object_get(value, "path"));
 	p->ino = (uint64_t)number(value, "ino");
+	p->parent = (uint64_t)number(value, "parent");
 	p->since = number(value, "since");
 	r = text ? json_text_decode(text, &p->path) : -ENOENT;
 	json_decref(doc);
 	return r < 0 ? r : *p->path == '/' ? 0 : -ENOENT;
 }
 
-/* Remove it, by name and inode: another one of this name is not ours. With late writes it stays. */
+/* By name and inode: another one of this name is not ours. The fd or -errno. */
+static int open_parked(const struct parked *p, int parent, const char *name)
+{
+	struct stat st;
+	int dir = parent < 0 ? parent : fd_open_dir(parent, name);
+
+	if (dir < 0)
+		return dir;
+	if (strstr(name, SNAP_WORK_PREFIX) && fstat(dir, &st) == 0 && st.st_ino == p->ino)
+		return dir;
+	close(dir);
+	return -ENOENT;
+}
+
+static bool is_inode(int fd, uint64_t ino)
+{
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && st.st_ino == ino;
+}
+
+/*
+ * It is not where it was put. If the directory that had it is still there, it is gone; else the disk of
+ * both may not be mounted, so it is looked for until undo_keep is over twice.
+ */
+static int lost_parked(const struct sweep *s, const struct parked *p, int parent)
+{
+	struct err err = ERR_INIT;
+
+	if (is_inode(parent, p->parent))
+		return fd_sync(parent);
+	if (p->since >= s->before - fsd_config(s->f)->undo_keep)
+		return -ENOENT;
+	err_set(&err, ENOENT, "not_found", p->path, "it is not where import put it, nor is its folder");
+	err_hint(&err, "if it comes back, it is yours to remove");
+	cannot(s, "a directory that import put aside is not looked for any more", &err);
+	return 0;
+}
+
+static bool is_absent(int r)
+{
+	return r == -ENOENT || r == -ENOTDIR || r == -ELOOP || r == -EXDEV;
+}
+
+/* With late writes it stays. 0: it is to be forgotten; -errno: not now. */
 static int remove_parked(const struct sweep *s, struct parked *p)
 {
 	_cleanup_fd_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_fd_ int parent = -1, dir = -1;
+	const char *name = NULL;
+	_cleanup_fd_ int parent =
+		root < 0 ? -errno : work_open_parent(root, p->path + 1, &name);
+	_cleanup_fd_ int dir = open_parked(p, parent, name);
 	struct err err = ERR_INIT;
-	const char *name;
-	struct stat st;
 	int r;
 
-	parent = root < 0 ? -errno : work_open_parent(root, p->path + 1, &name);
-	if (parent < 0)
-		return parent;
-	if (!strstr(name, SNAP_WORK_PREFIX))
-		return 0;
-	dir = fd_open_dir(parent, name);
-	if (dir < 0 || fstat(dir, &st) < 0 || st.st_ino != p->ino)
-		return 0;
+	if (dir < 0)
+		return is_absent(dir) ? lost_parked(s, p, parent) : dir;
 	r = snap_changed(dir, p->since + 1, s->ctx, &p->late, &err);
 	step("kept.looked");
-	if (r == 0 && !p->late.total)
+	if (r == 0 && !p->late.total) {
 		r = snap_remove_held(parent, name, dir, s->ctx, &err);
+		if (r == 0 && (r = fd_sync(parent)) < 0) /* or it may come back when nobody knows of it */
+			err_sys(&err, -r, "fsync", p->path);
+		step("kept.removed");
+	}
 	cannot(s, "cannot remove a directory that import put aside", &err);
 	return r;
 }
@@ -432,33 +482,38 @@ static int ejected_load(struct ejected *e, struct err *err)
 	return r;
 }
 
-/* Its time begins anew. */
+/* Told first, as above; and the time is the catalog's, without which the note would say that all is
+ * told. */
 static int renew(struct ejected *e, struct err *err)
 {
 	json_t *note = json_pack("{s:o,s:I,s:b}", "path", json_text(e->directory), "since",
 		(json_int_t)e->looked, "told", 1);
-	int r = meta_change(e->site, META_SITE, e->id, "ejected", note, err);
+	int r = reflect_deleted(e->f, e->pool, e->id, clock_real(), err);
 
-	return r == 0 ? reflect_deleted(e->f, e->pool, e->id, clock_real(), err) : r;
+	if (r == 0)
+		return meta_change(e->site, META_SITE, e->id, "ejected", note, err);
+	json_decref(note);
+	return r;
 }
 
 static void keep_ejected(struct ejected *e, struct err *err)
 {
 	char directory[PATH_MAX], reason[PATH_MAX + 64];
+	const struct told told = {
+		.kind = "eject.late_writes",
+		.site = e->id,
+		.directory = directory,
+		.late = &e->late,
+		.reason = reason,
+		.hint = "take over what you need, and end whoever still writes there",
+	};
 
 	snprintf(directory, sizeof(directory), "%s/.fsd/deleted/%s/live", e->pool->config->path,
 		e->id);
 	snprintf(reason, sizeof(reason), "after %s had been made of it", e->directory);
 	pthread_mutex_lock(&e->f->write_lock);
-	if (kept_may_purge(e->f, e->id, err) && renew(e, err) == 0)
-		tell(e->f, &(struct told){
-			.kind = "eject.late_writes",
-			.site = e->id,
-			.directory = directory,
-			.late = &e->late,
-			.reason = reason,
-			.hint = "take over what you need, and end whoever still writes there",
-		});
+	if (kept_may_purge(e->f, e->id, err) && tell(e->f, &told) == 0)
+		renew(e, err);
 	pthread_mutex_unlock(&e->f->write_lock);
 }
 

@@ -20,8 +20,9 @@ struct snap_ctx;
 /*
  * Remove what was kept longer than undo_keep in a pool:
  *   work directories in the trees of its sites; if written to, kept for another undo_keep;
- *   directories that import has put aside (site.json "parked": {"path", "ino", "since"}); if written
- *   to, left to their owner.
+ *   directories that import has put aside (site.json "parked": {"path", "ino", "parent", "since"}); if
+ *   written to, left to their owner. One that is not found is forgotten when its folder is there, or
+ *   undo_keep is over twice.
  * `c` is the caller's reader. write_lock must not be held.
  */
 void kept_sweep(struct fsd *f, struct catalog *c, struct pool_root *r, struct snap_ctx *ctx);

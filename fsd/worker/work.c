@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fsd/worker/layout.h"
 #include "fsd/worker/step.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
@@ -132,6 +133,40 @@ json_t *work_list(int tree)
 	return names;
 }
 
+struct content {
+	int work;
+	struct snap_ctx *ctx;
+	struct err *err;
+	int failed;
+};
+
+static int remove_one(const char *name, void *arg)
+{
+	struct content *c = arg;
+	struct err err = ERR_INIT;
+	int r = snap_remove(c->work, name, c->ctx, &err);
+
+	if (r < 0 && !c->failed) {
+		c->failed = r;
+		if (c->err)
+			*c->err = err;
+	}
+	return snap_canceled(c->ctx) ? -ECANCELED : 0;
+}
+
+int work_remove(int tree, const char *name, int work, struct snap_ctx *ctx, struct err *err)
+{
+	struct content c = {.work = work, .ctx = ctx, .err = err};
+	int r = fd_sweep_file(work, WORK_PLAN); /* of dot names only the mark is left then */
+
+	if (r == 0)
+		r = layout_each_name(work, remove_one, &c);
+	step("work.emptied");
+	if (c.failed)
+		return c.failed;
+	return r < 0 ? err_sys(err, -r, "remove", name) : snap_remove_held(tree, name, work, ctx, err);
+}
+
 int work_drop(int tree, struct snap_ctx *ctx, struct err *err)
 {
 	json_t *names = work_list(tree), *name;
@@ -142,7 +177,7 @@ int work_drop(int tree, struct snap_ctx *ctx, struct err *err)
 		_cleanup_fd_ int work = work_open(tree, json_string_value(name));
 
 		if (r == 0 && work >= 0)
-			r = snap_remove_held(tree, json_string_value(name), work, ctx, err);
+			r = work_remove(tree, json_string_value(name), work, ctx, err);
 	}
 	json_decref(names);
 	return r;

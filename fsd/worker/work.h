@@ -31,6 +31,12 @@ int work_open(int tree, const char *name);
 /* The names of all that are in a tree: a new JSON array, NULL when they cannot be listed. */
 json_t *work_list(int tree);
 
+/*
+ * Remove the one that `work` is open on, which once was tree/name. Its mark goes last: what a crash or
+ * a nested file system leaves of it stays fsd's own, and no part of the tree.
+ */
+int work_remove(int tree, const char *name, int work, struct snap_ctx *ctx, struct err *err);
+
 /* Remove all of them, from a copy of a tree. */
 int work_drop(int tree, struct snap_ctx *ctx, struct err *err);
 

@@ -825,6 +825,71 @@ def test_import_link__tells_what_is_written_to_a_file_that_a_late_write_replaced
     wait_for(lambda: not kept.exists())
 
 
+def test_kept__is_told_before_it_is_noted_as_told(host):
+    """A crash in between tells twice rather than never."""
+    host.imported(host.make())
+    host.done(kind='snapshot', site='shop', name='s')
+    held = os.open(host.live() / 'index.php', os.O_WRONLY | os.O_APPEND)
+    job = host.done(kind='restore', source='shop@s', site='shop', paths=['index.php'])
+    wait_until_older(host.live() / f'.fsd-{job["id"]}/plan.json')
+    os.write(held, b' and a visitor')
+    os.close(held)
+    with host.steps.held('meta.stored') as noted:
+        undo_is_over(host)
+        noted()
+        assert told(host, 'replaced.late_writes')
+
+
+def aged(host, site, ago):
+    """What import put aside counts as put there so many seconds ago; fsd is stopped."""
+    file = host.pool / 'sites' / site / 'site.json'
+    doc = json.loads(file.read_text())
+    since = doc['parked']['since']
+    doc['parked']['since'] = time.time_ns() - ago * 10**9
+    file.write_text(json.dumps(doc))
+    return since
+
+
+def test_import_link__finds_what_was_put_aside_when_its_disk_comes_later(host, mount):
+    """At a start whose sweep comes before the mount; that it has come is seen at another site."""
+    www = mount('ext4', size='64M', name='disk')
+    path = host.make('shop', www)
+    job = host.imported(path, 'link')
+    kept = aside(path, job)
+    host.imported(host.make('zoo'), 'link', name='zoo')
+    host.daemon.stop()
+    since = aged(host, 'shop', 5400)
+    aged(host, 'zoo', 5400)
+    subprocess.run(['umount', str(www)], check=True)
+    try:
+        host.daemon.configure(undo_keep='1h')
+        host.daemon.start()
+        wait_for(lambda: 'parked' not in site_json(host, 'zoo'))
+    finally:
+        subprocess.run(['mount', '-o', 'loop', str(www) + '.img', str(www)], check=True)
+    assert kept.exists() and 'parked' in site_json(host, 'shop')
+    host.daemon.stop()
+    doc = site_json(host, 'shop')
+    doc['parked']['since'] = since
+    (host.pool / 'sites/shop/site.json').write_text(json.dumps(doc))
+    undo_is_over(host)
+    wait_for(lambda: not kept.exists() and 'parked' not in site_json(host, 'shop'))
+
+
+@pytest.mark.parametrize('what', ['it', 'its folder'])
+def test_import_link__forgets_what_was_put_aside_when_its_owner_removed_it(host, what):
+    folder = host.outside / 'customer'
+    path = host.make('shop', folder)
+    kept = aside(path, host.imported(path, 'link'))
+    host.daemon.stop()
+    aged(host, 'shop', 3 * 3600 if what == 'its folder' else 5400)
+    shutil.rmtree(folder if what == 'its folder' else kept)
+    host.daemon.configure(undo_keep='1h')
+    host.daemon.start()
+    wait_for(lambda: 'parked' not in site_json(host, 'shop'))
+    assert ('not looked for any more' in host.daemon.log()) == (what == 'its folder')
+
+
 # ---- eject ----
 
 def test_eject__gives_back_a_plain_directory(host):
@@ -990,6 +1055,18 @@ def test_eject__whose_late_writes_cannot_be_brought_over_keeps_them(host, scratc
     wait_for(lambda: told(host, 'eject.late_writes'))
     assert 'late' in told(host, 'eject.late_writes')[0]['paths']
     assert (host.pool / '.fsd/deleted' / site / 'live/late').read_text() == 'late'
+
+
+def test_eject__is_told_before_its_time_begins_anew(host, scratch):
+    host.imported(host.make())
+    held = os.open(host.live() / 'a', os.O_RDONLY | os.O_DIRECTORY)
+    host.eject(scratch / 'out')
+    os.close(os.open('order', os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=held))
+    os.close(held)
+    with host.steps.held('meta.stored') as noted:
+        undo_is_over(host)
+        noted()
+        assert told(host, 'eject.late_writes')
 
 
 def test_eject__keeps_a_site_that_cannot_be_looked_at_and_says_so(host, scratch):

@@ -350,6 +350,30 @@ def wait_until(condition):
         time.sleep(0.02)
 
 
+@needs_root
+def test_restore_paths__what_cannot_go_is_no_part_of_the_site(shop):
+    """Something is mounted in what was replaced: the rest of it goes."""
+    job = shop.restore('a')
+    kept = shop.live / f'.fsd-{job["id"]}'
+    where = (kept / '0/deep').resolve()
+    subprocess.run(['mount', '-t', 'tmpfs', 'none', str(where)], check=True)
+    try:
+        undo_is_over(shop)
+        wait_until(lambda: told(shop))  # it is newer
+        undo_is_over(shop)
+        shop.daemon.wait_log('cannot remove what was kept for undo')
+        assert not (where.parent / 'x').exists()
+    finally:
+        where, = [p / '0/deep' for p in shop.live.resolve().glob('.fsd-*')]
+        subprocess.run(['umount', str(where)], check=True)
+    assert shop.kept() == [f'.fsd-gone-{job["id"]}']
+    shop.job(kind='clone', source='shop', name='copy')
+    assert not list((shop.pool / 'sites/copy/live').glob('.fsd-*'))
+    shop.daemon.stop()
+    shop.daemon.start()
+    wait_until(lambda: not shop.kept())
+
+
 def test_restore_paths__keeps_and_tells_what_is_written_into_what_was_replaced(shop):
     """Somebody stands in the directory, and has the file open."""
     held = os.open(shop.live / 'a', os.O_RDONLY | os.O_DIRECTORY)
