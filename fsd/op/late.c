@@ -15,6 +15,7 @@
 #include "fsd/core/json.h"
 #include "fsd/op/path_list.h"
 #include "fsd/worker/jobs.h"
+#include "fsd/worker/layout.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/step.h"
 #include "fsd/worker/work.h"
@@ -118,6 +119,8 @@ int late_verify(struct late *l, struct err *err)
 struct change {
 	enum snap_change what; /* seen from `to`: '+' is missing there */
 	char *path;
+	uint64_t inode; /* of the old one, where that has several names; else 0 */
+	bool done;
 };
 
 struct changes {
@@ -141,7 +144,7 @@ static int collect(enum snap_change what, const char *path, const char *from, vo
 		c->items = more;
 		c->size = size;
 	}
-	c->items[c->n] = (struct change){what, strdup(path)};
+	c->items[c->n] = (struct change){what, strdup(path), 0, false};
 	return c->items[c->n++].path ? 0 : -ENOMEM;
 }
 
@@ -149,7 +152,11 @@ static int collect(enum snap_change what, const char *path, const char *from, vo
  * What comes over waits in the work directory `.fsd-JOB` of `to` under a number, and by an exchange
  * what it replaces gets that name: it is kept, since somebody may hold it. WORK_PLAN there lists
  * them, each before it is exchanged: {"made", "items": [{"path", "name", "staged": the inode that
- * waits, "ino", "size", "mtime": of what was judged}]}, and "done" once all is over (worker/kept.h).
+ * waits, "ino", "size", "mtime": of what was judged ("ino" 0: nothing was there)}]}, and "done" once
+ * all is over (worker/kept.h).
+ *
+ * Names of one inode come together: an exchange changes the ctime that tells whose the others are, so
+ * all are judged before the first. They are listed at once, with links of one copy.
  */
 #define ITEMS_MAX 2000 /* the plan is written anew for each */
 
@@ -157,6 +164,7 @@ struct merge {
 	struct late *late;
 	int work; /* -1: not needed yet */
 	json_t *plan, *items; /* the latter borrowed from it */
+	unsigned next;	      /* number in the work directory */
 	uint64_t told;
 };
 
@@ -179,14 +187,76 @@ static void leave(struct merge *m, const char *path, const char *why)
 	tell(m, path, why);
 }
 
-/* The name of what comes next. */
-static void next_name(const struct merge *m, char out[16])
+/* ---- items ---- */
+
+static int64_t number(const json_t *item, const char *key)
 {
-	snprintf(out, 16, "%zu", json_array_size(m->items));
+	return json_integer_value(json_object_get(item, key));
 }
 
+static const char *name_of(const json_t *item)
+{
+	return json_string_value(json_object_get(item, "name"));
+}
+
+static json_t *item_new(struct merge *m, const char *path, const struct stat *judged)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "%u", m->next++);
+	return json_pack("{s:o,s:s,s:I,s:I,s:I}", "path", json_text(path), "name", name, "ino",
+		(json_int_t)judged->st_ino, "size", (json_int_t)judged->st_size, "mtime",
+		(json_int_t)clock_of(&judged->st_mtim));
+}
+
+static bool is_judged(const struct stat *st, const json_t *item)
+{
+	return (int64_t)st->st_ino == number(item, "ino") && st->st_size == number(item, "size") &&
+	       clock_of(&st->st_mtim) == number(item, "mtime");
+}
+
+enum holds {
+	HOLDS_NOTHING, /* it was put where nothing was */
+	HOLDS_STAGED,  /* it waits, or is back */
+	HOLDS_OLD,     /* what it replaced */
+};
+
+static int holds(const struct merge *m, const json_t *item)
+{
+	struct stat st;
+
+	if (fstatat(m->work, name_of(item), &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? HOLDS_NOTHING : -errno;
+	return (int64_t)st.st_ino == number(item, "staged") ? HOLDS_STAGED : HOLDS_OLD;
+}
+
+static int store_plan(struct merge *m, struct err *err)
+{
+	int r = meta_store(m->work, WORK_PLAN, m->plan, err);
+
+	if (r == 0 && (r = fd_sync(m->work)) < 0)
+		r = err_sys(err, -r, "fsync", WORK_PLAN);
+	return r;
+}
+
+/* Of those from `first` on only what keeps something stays listed; what waits still goes. */
+static void prune(struct merge *m, size_t first)
+{
+	for (size_t i = json_array_size(m->items); i-- > first;) {
+		json_t *item = json_array_get(m->items, i);
+		int r = holds(m, item);
+
+		if (r == HOLDS_STAGED)
+			snap_remove(m->work, name_of(item), m->late->ctx, NULL);
+		if (r == HOLDS_STAGED || r == HOLDS_NOTHING)
+			json_array_remove(m->items, i);
+	}
+}
+
+/* ---- stage ---- */
+
 /* A copy of the old one's entry as work/NAME. */
-static int stage(struct merge *m, const char *path, const char *name, struct err *err)
+static int stage_copy(struct merge *m, const char *path, const char *name, struct err *err)
 {
 	const struct snap_copy_opts opts = {
 		.reflink = m->late->reflink,
@@ -200,134 +270,176 @@ static int stage(struct merge *m, const char *path, const char *name, struct err
 
 	if (parent < 0)
 		return err_sys(err, -parent, "open", path);
-	r = snap_remove(m->work, name, m->late->ctx, err);
-	if (r == 0)
-		r = snap_copy_entry(parent, leaf, m->work, name, &opts, m->late->ctx, &copied, err);
+	r = snap_copy_entry(parent, leaf, m->work, name, &opts, m->late->ctx, &copied, err);
 	snap_copy_result_release(&copied);
+	return r;
+}
+
+static int stage(struct merge *m, const char *path, json_t *group, struct err *err)
+{
+	const char *first = name_of(json_array_get(group, 0));
+	struct stat st;
+	json_t *item;
+	size_t i;
+	int r = 0;
+
+	json_array_foreach(group, i, item) {
+		if (i == 0)
+			r = stage_copy(m, path, first, err);
+		else if (r == 0 && linkat(m->work, first, m->work, name_of(item), 0) < 0)
+			r = -errno;
+	}
+	if (r == 0 && fstatat(m->work, first, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		r = -errno;
+	json_array_foreach(group, i, item) {
+		if (r == 0)
+			json_object_set_new(item, "staged", json_integer((json_int_t)st.st_ino));
+	}
+	step("late.staged");
 	return r;
 }
 
 /* ---- put in place ---- */
 
-static bool is_judged(const struct stat *st, const json_t *item)
-{
-	return (json_int_t)st->st_ino == json_integer_value(json_object_get(item, "ino")) &&
-	       st->st_size == json_integer_value(json_object_get(item, "size")) &&
-	       clock_of(&st->st_mtim) == json_integer_value(json_object_get(item, "mtime"));
-}
-
-static json_t *item_new(const char *path, const char *name, const struct stat *staged,
-	const struct stat *judged)
-{
-	return json_pack("{s:o,s:s,s:I,s:I,s:I,s:I}", "path", json_text(path), "name", name, "staged",
-		(json_int_t)staged->st_ino, "ino", (json_int_t)judged->st_ino, "size",
-		(json_int_t)judged->st_size, "mtime", (json_int_t)clock_of(&judged->st_mtim));
-}
-
-static int store_plan(struct merge *m, struct err *err)
-{
-	return meta_store(m->work, WORK_PLAN, m->plan, err);
-}
-
 /* What came out of the tree goes back, unless it is what was judged. 0 or -errno; -EBUSY: back. */
-static int check_put(int work, const char *name, int parent, const char *leaf, const json_t *item)
+static int check_put(const struct merge *m, int parent, const char *leaf, const json_t *item)
 {
 	struct stat st;
 
-	if (fstatat(work, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && is_judged(&st, item))
+	if (fstatat(m->work, name_of(item), &st, AT_SYMLINK_NOFOLLOW) == 0 && is_judged(&st, item))
 		return 0;
-	if (renameat2(work, name, parent, leaf, RENAME_EXCHANGE) < 0)
+	if (renameat2(m->work, name_of(item), parent, leaf, RENAME_EXCHANGE) < 0)
 		return -errno;
 	return -EBUSY;
 }
 
-static int replace(struct merge *m, int parent, const char *leaf, const char *path, const char *name,
-	const struct stat *judged, struct err *err)
+static int put(const struct merge *m, const char *path, const json_t *item)
 {
-	struct stat staged;
-	json_t *item;
-	bool out;
-	int r;
-
-	if (fstatat(m->work, name, &staged, AT_SYMLINK_NOFOLLOW) < 0)
-		return -errno;
-	item = item_new(path, name, &staged, judged);
-	json_array_append_new(m->items, item);
-	r = store_plan(m, err);
-	if (r == 0 && renameat2(m->work, name, parent, leaf, RENAME_EXCHANGE) < 0)
-		r = -errno;
-	step("late.exchanged");
-	out = r == 0;
-	if (out)
-		r = check_put(m->work, name, parent, leaf, item);
-	if (!out || r == -EBUSY)
-		json_array_remove(m->items, json_array_size(m->items) - 1);
-	return r;
-}
-
-static int put(struct merge *m, const char *path, const struct stat *judged, struct err *err)
-{
-	char name[16];
 	const char *leaf;
 	_cleanup_fd_ int parent = work_open_parent(m->late->to, path, &leaf);
-	int r;
+	bool replaces = number(item, "ino");
+	int r = 0;
 
 	if (parent < 0)
 		return parent;
-	next_name(m, name);
-	r = stage(m, path, name, err);
-	if (r < 0)
-		return r;
-	step("late.staged");
-	if (judged)
-		r = replace(m, parent, leaf, path, name, judged, err);
-	else if (renameat2(m->work, name, parent, leaf, RENAME_NOREPLACE) < 0)
+	if (renameat2(m->work, name_of(item), parent, leaf,
+		    replaces ? RENAME_EXCHANGE : RENAME_NOREPLACE) < 0)
 		r = -errno;
+	step("late.exchanged");
+	if (r == 0 && replaces)
+		r = check_put(m, parent, leaf, item);
 	step("late.put");
-	if (r == 0)
-		r = fd_sync(parent);
-	return r;
+	return r == 0 ? fd_sync(parent) : r;
 }
 
-/* One difference: whose is it, and what follows? */
-static void merge_one(struct merge *m, const struct change *c)
+static int put_item(struct merge *m, const json_t *item, int r, const struct err *err)
+{
+	_cleanup_free_ char *path = NULL;
+	int decoded = json_text_decode(json_string_value(json_object_get(item, "path")), &path);
+
+	if (decoded < 0)
+		return decoded;
+	if (r == 0)
+		r = put(m, path, item);
+	if (r < 0)
+		leave(m, path, err->num ? err->reason : strerror(-r));
+	else
+		m->late->merged++;
+	return 0;
+}
+
+/* A copy of the old one's `path` for each item. Where a single one is put and replaces nothing,
+ * nothing has to be known of it after a crash. */
+static int bring(struct merge *m, const char *path, json_t *group)
+{
+	struct err err = ERR_INIT;
+	size_t first = json_array_size(m->items), i;
+	int r = stage(m, path, group, &err), ret = 0;
+	json_t *item;
+
+	json_array_extend(m->items, group);
+	if (r == 0 && (json_array_size(group) > 1 || number(json_array_get(group, 0), "ino")))
+		r = store_plan(m, &err);
+	json_array_foreach(group, i, item) {
+		if (ret == 0)
+			ret = put_item(m, item, r, &err);
+	}
+	prune(m, first);
+	return ret;
+}
+
+/* ---- judge ---- */
+
+/* Is it to come over? *now is what it then replaces, of which st_ino 0: nothing. */
+static bool judge(struct merge *m, const struct change *c, size_t more, struct stat *now)
 {
 	struct late *l = m->late;
-	struct err err = ERR_INIT;
-	struct stat old, now;
+	struct stat old;
 	int r;
 
 	if (c->what == SNAP_REMOVED) {
-		if (look(l->to, c->path, &now) == 0 && ctime_of(&now) <= l->until)
+		if (look(l->to, c->path, now) == 0 && ctime_of(now) <= l->until)
 			tell(m, c->path, "removed after it was copied; the copy stays");
-		return;
+		return false;
 	}
 	if (look(l->from, c->path, &old) < 0 || ctime_of(&old) <= l->since)
-		return; /* as it was copied: the other side changed it */
+		return false; /* as it was copied: the other side changed it */
 	/* When a directory's came to differ is not to be told: each entry that comes changes its ctime. */
 	if (c->what == SNAP_METADATA && S_ISDIR(old.st_mode)) {
 		leave(m, c->path, "the directory's owner, mode or attributes are not those of the copy");
-		return;
+		return false;
 	}
-	r = look(l->to, c->path, &now);
-	if (c->what != SNAP_ADDED && r == 0 && ctime_of(&now) > l->until) {
+	r = look(l->to, c->path, now);
+	if (r < 0)
+		*now = (struct stat){0};
+	if (r == 0 && ctime_of(now) > l->until) {
 		leave(m, c->path, "written after it was copied, and so was the copy");
-		return;
+		return false;
 	}
 	/* Of what is beneath one that became something else, nobody could say whose it is. */
-	if (r == 0 && S_ISDIR(now.st_mode)) {
+	if (r == 0 && S_ISDIR(now->st_mode)) {
 		leave(m, c->path, "it is a directory in the copy");
-		return;
+		return false;
 	}
-	if (r == 0 && json_array_size(m->items) >= ITEMS_MAX) {
+	if (r == 0 && json_array_size(m->items) + more >= ITEMS_MAX) {
 		leave(m, c->path, "too many were written after they were copied");
-		return;
+		return false;
 	}
-	r = put(m, c->path, r == 0 ? &now : NULL, &err);
-	if (r < 0)
-		leave(m, c->path, err.num ? err.reason : strerror(-r));
-	else
-		l->merged++;
+	return true;
+}
+
+static void add_judged(struct merge *m, struct change *c, json_t *group)
+{
+	struct stat now;
+
+	c->done = true;
+	if (judge(m, c, json_array_size(group), &now))
+		json_array_append_new(group, item_new(m, c->path, &now));
+}
+
+static bool has_folder(int root, const char *path)
+{
+	const char *leaf;
+	_cleanup_fd_ int parent = work_open_parent(root, path, &leaf);
+
+	return parent >= 0;
+}
+
+/* One difference, with the other names of its inode: whose is it, and what follows? */
+static int merge_one(struct merge *m, struct change *c, const struct change *end)
+{
+	json_t *group = json_array();
+	int r = 0;
+
+	add_judged(m, c, group);
+	for (struct change *o = c + 1; c->inode && json_array_size(group) && o < end; o++) {
+		if (o->inode == c->inode && has_folder(m->late->to, o->path))
+			add_judged(m, o, group);
+	}
+	if (json_array_size(group))
+		r = bring(m, c->path, group);
+	json_decref(group);
+	return r;
 }
 
 /* What was handled as a whole takes what is below it along. */
@@ -336,34 +448,62 @@ static bool handled_whole(const struct change *c)
 	return c->what != SNAP_METADATA && strcmp(c->path, ".") != 0;
 }
 
+static void find_links(const struct late *l, const struct changes *changes)
+{
+	for (size_t i = 0; i < changes->n; i++) {
+		struct change *c = &changes->items[i];
+		struct stat st;
+
+		if (look(l->from, c->path, &st) == 0 && !S_ISDIR(st.st_mode) && st.st_nlink > 1)
+			c->inode = st.st_ino;
+	}
+}
+
+static int merge_each(struct merge *m, const struct changes *changes)
+{
+	const struct change *last = NULL;
+	int r = 0;
+
+	find_links(m->late, changes);
+	for (size_t i = 0; i < changes->n && r == 0; i++) {
+		struct change *c = &changes->items[i];
+		uint64_t before = m->late->merged + m->told;
+
+		if (c->done ||
+			(last && strcmp(c->path, last->path) != 0 && path_is_below(c->path, last->path)))
+			continue;
+		r = merge_one(m, c, changes->items + changes->n);
+		last = m->late->merged + m->told > before && handled_whole(c) ? c : last;
+	}
+	if (m->told > WARNINGS_MAX)
+		job_warn(m->late->job, "%" PRIu64 " more paths in %s were not brought over",
+			m->told - WARNINGS_MAX, m->late->old_name);
+	return r;
+}
+
+/* ---- the work directory ---- */
+
 static void work_name(const struct late *l, char out[32])
 {
 	snprintf(out, 32, SNAP_WORK_PREFIX "%s", l->job->text);
 }
 
-/* ---- the work directory ---- */
-
-static int sync_work(struct merge *m, struct err *err)
+static int sync_to(struct merge *m, struct err *err)
 {
-	int r = fd_sync(m->work);
+	int r = fd_sync(m->late->to); /* before what tells of it is forgotten */
 
-	if (r == 0)
-		r = fd_sync(m->late->to); /* before what tells of it is forgotten */
 	return r < 0 ? err_sys(err, -r, "fsync", m->late->job->text) : 0;
 }
 
 static int drop_work(struct merge *m, struct err *err)
 {
-	struct late *l = m->late;
 	char name[32];
 	int r;
 
-	work_name(l, name);
-	r = snap_remove_held(l->to, name, m->work, l->ctx, err);
+	work_name(m->late, name);
+	r = work_remove(m->late->to, name, m->work, m->late->ctx, err);
 	step("late.swept");
-	if (r == 0 && (r = fd_sync(l->to)) < 0)
-		err_sys(err, -r, "fsync", name);
-	return r;
+	return r == 0 ? sync_to(m, err) : r;
 }
 
 static int keep_work(struct merge *m, struct err *err)
@@ -372,7 +512,7 @@ static int keep_work(struct merge *m, struct err *err)
 
 	json_object_set_new(m->plan, "done", json_integer(clock_real()));
 	r = store_plan(m, err);
-	return r == 0 ? sync_work(m, err) : r;
+	return r == 0 ? sync_to(m, err) : r;
 }
 
 static int end(struct merge *m, struct err *err)
@@ -380,37 +520,100 @@ static int end(struct merge *m, struct err *err)
 	return json_array_size(m->items) ? keep_work(m, err) : drop_work(m, err);
 }
 
-/* A visitor's write that an exchange took out, and a crash kept from being seen, goes back. 1: the
- * item stands; 0: what is in the work directory was never in place, or is not any more; -errno. */
-static int mend_item(struct merge *m, const json_t *item)
-{
-	_cleanup_free_ char *path = NULL;
-	_cleanup_fd_ int parent = -1;
-	json_int_t staged = json_integer_value(json_object_get(item, "staged"));
-	const char *name = json_string_value(json_object_get(item, "name")), *leaf;
-	struct stat st;
-	int r;
+/* ---- after a crash ---- */
 
-	if (!name || json_text_decode(json_string_value(json_object_get(item, "path")), &path) < 0)
-		return -EBADMSG;
-	if (fstatat(m->work, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : -errno;
-	if ((json_int_t)st.st_ino == staged) /* not exchanged, or back again */
-		return 0;
+/* A visitor's write that an exchange took out, and a crash kept from being seen, goes back. What its
+ * name in the work directory holds then (enum holds), or -errno. */
+static int mend_item(struct merge *m, const json_t *item, const char *path)
+{
+	const char *leaf;
+	_cleanup_fd_ int parent = -1;
+	struct stat st;
+	int r = holds(m, item);
+
+	if (r != HOLDS_OLD)
+		return r;
 	parent = work_open_parent(m->late->to, path, &leaf);
 	if (parent < 0 || fstatat(parent, leaf, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-		(json_int_t)st.st_ino != staged)
-		return 1; /* something newer still has taken the place */
-	r = check_put(m->work, name, parent, leaf, item);
+		(int64_t)st.st_ino != number(item, "staged"))
+		return HOLDS_OLD; /* something newer still has taken the place */
+	r = check_put(m, parent, leaf, item);
 	if (r == -EBUSY)
-		return fd_sync(parent);
-	return r < 0 ? r : 1;
+		r = fd_sync(parent);
+	else if (r == 0)
+		return HOLDS_OLD;
+	return r < 0 ? r : HOLDS_STAGED;
+}
+
+/* The names of one inode, from `first` on: when one is in place, so are all. */
+static int mend(struct merge *m, size_t first, bool put_rest)
+{
+	bool begun = false;
+
+	for (size_t i = first; i < json_array_size(m->items); i++) {
+		json_t *item = json_array_get(m->items, i);
+		_cleanup_free_ char *path = NULL;
+		int r = json_text_decode(json_string_value(json_object_get(item, "path")), &path);
+
+		if (r == 0 && !name_of(item))
+			r = -EBADMSG;
+		if (r == 0)
+			r = mend_item(m, item, path);
+		if (r < 0)
+			return r;
+		begun |= r != HOLDS_STAGED;
+		if (put_rest && r == HOLDS_STAGED)
+			put(m, path, item); /* what cannot be is told as a difference */
+	}
+	if (begun && !put_rest)
+		return mend(m, first, true);
+	prune(m, first);
+	return 0;
+}
+
+static size_t last_group(const json_t *items)
+{
+	size_t n = json_array_size(items), first = n;
+
+	while (first && number(json_array_get(items, first - 1), "staged") ==
+				number(json_array_get(items, n - 1), "staged"))
+		first--;
+	return first;
+}
+
+/* What no item names was just being staged. */
+static int sweep_name(const char *name, void *arg)
+{
+	struct merge *m = arg;
+	json_t *item;
+	size_t i;
+
+	if (strcmp(name, WORK_PLAN) == 0)
+		return 0;
+	json_array_foreach(m->items, i, item) {
+		if (name_of(item) && strcmp(name_of(item), name) == 0)
+			return 0;
+	}
+	return snap_remove(m->work, name, m->late->ctx, NULL);
+}
+
+static unsigned next_name(const json_t *items)
+{
+	unsigned next = 0;
+	json_t *item;
+	size_t i;
+
+	json_array_foreach(items, i, item) {
+		unsigned long n = name_of(item) ? strtoul(name_of(item), NULL, 10) : 0;
+
+		next = n >= next ? (unsigned)n + 1 : next;
+	}
+	return next;
 }
 
 /* Go on with the work directory that a crash left. */
 static int resume(struct merge *m, const char *name, struct err *err)
 {
-	size_t n;
 	int r;
 
 	m->work = work_open(m->late->to, name);
@@ -419,24 +622,22 @@ static int resume(struct merge *m, const char *name, struct err *err)
 	if (m->work < 0)
 		return err_sys(err, -m->work, "open the work directory", name);
 	r = meta_load(m->work, WORK_PLAN, name, &m->plan, err);
-	if (r == -ENOENT) {
-		err_clear(err);
-		return 0;
-	}
-	if (r < 0)
+	if (r < 0 && r != -ENOENT)
 		return r;
+	err_clear(err);
 	m->items = json_object_get(m->plan, "items");
-	n = json_array_size(m->items);
-	r = n ? mend_item(m, json_array_get(m->items, n - 1)) : 1;
-	if (r == 0)
-		json_array_remove(m->items, n - 1);
+	m->next = next_name(m->items);
+	r = layout_each_name(m->work, sweep_name, m);
+	if (r == 0 && m->items)
+		r = mend(m, last_group(m->items), false);
 	return r < 0 ? err_sys(err, -r, "put back", name) : 0;
 }
 
+/* The work directory, marked as one, which a crash may have come before. */
 static int begin(struct merge *m, const char *name, struct err *err)
 {
-	if (m->work < 0)
-		m->work = work_make(m->late->to, name, err);
+	fd_close(&m->work);
+	m->work = work_make(m->late->to, name, err);
 	if (m->work < 0)
 		return m->work;
 	if (!m->plan)
@@ -445,24 +646,6 @@ static int begin(struct merge *m, const char *name, struct err *err)
 			(json_int_t)late_now(), "items");
 	m->items = json_object_get(m->plan, "items");
 	return m->items ? 0 : err_sys(err, ENOMEM, "merge", name);
-}
-
-static void merge_each(struct merge *m, const struct changes *changes)
-{
-	const struct change *last = NULL;
-
-	for (size_t i = 0; i < changes->n; i++) {
-		const struct change *c = &changes->items[i];
-		uint64_t before = m->late->merged + m->told;
-
-		if (last && strcmp(c->path, last->path) != 0 && path_is_below(c->path, last->path))
-			continue;
-		merge_one(m, c);
-		last = m->late->merged + m->told > before && handled_whole(c) ? c : last;
-	}
-	if (m->told > WARNINGS_MAX)
-		job_warn(m->late->job, "%" PRIu64 " more paths in %s were not brought over",
-			m->told - WARNINGS_MAX, m->late->old_name);
 }
 
 static int merge_all(struct merge *m, const struct changes *changes, const char *name, struct err *err)
@@ -474,8 +657,8 @@ static int merge_all(struct merge *m, const struct changes *changes, const char 
 	r = begin(m, name, err);
 	if (r < 0)
 		return r;
-	merge_each(m, changes);
-	return end(m, err);
+	r = merge_each(m, changes);
+	return r < 0 ? err_sys(err, -r, "merge", name) : end(m, err);
 }
 
 int late_merge(struct late *l, struct err *err)

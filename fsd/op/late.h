@@ -2,8 +2,8 @@
 /*
  * Writes that came too late: a directory was copied while it was in use, then the copy took its
  * place. What was written into the old one in between is found by comparing both, the content of all
- * that changed since, and brought over where the new one was not changed meanwhile. Nothing is ever
- * removed from the new one; no directory of it is replaced.
+ * that changed since, and brought over where the new one was not changed meanwhile; names of one inode
+ * stay names of one. Nothing is ever removed from the new one; no directory of it is replaced.
  */
 #ifndef FSD_OP_LATE_H
 #define FSD_OP_LATE_H

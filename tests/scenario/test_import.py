@@ -801,6 +801,55 @@ def test_import_link__replaces_no_directory_of_the_new_tree(host):
     assert job['result']['failed'] and 'parked' not in site_json(host, 'shop')
 
 
+def test_import_link__killed_in_a_merge_gives_no_file_the_content_of_another(host):
+    """One late write is in place, the next one waits for it."""
+    path = host.make()
+    host.steps.until('renamed', {'kind': 'site-import', 'name': 'shop',
+                                 'dir': str(path), 'mode': 'link'})
+    (path / 'a/deep/z').write_text('z, late')
+    (path / 'index.php').write_text('index, late')
+    for step in ('late.staged', 'late.exchanged', 'late.staged'):
+        host.steps.on(step)
+    job = host.steps.restart()
+    assert job['state'] == 'done' and not job['result'].get('failed'), job
+    assert (host.live() / 'a/deep/z').read_text() == 'z, late'
+    assert (host.live() / 'index.php').read_text() == 'index, late'
+    kept = host.live() / f'.fsd-{job["id"]}'
+    assert sorted(p.read_text() for p in kept.iterdir() if p.name.isdigit()) == [
+        'a/deep/z old', 'index.php old']
+
+
+def test_import_link__killed_while_the_work_directory_is_made_keeps_it_out_of_the_site(host):
+    path = host.make()
+    host.steps.until('renamed', {'kind': 'site-import', 'name': 'shop',
+                                 'dir': str(path), 'mode': 'link'})
+    (path / 'index.php').write_text('late')
+    host.steps.on('work.made')
+    job = host.steps.restart()
+    assert job['state'] == 'done', job
+    assert (host.live() / f'.fsd-{job["id"]}/0').read_text() == 'index.php old'
+    host.done(kind='clone', source='shop', name='copy')
+    assert not list(host.live('copy').glob('.fsd-*'))
+
+
+@pytest.mark.parametrize('kill_at', [(), ('late.staged', 'late.exchanged', 'late.put')])
+def test_import_link__brings_all_names_of_a_file_over_as_one(host, kill_at):
+    path = host.make()
+    host.steps.until('renamed', {'kind': 'site-import', 'name': 'shop',
+                                 'dir': str(path), 'mode': 'link'})
+    (path / 'a/x').write_text('late')
+    os.link(path / 'a/x', path / 'third')
+    for step in kill_at:
+        host.steps.on(step)
+    job = host.steps.restart() if kill_at else host.steps.go_on()
+    assert job['state'] == 'done' and not job['result'].get('failed'), job['result']
+    names = [host.live() / name for name in ('a/x', 'a/twin', 'third')]
+    assert [p.read_text() for p in names] == 3 * ['late']
+    assert len({p.stat().st_ino for p in names}) == 1 and names[0].stat().st_nlink == 3
+    kept = [p for p in (host.live() / f'.fsd-{job["id"]}').iterdir() if p.name.isdigit()]
+    assert [p.read_text() for p in kept] == 2 * ['a/x old']
+
+
 def test_import_link__tells_what_is_written_to_a_file_that_a_late_write_replaced(host):
     """Somebody opened the copy before the later one came: he goes on writing into what was taken
     out."""
