@@ -513,6 +513,25 @@ int op_note(struct fsd *f, struct job *job, const char *key, json_t *value, stru
 	return r;
 }
 
+int op_keep_told(struct fsd *f, struct job *job, struct err *err)
+{
+	return op_note(f, job, "told", json_pack("{s:O,s:O*,s:s*}", "result", job->result, "warnings",
+		job->warnings, "method", job->method), err);
+}
+
+void op_recall_told(struct job *job)
+{
+	json_t *told = json_object_get(job->intent, "told");
+	json_t *warnings = json_object_get(told, "warnings");
+	const char *method = json_string_value(json_object_get(told, "method"));
+
+	json_object_update_missing(job->result, json_object_get(told, "result"));
+	if (warnings && !job->warnings)
+		job->warnings = json_incref(warnings);
+	if (method) /* the intent outlives it */
+		job->method = method;
+}
+
 int op_store_snapshot(struct job *job, int stage, const char *kind, int64_t generation,
 	int64_t look, json_t *labels, struct err *err)
 {

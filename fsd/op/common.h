@@ -92,6 +92,11 @@ int op_copy_tree(struct job *job, struct pool_root *from_pool, int from_wrapper,
  * recovery. */
 int op_note(struct fsd *f, struct job *job, const char *key, json_t *value, struct err *err);
 
+/* What finish came to (result, warnings, method), noted before the last of what it goes by is removed:
+ * recovery may find nothing left to do, and is to tell it all the same. */
+int op_keep_told(struct fsd *f, struct job *job, struct err *err);
+void op_recall_told(struct job *job);
+
 /* Write the staged snapshot's meta.json: the intent's id ("snapshot"), name and expiry, the job's
  * method and consistency; `look` is the snapshot's; `labels` is borrowed. */
 int op_store_snapshot(struct job *job, int stage, const char *kind, int64_t generation,

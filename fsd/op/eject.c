@@ -596,8 +596,12 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 		return r;
 	e.stage = layout_open_stage(job->pool, job->id);
 	r = load_note(&e, &note);
-	if (r <= 0) /* 0: all done, and swept */
-		return r < 0 ? err_sys(err, -r, "read " NOTE, e.name) : 0;
+	if (r < 0)
+		return err_sys(err, -r, "read " NOTE, e.name);
+	if (r == 0) { /* all done, and swept */
+		op_recall_told(job);
+		return 0;
+	}
 	if (was_released(note))
 		job->method = METHOD_MOVE;
 	e.own_link = json_is_true(json_object_get(job->intent, "own_link"));
@@ -610,6 +614,8 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 		job_fault(job, "failed", part.object, part.reason);
 	json_decref(note);
 	housekeeping_wake(f);
+	if (r == 0)
+		r = op_keep_told(f, job, err);
 	return r == 0 ? job_sweep(job, err) : r;
 }
 

@@ -605,7 +605,11 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 		if (finish_open(f, &a, &part) < 0)
 			job_fault(job, "failed", part.object, part.reason);
 		outside_release(&a.o);
-		r = meta_change(site, META_SITE, job->site_name, "import", NULL, err);
+		r = op_keep_told(f, job, err);
+		if (r == 0)
+			r = meta_change(site, META_SITE, job->site_name, "import", NULL, err);
+	} else {
+		op_recall_told(job);
 	}
 	json_decref(doc);
 	return r;

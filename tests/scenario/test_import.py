@@ -939,6 +939,27 @@ def test_import_link__forgets_what_was_put_aside_when_its_owner_removed_it(host,
     assert ('not looked for any more' in host.daemon.log()) == (what == 'its folder')
 
 
+@pytest.mark.parametrize('kind', ['link', 'move', 'eject'])
+def test_late_writes__are_told_after_a_crash_at_the_very_end(host, scratch, kind):
+    """Everything is done, but the outcome is not recorded yet."""
+    path = host.make(where=scratch if kind == 'move' else None)
+    if kind == 'eject':
+        host.imported(path)
+        old, new = host.live(), scratch / 'out'
+        host.steps.until('copy_out.placed', {'kind': 'site-eject', 'site': 'shop', 'dir': str(new)})
+    else:
+        old, new = path, host.live()
+        host.steps.until('renamed', {'kind': 'site-import', 'name': 'shop', 'dir': str(old),
+                                     'mode': kind})
+    (old / 'index.php').write_text('old one')
+    (new / 'index.php').write_text('new one')
+    host.steps.on('outcome.put')
+    job = host.steps.restart()
+    assert job['state'] == 'done', job
+    assert any('index.php in' in w for w in job['result']['warnings']), job['result']
+    assert bool(job['result'].get('failed')) == (kind != 'eject')
+
+
 # ---- eject ----
 
 def test_eject__gives_back_a_plain_directory(host):
@@ -1116,6 +1137,19 @@ def test_eject__is_told_before_its_time_begins_anew(host, scratch):
         undo_is_over(host)
         noted()
         assert told(host, 'eject.late_writes')
+
+
+def test_eject__by_rename_cannot_be_undone_after_a_crash_at_its_end_either(host):
+    host.imported(host.make())
+    host.steps.until('outcome.put', {'kind': 'site-eject', 'site': 'shop',
+                                     'dir': str(host.outside / 'out')})
+    job = host.steps.restart()
+    moved = host.kind != 'btrfs'
+    assert job['state'] == 'done' and (job['stats']['method'] == 'move') == moved, job
+    if moved:
+        host.refused('nothing_to_undo', kind='undo', job=job['id'])
+    else:
+        host.done(kind='undo', job=job['id'])
 
 
 def test_eject__keeps_a_site_that_cannot_be_looked_at_and_says_so(host, scratch):
