@@ -20,7 +20,7 @@
 struct stream {
 	int64_t cursor;	 /* the last event that was sent */
 	uint64_t asked;	 /* the newest event when it asked last */
-	bool more;	 /* the last page was full */
+	bool more;	 /* there was another page behind the last one */
 	bool ended;	 /* the worker refused: the client comes again and is told why */
 	int64_t silence; /* a sign of life is due then */
 	struct buf out;
@@ -133,7 +133,7 @@ void stream_reply(struct call *c)
 	items = json_object_get(root, "items");
 	for (size_t i = 0; i < json_array_size(items); i++)
 		add_event(st, json_array_get(items, i));
-	st->more = json_array_size(items) >= PAGE;
+	st->more = json_is_string(json_object_get(root, "next"));
 	st->ended = !json_is_array(items) || buf_error(&st->out) < 0;
 	json_decref(root);
 	msg_release(&c->reply);

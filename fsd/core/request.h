@@ -86,6 +86,7 @@ enum op {
 	OP_JOBS,
 	OP_JOB,
 	OP_JOB_LOG,
+	OP_JOB_CHANGES,
 	OP_JOB_CANCEL, /* not a query, and not a job either: it acts on one */
 	OP_POOLS,
 	OP_POOL,

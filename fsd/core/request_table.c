@@ -61,6 +61,8 @@ const struct op_spec op_specs[OP_COUNT] = {
 	[OP_JOB] = {"job", "GET", "/v1/jobs/{job}", ROLE_VIEWER, {REQ(JOB), F_WAIT}},
 	[OP_JOB_LOG] = {"job-log", "GET", "/v1/jobs/{job}/log", ROLE_VIEWER,
 		{REQ(JOB), F_AFTER, F_LIMIT}},
+	[OP_JOB_CHANGES] = {"job-changes", "GET", "/v1/jobs/{job}/changes", ROLE_VIEWER,
+		{REQ(JOB), F_LIMIT, F_CURSOR}},
 	[OP_JOB_CANCEL] = {"job-cancel", "POST", "/v1/jobs/{job}/cancel", ROLE_OPERATOR,
 		{REQ(JOB)}},
 	[OP_POOLS] = {"pools", "GET", "/v1/pools", ROLE_VIEWER, {0}},

@@ -17,7 +17,10 @@
 #include "snap/base/fd.h"
 #include "snap/copy.h"
 
+/* Of a diff: what can be read in pages for a while, and what its record keeps. */
 #define ITEMS_MAX 100000
+#define ITEMS_RECORDED 100
+#define BYTES_RECORDED 65536 /* then it keeps no more */
 
 /* ---- diff ---- */
 
@@ -89,10 +92,12 @@ static int plan_diff(struct fsd *f, struct job *job, struct err *err)
 
 struct changes {
 	struct job *job;
-	json_t *items;
-	json_int_t counts[128];
+	struct spool *spool;
+	json_t *recorded;
+	size_t bytes; /* of what is recorded */
+	json_int_t n, counts[128];
 	struct path_list paths; /* only these and what is below them */
-	bool dropped;
+	bool full;		/* the rest is only counted */
 };
 
 static bool wanted(const struct changes *c, const char *path)
@@ -104,38 +109,55 @@ static bool wanted(const struct changes *c, const char *path)
 	return !c->paths.n;
 }
 
+/* Takes `item`. */
+static int list_change(struct changes *c, json_t *item)
+{
+	_cleanup_free_ char *line = item ? json_dumps(item, JSON_COMPACT) : NULL;
+	int r = line ? spool_add(c->spool, line) : -ENOMEM;
+
+	if (r == 0 && c->n < ITEMS_RECORDED && c->bytes < BYTES_RECORDED) {
+		c->bytes += strlen(line);
+		if (json_array_append(c->recorded, item) < 0)
+			r = -ENOMEM;
+	}
+	json_decref(item);
+	return r;
+}
+
 static int add_change(enum snap_change change, const char *path, const char *from, void *arg)
 {
 	struct changes *c = arg;
 	char text[2] = {(char)change, '\0'};
+	int r = 0;
 
 	if (!wanted(c, path) && !(from && wanted(c, from)))
 		return 0;
 	c->counts[(unsigned)change & 127]++;
-	if (json_array_size(c->items) >= ITEMS_MAX) {
-		c->dropped = true;
-		return 0;
-	}
-	return json_array_append_new(c->items,
-		       json_pack("{s:s,s:o,s:o}", "change", text, "path", json_text(*path ? path : "."), "from",
-			       from ? json_text(from) : json_null())) < 0
-		? -ENOMEM
-		: 0;
+	if (!c->full)
+		r = list_change(c, json_pack("{s:s,s:o,s:o}", "change", text, "path",
+					   json_text(*path ? path : "."), "from",
+					   from ? json_text(from) : json_null()));
+	c->n++;
+	c->full |= r == -EFBIG || c->n == ITEMS_MAX;
+	return r == -EFBIG ? 0 : r;
 }
 
-static void put_changes(struct changes *c)
+/* Into the result the first ones; all of them where they can be read for a while. */
+static int put_changes(struct fsd *f, struct changes *c)
 {
 	static const char kinds[] = "+-MmR";
 	json_t *counts = json_object(), *result = c->job->result;
+	bool truncated = (json_int_t)json_array_size(c->recorded) < c->n;
 
 	for (const char *k = kinds; *k; k++) {
 		char key[2] = {*k, '\0'};
 
 		json_object_set_new(counts, key, json_integer(c->counts[(unsigned)*k & 127]));
 	}
-	json_object_set(result, "items", c->items);
+	json_object_set(result, "items", c->recorded);
 	json_object_set_new(result, "counts", counts);
-	json_object_set_new(result, "truncated", json_boolean(c->dropped));
+	json_object_set_new(result, "truncated", json_boolean(truncated));
+	return truncated ? spools_keep(&f->spools, c->job->id, c->spool) : 0;
 }
 
 static int diff_sides(struct job *job, const struct compare_side *a, const struct compare_side *b,
@@ -151,8 +173,9 @@ static int diff_sides(struct job *job, const struct compare_side *a, const struc
 static int run_diff(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_compare_side_ struct compare_side a = COMPARE_SIDE_INIT, b = COMPARE_SIDE_INIT;
-	struct changes c = {.job = job, .items = json_array()};
-	int r = open_side(f, job, "a", &a, err);
+	struct changes c = {.job = job, .recorded = json_array(),
+		.spool = spool_new(fsd_config(f)->catalog)};
+	int r = c.spool ? open_side(f, job, "a", &a, err) : -ENOMEM;
 
 	if (r == 0)
 		r = open_side(f, job, "b", &b, err);
@@ -160,11 +183,12 @@ static int run_diff(struct fsd *f, struct job *job, struct err *err)
 		r = wanted_load(job, &c.paths, err);
 	if (r == 0)
 		r = diff_sides(job, &a, &b, &c, err);
-	if (r == 0) {
-		put_changes(&c);
+	if (r == 0)
 		r = job_sweep(job, err);
-	}
-	json_decref(c.items);
+	if (r == 0 && (r = put_changes(f, &c)) < 0)
+		err_sys(err, -r, "write what differs", fsd_config(f)->catalog);
+	json_decref(c.recorded);
+	spool_free(&c.spool);
 	path_list_release(&c.paths);
 	return r;
 }

@@ -172,6 +172,7 @@ void expire_look(struct fsd *f, struct catalog *c, int64_t now, json_t *asked,
 	flush_generations(&generations);
 	ask_all(&due, asked, ctx);
 	json_decref(due.requests);
+	spools_expire(&f->spools);
 	pthread_mutex_lock(&f->write_lock);
 	catalog_expire(f->catalog, now - fsd_config(f)->job_keep, &err);
 	pthread_mutex_unlock(&f->write_lock);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -305,6 +306,7 @@ static void *housekeeping_thread(void *arg)
 			expire_look(f, h->catalog, clock_real(), h->asked, &h->ctx);
 			h->expired = clock_mono();
 		}
+		malloc_trim(0); /* what a large job took is not kept for the next one */
 		wait_for_work(h);
 	}
 	return NULL;

@@ -226,8 +226,10 @@ bool jobs_at_work_on(struct fsd *f, const char *type, const char *name);
  */
 int jobs_recover(struct fsd *f, struct pool_root *pool, struct err *err);
 
-/* The JSON object of a job: the running one's state where there is one. New reference or NULL. */
+/* The JSON object of a job: the running one's state where there is one. New reference or NULL. A
+ * list's item is without what has no bounds: arguments and result. */
 json_t *jobs_view(struct fsd *f, const struct cat_job *row);
+json_t *jobs_item(struct fsd *f, const struct cat_job *row);
 
 /* What runs a recorded job: an undo's is the kind that undoes. NULL when this fsd knows none. */
 const struct op_kind *jobs_kind(struct fsd *f, const struct cat_job *row);
@@ -253,7 +255,7 @@ bool jobs_run_in(struct fsd *f, const struct pool_root *pool);
 bool jobs_in_the_way(struct fsd *f, const struct job *job);
 /* The catalog's record of a job in this state; cat_job_release() it. 0 or -ENOMEM. */
 int job_row(const struct job *job, enum job_state state, struct cat_job *row);
-/* The JSON object of a job in memory: queued or running under jobs.lock, ended on its thread. */
+/* The JSON object of a job in memory: before it is queued, or ended, on its thread. */
 json_t *job_view(const struct job *job, enum job_state state);
 /*
  * It failed with job->err: finish or undo it by what the pool says, and set job->outcome (JOB_QUEUED:

@@ -64,6 +64,12 @@ static char *intent_text(const struct job *job)
 	return text;
 }
 
+/* Then nobody asks for its intent any more once it has ended. */
+static bool only_looks(const struct job *job)
+{
+	return !job->kind->committed && !job->kind->undo;
+}
+
 static char *args_text(const struct job *job)
 {
 	return job->asked ? strdup(job->asked) : request_to_json(&job->request);
@@ -108,7 +114,7 @@ int job_row(const struct job *job, enum job_state state, struct cat_job *row)
 	snprintf(row->note, sizeof(row->note), "%s", note ? note : "");
 	snprintf(row->key, sizeof(row->key), "%s", key ? key : "");
 	row->args = args_text(job);
-	row->intent = intent_text(job);
+	row->intent = state > JOB_RUNNING && only_looks(job) ? strdup("{}") : intent_text(job);
 	if (row->args && row->intent && state > JOB_RUNNING)
 		outcome_texts(job, state, row);
 	if (!row->args || !row->intent) {
@@ -136,7 +142,8 @@ bool job_undoable(const struct cat_job *row, const struct op_kind *kind)
 	       !(kind->beyond_undo && kind->beyond_undo(row));
 }
 
-static json_t *row_view(const struct cat_job *row, const struct op_kind *kind)
+/* What a list has of it. */
+static json_t *row_item(const struct cat_job *row, const struct op_kind *kind)
 {
 	char id[JOB_ID_SIZE];
 	json_t *v = json_object();
@@ -155,13 +162,20 @@ static json_t *row_view(const struct cat_job *row, const struct op_kind *kind)
 	json_object_set_new(v, "started", json_time(row->started));
 	json_object_set_new(v, "finished", json_time(row->finished));
 	json_object_set_new(v, "progress", json_null());
-	json_object_set_new(v, "args", loads_or_null(row->args));
-	json_object_set_new(v, "result", loads_or_null(row->result));
 	json_object_set_new(v, "stats", loads_or_null(row->stats));
 	json_object_set_new(v, "error", loads_or_null(row->error));
 	json_object_set_new(v, "undone_by",
 		row->undone_by ? json_string(job_id_format(row->undone_by, id)) : json_null());
 	json_object_set_new(v, "undoable", json_boolean(job_undoable(row, kind)));
+	return v;
+}
+
+static json_t *row_view(const struct cat_job *row, const struct op_kind *kind)
+{
+	json_t *v = row_item(row, kind);
+
+	json_object_set_new(v, "args", loads_or_null(row->args));
+	json_object_set_new(v, "result", loads_or_null(row->result));
 	return v;
 }
 
@@ -172,18 +186,15 @@ json_t *job_view(const struct job *job, enum job_state state)
 
 	if (job_row(job, state, &row) < 0)
 		return NULL;
-	/* A job without outcome is "queued" in the catalog whatever it does meanwhile. */
-	strcpy(row.state, job_state_name(state));
 	v = row_view(&row, job->kind);
-	if (state == JOB_RUNNING)
-		json_object_set_new(v, "progress", progress(job));
 	cat_job_release(&row);
 	return v;
 }
 
 const struct op_kind *jobs_kind(struct fsd *f, const struct cat_job *row)
 {
-	json_t *intent = row->intent ? json_loads(row->intent, 0, NULL) : NULL;
+	bool undo = strcmp(row->kind, op_specs[OP_UNDO].name) == 0;
+	json_t *intent = undo && row->intent ? json_loads(row->intent, 0, NULL) : NULL;
 	const char *inner = json_string_value(json_object_get(intent, "_kind"));
 	enum op op = op_by_kind(inner ? inner : row->kind);
 
@@ -191,17 +202,36 @@ const struct op_kind *jobs_kind(struct fsd *f, const struct cat_job *row)
 	return op == OP_NONE ? NULL : f->jobs.kinds[op];
 }
 
+/* A job without outcome is "queued" in the catalog whatever it does meanwhile. */
+static json_t *view(struct fsd *f, const struct cat_job *row,
+	json_t *(*make)(const struct cat_job *, const struct op_kind *))
+{
+	struct cat_job now = *row;
+	json_t *done = NULL, *v;
+
+	if (!row->finished) {
+		pthread_mutex_lock(&f->jobs.lock);
+		for (const struct job *job = f->jobs.head; job && !done; job = job->next) {
+			if (job->id != row->id || job->state != JOB_RUNNING)
+				continue;
+			strcpy(now.state, job_state_name(JOB_RUNNING));
+			now.started = job->started;
+			done = progress(job);
+		}
+		pthread_mutex_unlock(&f->jobs.lock);
+	}
+	v = make(&now, jobs_kind(f, row));
+	if (done)
+		json_object_set_new(v, "progress", done);
+	return v;
+}
+
 json_t *jobs_view(struct fsd *f, const struct cat_job *row)
 {
-	json_t *v = NULL;
+	return view(f, row, row_view);
+}
 
-	if (row->finished) /* most of a long list: the queue knows nothing newer */
-		return row_view(row, jobs_kind(f, row));
-	pthread_mutex_lock(&f->jobs.lock);
-	for (struct job *job = f->jobs.head; job && !v; job = job->next) {
-		if (job->id == row->id)
-			v = job_view(job, job->state);
-	}
-	pthread_mutex_unlock(&f->jobs.lock);
-	return v ? v : row_view(row, jobs_kind(f, row));
+json_t *jobs_item(struct fsd *f, const struct cat_job *row)
+{
+	return view(f, row, row_item);
 }

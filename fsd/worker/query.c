@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fsd/core/json.h"
+#include "fsd/worker/list.h"
 #include "fsd/worker/present.h"
 #include "fsd/worker/resolve.h"
 #include "snap/base/buf.h"
@@ -15,75 +16,7 @@
 
 /* ---- lists ---- */
 
-struct list {
-	struct fsd *f;
-	struct catalog *c;
-	const struct cat_site *site; /* for generations */
-	const char *state;	     /* of jobs; NULL: any, or the catalog's filter is enough */
-	bool undoable;		     /* only such jobs */
-	struct buf *out;
-	unsigned n, limit; /* 0: none */
-	bool more;
-	char next[CAT_NAME_SIZE];
-};
-
-static void list_begin(struct list *l, struct fsd *f, struct catalog *c, struct buf *out)
-{
-	*l = (struct list){.f = f, .c = c, .out = out};
-	buf_adds(out, "{\"items\":[");
-}
-
-/* A list in pages. */
-static int list_init(struct list *l, struct fsd *f, struct catalog *c, const struct request *r,
-	struct buf *out, struct err *err)
-{
-	int64_t limit = request_has(r, F_LIMIT) ? request_int(r, F_LIMIT) : 100;
-
-	if (limit < 1 || limit > 1000)
-		return err_set(err, EINVAL, "bad_request", "limit", "a limit is 1 to 1000");
-	list_begin(l, f, c, out);
-	l->limit = (unsigned)limit;
-	return 0;
-}
-
-/* Takes `item`. Written and freed at once it costs half of what a tree of all items does. One more
- * than the limit is asked for: it says that there is a next page. */
-static int list_add(struct list *l, json_t *item, const char *cursor)
-{
-	if (!item)
-		return -ENOMEM;
-	if (l->limit && l->n == l->limit) {
-		json_decref(item);
-		l->more = true;
-		return 1;
-	}
-	if (l->n++)
-		buf_adds(l->out, ",");
-	json_add(l->out, item);
-	json_decref(item);
-	snprintf(l->next, sizeof(l->next), "%s", cursor);
-	return 0;
-}
-
-/* `r`: what the catalog's list returned. */
-static int list_end(struct list *l, int r)
-{
-	if (r < 0)
-		return r;
-	buf_adds(l->out, "],\"next\":");
-	if (l->more) {
-		json_t *next = json_string(l->next);
-
-		json_add(l->out, next);
-		json_decref(next);
-	} else {
-		buf_adds(l->out, "null");
-	}
-	buf_adds(l->out, "}");
-	return 0;
-}
-
-static int no_cursor(struct err *err)
+int query_no_cursor(struct err *err)
 {
 	return err_set(err, EINVAL, "bad_request", "cursor", "this is no cursor of this list");
 }
@@ -136,7 +69,7 @@ static int snapshot_cursor(const char *cursor, struct cat_snapshot_filter *filte
 	errno = 0;
 	filter->after_time = strtoll(cursor, &end, 10);
 	filter->after = end + 1;
-	return errno || *end != '.' || !id_valid(end + 1) ? no_cursor(err) : 0;
+	return errno || *end != '.' || !id_valid(end + 1) ? query_no_cursor(err) : 0;
 }
 
 static int snapshots(struct fsd *f, struct catalog *c, const struct request *r, struct buf *out,
@@ -192,7 +125,7 @@ static int add_job(const struct cat_job *j, void *arg)
 
 	if (l->undoable && !job_undoable(j, jobs_kind(l->f, j)))
 		return 0;
-	job = jobs_view(l->f, j);
+	job = jobs_item(l->f, j);
 	state = json_string_value(json_object_get(job, "state"));
 
 	/* To the catalog every unfinished job is queued; which of them run is known here only. */
@@ -230,7 +163,7 @@ static int jobs(struct fsd *f, struct catalog *c, const struct request *r, struc
 		filter.limit = 0; /* not many, and add_job() stops at a full page */
 	}
 	if (cursor && job_id_parse(cursor, &filter.before) < 0)
-		ret = no_cursor(err);
+		ret = query_no_cursor(err);
 	if (ret == 0)
 		ret = catalog_jobs(c, &filter, add_job, &l, err);
 	if (ret == 0 && l.n == 0 && filter.site && catalog_site_get(c, filter.site, &site, NULL))
@@ -301,7 +234,7 @@ static int snapshot(struct fsd *f, struct catalog *c, const struct request *r, j
 	return ret;
 }
 
-static int find_job(struct catalog *c, const struct request *r, struct cat_job *row,
+int query_find_job(struct catalog *c, const struct request *r, struct cat_job *row,
 	struct err *err)
 {
 	const char *text = request_str(r, F_JOB);
@@ -322,7 +255,7 @@ static int job(struct fsd *f, struct catalog *c, const struct request *r, json_t
 	struct err *err)
 {
 	struct cat_job row;
-	int ret = find_job(c, r, &row, err);
+	int ret = query_find_job(c, r, &row, err);
 
 	if (ret < 0)
 		return ret;
@@ -336,7 +269,7 @@ static int job_log(struct fsd *f, struct catalog *c, const struct request *r, st
 {
 	struct cat_job row;
 	int64_t id;
-	int ret = find_job(c, r, &row, err);
+	int ret = query_find_job(c, r, &row, err);
 
 	if (ret < 0)
 		return ret;
@@ -426,6 +359,8 @@ static int answer(struct fsd *f, struct catalog *c, const struct request *r, str
 		return jobs(f, c, r, out, err);
 	case OP_JOB_LOG:
 		return job_log(f, c, r, out, err);
+	case OP_JOB_CHANGES:
+		return query_changes(f, c, r, out, err);
 	case OP_POOLS:
 		return pools(f, c, out);
 	case OP_EVENTS:

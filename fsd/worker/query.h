@@ -18,5 +18,12 @@ int query_answer(struct fsd *f, struct catalog *c, const struct request *r, stru
 /* Parts of it, in files of their own. *out: a new reference. */
 int query_status(struct fsd *f, struct catalog *c, json_t **out, struct err *err);
 int query_metrics(struct fsd *f, struct catalog *c, struct buf *out, struct err *err);
+int query_changes(struct fsd *f, struct catalog *c, const struct request *r, struct buf *out,
+	struct err *err);
+
+/* The job that is named; cat_job_release() it. "not_found", "bad_request". */
+int query_find_job(struct catalog *c, const struct request *r, struct cat_job *row,
+	struct err *err);
+int query_no_cursor(struct err *err);
 
 #endif

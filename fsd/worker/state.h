@@ -22,6 +22,7 @@
 #include "fsd/worker/jobs.h"
 #include "fsd/worker/pools.h"
 #include "fsd/worker/problems.h"
+#include "fsd/worker/spool.h"
 #include "fsd/worker/waiters.h"
 
 struct fsd {
@@ -34,6 +35,7 @@ struct fsd {
 	struct jobs jobs;
 	struct waiters waiters;
 	struct problems problems;
+	struct spools spools;
 	struct housekeeping *housekeeping;
 	_Atomic int64_t last_event; /* the newest event's id */
 	int wake_fd; /* eventfd: the main loop looks at deadlines again */

@@ -276,6 +276,7 @@ static void stop(struct worker *w)
 	catalog_close(&f->catalog);
 	waiters_release(&f->waiters);
 	problems_release(&f->problems);
+	spools_release(&f->spools);
 	fd_close(&f->wake_fd);
 	for (unsigned i = 0; i < w->n_configs; i++)
 		config_free(&w->configs[i]);
@@ -294,6 +295,7 @@ int worker_run(const struct worker_args *args, struct err *err)
 	pthread_mutex_init(&f->write_lock, NULL);
 	waiters_init(&f->waiters);
 	problems_init(&f->problems);
+	spools_init(&f->spools);
 	jobs_init(&f->jobs, args->kinds);
 	f->jobs.on_end = serve_job_end;
 	f->wake_fd = eventfd(0, EFD_CLOEXEC);

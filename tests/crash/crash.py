@@ -130,7 +130,7 @@ class Runner:
         found = [j for j in self.daemon.items('/v1/jobs') if j['note'] == note]
         if call.accepted and not found:
             raise Broken([f'job {call.accepted["id"]} was accepted and is lost'])
-        return found[0] if found else None
+        return self.daemon.get(f'/v1/jobs/{found[0]["id"]}') if found else None
 
     def judge(self, asks, calls):
         """Hold what is there against what the jobs say; the asks that came to nothing."""

@@ -27,7 +27,7 @@ def text(s):
 
 def requests():
     """op numbers are tried in turn: most fields fit some of them."""
-    for op in range(1, 42):
+    for op in range(1, 43):
         head = struct.pack('=IIII', op, 1000, 1, 100)
         yield head
         for field in range(1, 34):

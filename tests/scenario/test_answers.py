@@ -5,12 +5,14 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import socket
 import sys
+import time
 
 import pytest
 
-from conftest import ROOT, Steps
+from conftest import ROOT, TIMEOUT, Steps
 
 sys.path.insert(0, str(ROOT / 'tests' / 'unit' / 'api'))
 from openapi import Document, load  # noqa: E402
@@ -95,6 +97,7 @@ def test_answers__are_what_the_document_says(api, scratch):
     for name in ('before', 'latest'):
         api.get(f'/v1/sites/shop/snapshots/{name}')
     assert api.job('diff', a='shop@before')['counts']['M'] == 1
+    api.get(f'/v1/jobs/{api.last}/changes')
     api.job('check', source='shop@before')
     api.job('clone', source='shop@before', name='copy', expires='1d')
     api.job('restore', source='shop@before', confirm=True)
@@ -140,7 +143,8 @@ def test_answers__are_what_the_document_says(api, scratch):
         api.get(path)
     for path in ('/v1/sites/none', '/v1/sites/shop/snapshots/none', '/v1/jobs/1', '/v1/pools/none',
                  '/v1/path?source=none', '/v1/sites?pool=none', '/v1/jobs?site=none',
-                 '/v1/snapshots?site=none', '/v1/sites/none/generations'):
+                 '/v1/snapshots?site=none', '/v1/sites/none/generations', '/v1/jobs/1/changes',
+                 f'/v1/jobs/{api.last}/changes'):
         api.get(path, status=404)
     for path in ('/v1/snapshots?cursor=none', '/v1/snapshots?cursor=1.none', '/v1/jobs?cursor=none',
                  '/v1/jobs?state=none', '/v1/sites?limit=0', '/v1/sites?deleted=perhaps',
@@ -163,6 +167,75 @@ def test_snapshots__page_goes_on_behind_one_that_was_deleted(api):
     page = api.get('/v1/snapshots?cursor=' + page['next'])
     assert [s['name'] for s in page['items']] == ['c']
     assert page['next'] is None
+
+
+def test_jobs__list_has_neither_what_was_asked_nor_what_came_of_it(api):
+    api.job('site-create', name='shop')
+    item, = api.get('/v1/jobs')['items']
+    whole = api.get(f'/v1/jobs/{api.last}')
+    assert whole.pop('args') == {'name': 'shop'} and whole.pop('result')['site']['name'] == 'shop'
+    assert item == whole
+    assert 'site-create' in api.daemon.fsctl('job', 'list').stdout
+
+
+def pages(api, path, limit=1000):
+    """Each page of a list, one after the other."""
+    cursor = ''
+    while cursor is not None:
+        page = api.get(f'{path}?limit={limit}' + (f'&cursor={cursor}' if cursor else ''))
+        yield page['items']
+        cursor = page['next']
+
+
+def test_lists__page_ends_when_it_has_grown_large(api):
+    labels = {f'label.{"k" * 100}{n}': 'v' * 200 for n in range(90)}
+    names = [f'shop{n}' for n in range(80)]
+    for name in names:
+        api.job('site-create', name=name)
+        api.job('site-set', site=name, set=labels)
+    found = list(pages(api, '/v1/sites'))
+    assert max(len(json.dumps(page)) for page in found) < 3 << 19
+    assert sorted(site['name'] for page in found for site in page) == sorted(names)
+    assert sorted(api.daemon.fsctl('site', 'list', '--quiet').stdout.split()) == sorted(names)
+
+
+def many_changes(api, count=2300):
+    api.job('site-create', name='shop')
+    site = api.job('snapshot', site='shop', name='empty')['snapshot']['site']['name']
+    for n in range(count):
+        (api.daemon.pools['main'] / f'sites/{site}/live/file{n}').touch()
+    return api.job('diff', a='shop@empty')
+
+
+def test_diff__of_many_files_is_read_in_pages(api):
+    beside = set(api.daemon.catalog.parent.iterdir())
+    result = many_changes(api)
+    assert len(result['items']) == 100 and result['truncated'] and result['counts']['+'] == 2300
+    found = list(pages(api, f'/v1/jobs/{api.last}/changes'))
+    assert [len(page) for page in found] == [1000, 1000, 301]  # and the directory's time
+    assert found[0][:100] == result['items']
+    assert {c['path'] for page in found for c in page} == {'.', *(f'file{n}' for n in range(2300))}
+    for cursor in ('0', '5', '-1', 'x', '5x', '99999999999999999999'):
+        api.get(f'/v1/jobs/{api.last}/changes?cursor={cursor}', status=400)
+    listed = api.daemon.json('diff', 'shop@empty')
+    assert sorted(i['path'] for i in listed['items']) == sorted(c['path'] for p in found for c in p)
+    assert listed['counts']['+'] == 2300 and listed['truncated'] is False
+    assert len(api.daemon.fsctl('diff', 'shop@empty').stdout.splitlines()) == 2301
+    job = api.daemon.fsctl('diff', 'shop@empty', '--no-wait', '--quiet').stdout.strip()
+    assert len(api.daemon.fsctl('job', 'wait', job).stdout.splitlines()) == 2301
+    assert set(api.daemon.catalog.parent.iterdir()) == beside
+
+
+def test_diff__record_has_the_first_changes_after_a_restart(api):
+    result = many_changes(api)
+    first = api.get(f'/v1/jobs/{api.last}/changes')
+    api.daemon.stop()
+    api.daemon.start()
+    assert api.get(f'/v1/jobs/{api.last}')['result'] == result
+    assert list(pages(api, f'/v1/jobs/{api.last}/changes')) == [result['items']]
+    assert api.get(f'/v1/jobs/{api.last}/changes?cursor={first["next"]}', status=404)['hint']
+    r = api.daemon.fsctl('job', 'wait', api.last)
+    assert len(r.stdout.splitlines()) == 100 and 'only the first 100 of 2301' in r.stderr
 
 
 def test_answers__of_a_pool_that_is_offline_are_what_the_document_says(make_daemon, scratch):
@@ -285,6 +358,30 @@ def test_events__tell_what_was_written_in_a_retired_generation(api):
     data = event['data']
     assert (event['job'], event['site']['id'], data['snapshot'], data['total'], len(data['paths'])) == (
         api.last, result['snapshot']['site']['id'], 'undo-1', 120, 100)
+
+
+def test_events__stream_goes_on_behind_a_page_that_ended_early(api):
+    live = pathlib.Path(api.job('site-create', name='shop')['site']['live']['path'])
+    deep = '/'.join('d' * 250 for _ in range(14))
+    for number in range(2, 7):
+        old = live.resolve()
+        (old / deep).mkdir(parents=True)
+        api.job('generation-create', site='shop')
+        api.job('publish', site='shop', generation=number)
+        for n in range(100):
+            (old / deep / f'late{n}').touch()
+        api.job('generation-retire', site='shop', generation=number - 1)
+        shutil.rmtree(live.resolve() / ('d' * 250))
+    deadline = time.monotonic() + TIMEOUT
+    while sum(e['kind'] == 'generation.late_writes'
+              for e in api.daemon.json('event', 'list')['items']) < 5:
+        assert time.monotonic() < deadline, api.daemon.log()
+        time.sleep(0.02)
+    assert api.get('/v1/events?limit=1000')['next'] is not None
+    api.job('snapshot', site='shop')
+    with Stream(api.daemon, b'Last-Event-ID: 0\r\n') as stream:
+        data = stream.read_until(b'"job":"%s","data":{}}' % api.last.encode())
+    assert data.count(b'event: generation.late_writes\n') == 5
 
 
 def test_events__stream_of_a_daemon_that_just_began_tells_nothing_old(daemon):

@@ -299,7 +299,7 @@ def test_cli__properties_labels_and_holds(shop):
     r = shop.fsctl('site', 'set', 'shop', 'label.x=', 'protected=yes', 'expires=7d')
     assert re.search(r'\n  protected  yes, as it was\n  expires    never -> 2\S+ \S+\n'
                      r'  label.x    1 -> none\n', r.stdout)
-    job = shop.json('job', 'list', '--limit', '1')['items'][0]
+    job = shop.json('job', 'show', shop.json('job', 'list', '--limit', '1')['items'][0]['id'])
     assert {'key': 'label.x', 'from': '1', 'to': None} in job['result']['set']
     assert '\n  label.x    none -> 1\n' in shop.fsctl('undo', job['id']).stdout
     shop.fsctl('site', 'set', 'shop', 'label.x=')
@@ -754,7 +754,7 @@ def test_cli__a_copy_says_which_paths_kept_changing_and_what_it_left_out(make_da
         if r.stderr.count('kept changing') == 2:
             break
         assert time.monotonic() < deadline, r
-    job = daemon.json('job', 'list', '--limit', '1')['items'][0]
+    job = daemon.json('job', 'show', daemon.json('job', 'list', '--limit', '1')['items'][0]['id'])
     assert job['result']['snapshot']['consistency'] == 'fuzzy'
     assert sorted(job['result']['warnings']) == [
         'kept changing while it was copied: hot', 'kept changing while it was copied: log',

@@ -243,8 +243,7 @@ int run_release(struct cli *c)
 	return hold(c, false);
 }
 
-/* A job that answers a question: its result is what is printed. `result` is borrowed. */
-static int ask_question(struct cli *c, struct fsc_value **answer, const struct fsc_value **result)
+int job_ask_question(struct cli *c, struct fsc_value **answer, const struct fsc_value **result)
 {
 	const struct fsc_value *job;
 	struct fsc_error err;
@@ -263,56 +262,11 @@ static int ask_question(struct cli *c, struct fsc_value **answer, const struct f
 	return 0;
 }
 
-/* fsd lists only so many. */
-static void warn_truncated(const struct fsc_value *result)
-{
-	if (!fsc_value_bool(result, "truncated", false))
-		return;
-	flush_output();
-	fprintf(stderr, "fsctl: warning: only the first %zu differences are listed; name PATHs to "
-			"see others\n", fsc_value_count(fsc_value_at(result, "items")));
-}
-
-/* A list as every other; its counts beside it. */
-static void diff_json(const struct fsc_value *result)
-{
-	char *items = fsc_value_text(fsc_value_at(result, "items"), 0);
-	char *counts = fsc_value_text(fsc_value_at(result, "counts"), 0);
-
-	printf("{\"items\": %s, \"next\": null, \"counts\": %s, \"truncated\": %s}\n",
-		items ? items : "[]", counts ? counts : "{}",
-		fsc_value_bool(result, "truncated", false) ? "true" : "false");
-	free(items);
-	free(counts);
-}
-
-int run_diff(struct cli *c)
-{
-	const struct fsc_value *result, *items;
-	struct fsc_value *answer = NULL;
-	int r = ask_question(c, &answer, &result);
-	bool any;
-
-	if (result) {
-		items = fsc_value_at(result, "items");
-		any = fsc_value_count(items) > 0;
-		if (c->json)
-			diff_json(result);
-		else if (!c->quiet)
-			diff_print(items);
-		warn_truncated(result);
-		r = any && cli_local(c, LOCAL_EXIT_CODE) ? 1 : 0;
-	}
-	if (answer)
-		fsc_value_free(&answer);
-	return r;
-}
-
 int run_check(struct cli *c)
 {
 	const struct fsc_value *result;
 	struct fsc_value *answer = NULL;
-	int r = ask_question(c, &answer, &result);
+	int r = job_ask_question(c, &answer, &result);
 
 	if (result) {
 		bool ok = fsc_value_bool(result, "ok", false);

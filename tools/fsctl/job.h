@@ -15,6 +15,10 @@ int job_submit(struct cli *c, struct fsc_request *req, struct fsc_value **answer
 /* Build the request of the command and submit it. */
 int job_ask(struct cli *c, struct fsc_value **answer);
 
+/* Ask for a job that answers a question, whose result is what is printed: borrowed from *answer,
+ * NULL where that is done already. */
+int job_ask_question(struct cli *c, struct fsc_value **answer, const struct fsc_value **result);
+
 /*
  * Answer for a job as a mutation does: JSON, or what was made, or the error. A job that has not
  * ended is printed as such. Returns the exit code.
@@ -32,9 +36,12 @@ int job_wait(struct cli *c, const char *id, int timeout_ms, struct fsc_value **j
 /* What a job that is done has made, as text, or as the bare name (--quiet). */
 void result_print(const struct cli *c, const struct fsc_value *job);
 void plan_print(const struct fsc_value *plan);
-/* The lines of a diff, and whether there were any. */
-bool diff_print(const struct fsc_value *items);
 /* Problems found by a check, and whether there were any. */
 bool problems_print(const struct fsc_value *result);
+
+/* ---- diff.c ---- */
+
+/* The lines of a diff that is done. 0, or the exit code after an error was printed. */
+int diff_print(const struct cli *c, const struct fsc_value *job);
 
 #endif

@@ -172,26 +172,6 @@ static void print_paths(const struct fsc_value *job, const struct fsc_value *pat
 	}
 }
 
-bool diff_print(const struct fsc_value *items)
-{
-	for (size_t i = 0; i < fsc_value_count(items); i++) {
-		const struct fsc_value *item = fsc_value_item(items, i);
-		char *path = fsc_value_bytes(item, "path"), *from = fsc_value_bytes(item, "from");
-
-		safe(item, "change");
-		putchar(' ');
-		if (from) {
-			put_quoted(stdout, from);
-			fputs(" -> ", stdout);
-		}
-		put_quoted(stdout, path ? path : "?");
-		putchar('\n');
-		free(path);
-		free(from);
-	}
-	return fsc_value_count(items) > 0;
-}
-
 bool problems_print(const struct fsc_value *result)
 {
 	const struct fsc_value *problems = fsc_value_at(result, "problems");
@@ -391,7 +371,7 @@ static void print_any(const struct fsc_value *job, const struct fsc_value *resul
 		printf("job %s is done\n", str(job, "id"));
 }
 
-static void print_kind(const char *kind, const struct fsc_value *job,
+static void print_kind(const struct cli *c, const char *kind, const struct fsc_value *job,
 	const struct fsc_value *result)
 {
 	if (print_verb(kind, job, result))
@@ -411,7 +391,7 @@ static void print_kind(const char *kind, const struct fsc_value *job,
 	else if (strcmp(kind, "pool-scan") == 0)
 		print_scan(job, result);
 	else if (strcmp(kind, "diff") == 0)
-		diff_print(fsc_value_at(result, "items"));
+		diff_print(c, job);
 	else if (strstr(kind, "check"))
 		problems_print(result);
 	else
@@ -453,7 +433,7 @@ void result_print(const struct cli *c, const struct fsc_value *job)
 	if (c->quiet) {
 		print_quiet(kind, job, result);
 	} else {
-		print_kind(kind, job, result);
+		print_kind(c, kind, job, result);
 		print_kept(result);
 		print_undo(job);
 	}

@@ -71,10 +71,12 @@ const struct command commands[] = {
 	{"diff", "diff", NULL, run_diff, "compare two trees",
 		"A alone is compared with the live tree of the same site. Each difference is one "
 		"line: + added, - removed, M content changed, m metadata changed, R renamed (old -> "
-		"new). A file whose content changed while its size and time did not is found between a tree "
-		"and a copy of it (a site and its snapshot, or its clone); between two copies, as two "
-		"snapshots, only where the pool's driver is btrfs. Paths with unusual characters are "
-		"quoted as in C. PATHs come after B; after \"--\" every word is a PATH. A PATH that is in neither tree is an error (exit code 3).",
+		"new). A file whose content changed while its size and time did not is found between a "
+		"tree and a copy of it (a site and its snapshot, or its clone); between two copies, as "
+		"two snapshots, only where the pool's driver is btrfs. Paths with unusual characters "
+		"are quoted as in C. PATHs come after B; after \"--\" every word is a PATH. A PATH "
+		"that is in neither tree is an error (exit code 3). Up to 100,000 differences are "
+		"printed; \"fsctl job show\" has their numbers and the first hundred.",
 		{{"A", W_SOURCE, "a"}, {"B", W_SOURCE, "b", ARG_OPTIONAL, "PATHs stand behind \"--\": fsctl diff A -- PATH"},
 			{"PATH", W_PATHS, "paths", ARG_OPTIONAL | ARG_MANY}},
 		{{"exit-code", NULL, W_NONE, .local = LOCAL_EXIT_CODE,

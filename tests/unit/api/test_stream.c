@@ -45,7 +45,7 @@ static void tell(uint64_t id)
 }
 
 /* The worker is asked for what comes after `after`, and answers with events up to `last`. */
-static void give(int64_t after, int64_t first, int64_t last)
+static void give_page(int64_t after, int64_t first, int64_t last, bool more)
 {
 	_cleanup_buf_ struct buf b = BUF_INIT;
 
@@ -56,8 +56,16 @@ static void give(int64_t after, int64_t first, int64_t last)
 	for (int64_t id = first; id <= last; id++)
 		buf_printf(&b, "%s{\"id\":\"%lld\",\"kind\":\"job.done\","
 			"\"data\":{\"a\":\"x\\ny\"}}", id == first ? "" : ",", (long long)id);
-	buf_adds(&b, "],\"next\":null}");
+	if (more)
+		buf_printf(&b, "],\"next\":\"%lld\"}", (long long)last);
+	else
+		buf_adds(&b, "],\"next\":null}");
 	worker_answer(&h, h.in.id, 200, buf_str(&b));
+}
+
+static void give(int64_t after, int64_t first, int64_t last)
+{
+	give_page(after, first, last, false);
 }
 
 static void test_stream__sends_events_as_they_come(void **state)
@@ -122,9 +130,10 @@ static void test_stream__fetches_page_after_page(void **state)
 
 	(void)state;
 	client_send(fd, STREAM("?after=0", ""));
-	give(0, 1, 100);
+	give_page(0, 1, 100, true);
 	client_read_until(fd, "id: 100\n");
-	give(100, 101, 200);
+	give_page(100, 101, 103, true); /* long ones: the page ended early */
+	give_page(103, 104, 200, true);
 	give(200, 201, 205);
 	client_read_until(fd, "id: 205\n");
 	worker_expect_nothing(&h);
@@ -263,7 +272,7 @@ static void test_stream__of_a_stopped_reader_costs_one_page(void **state)
 	for (int i = 0; i < 100; i++)
 		buf_printf(&page, "%s{\"id\":\"%d\",\"kind\":\"x\",\"data\":\"%01000d\"}",
 			i ? "," : "", i + 1, i);
-	buf_adds(&page, "]}");
+	buf_adds(&page, "],\"next\":\"100\"}");
 	fd = client_open(&h);
 	client_send(fd, STREAM("?after=0", ""));
 	p = (struct pollfd){.fd = h.msg, .events = POLLIN};

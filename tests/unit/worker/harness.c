@@ -154,6 +154,7 @@ void harness_start(struct harness *h)
 	pthread_mutex_init(&f->write_lock, NULL);
 	waiters_init(&f->waiters);
 	problems_init(&f->problems);
+	spools_init(&f->spools);
 	jobs_init(&f->jobs, ops);
 	f->jobs.on_end = on_end;
 	assert_int_equal(catalog_open(h->config.catalog, CATALOG_CREATE, &f->catalog, &err), 0);
@@ -177,6 +178,7 @@ void harness_stop(struct harness *h)
 	catalog_close(&f->catalog);
 	waiters_release(&f->waiters);
 	problems_release(&f->problems);
+	spools_release(&f->spools);
 }
 
 /* ---- jobs ---- */
