@@ -78,6 +78,13 @@ static int refuse_unknown(struct fsd *f, const char *name, struct err *err)
 
 		if (!atomic_load(&p->online) || fd_exists(p->sites, name) != 1)
 			continue;
+		if (layout_has_site(p, name) == 0) {
+			err_set(err, EEXIST, "exists", name, "pool %s has a symlink of this name",
+				p->config->name);
+			err_hint(err, "rm %.300s/sites/%s, when nothing leads through it any more",
+				p->config->path, name);
+			return -EEXIST;
+		}
 		err_set(err, EEXIST, "exists", name,
 			"pool %s has a directory of this name that the catalog does not know",
 			p->config->name);

@@ -43,7 +43,7 @@ static bool is_own_link(const struct job *job, const struct cat_site *site, cons
 	char target[PATH_MAX];
 
 	snprintf(target, sizeof(target), "%s/sites/%s/live", job->pool->config->path, site->name);
-	return strcmp(site->linked, o->path) == 0 && outside_points_to(o, target);
+	return strcmp(site->linked, o->path) == 0 && fd_is_link_to(o->parent, o->name, target) == 1;
 }
 
 static int check_free(const struct outside *o, bool own_link, struct err *err)

@@ -518,7 +518,7 @@ static int link_in(struct after *a, struct err *err)
 	if (snprintf(target, sizeof(target), "%s/sites/%s/live", a->job->pool->config->path,
 		    a->job->site_name) >= (int)sizeof(target))
 		return err_sys(err, ENAMETOOLONG, "link", o->path);
-	if (outside_points_to(o, target))
+	if (fd_is_link_to(o->parent, o->name, target) == 1)
 		return 0;
 	if (o->dir < 0 || !is_source(a, &o->st))
 		return err_set(err, EBUSY, "source_changed", o->path,

@@ -224,28 +224,6 @@ int outside_find(struct fsd *f, const char *path, struct outside *o, struct err 
 	return r;
 }
 
-bool outside_points_to(const struct outside *o, const char *target)
-{
-	char text[PATH_MAX];
-	ssize_t n = readlinkat(o->parent, o->name, text, sizeof(text) - 1);
-
-	if (n < 0)
-		return false;
-	text[n] = '\0';
-	return strcmp(text, target) == 0;
-}
-
-static bool is_link_to(int link, const char *target)
-{
-	char text[PATH_MAX];
-	ssize_t n = readlinkat(link, "", text, sizeof(text) - 1);
-
-	if (n < 0)
-		return false;
-	text[n] = '\0';
-	return strcmp(text, target) == 0;
-}
-
 int outside_make_link(const struct outside *o, const char *name, const char *target,
 	const struct stat *owner, struct err *err)
 {
@@ -258,7 +236,7 @@ int outside_make_link(const struct outside *o, const char *name, const char *tar
 	if (link < 0)
 		return err_sys(err, errno, "open the link", name);
 	/* By what is open, since another thing may have the name by now. */
-	if (!is_link_to(link, target))
+	if (fd_is_link_to(link, "", target) != 1)
 		return err_set(err, EBUSY, "source_changed", name,
 			"somebody put something else in the place of the new link");
 	if (fchownat(link, "", owner->st_uid, owner->st_gid, AT_EMPTY_PATH) < 0 && geteuid() == 0)

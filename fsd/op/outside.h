@@ -44,9 +44,6 @@ int outside_open(const struct job *job, struct outside *o, struct err *err);
 /* Look at the name again, by the held parent. 0 or -errno. */
 int outside_look(struct outside *o);
 
-/* Is it a symbolic link with this text? */
-bool outside_points_to(const struct outside *o, const char *target);
-
 /*
  * Make the symbolic link `name` beside it, owned like `owner`, durably with the rename that follows. The
  * folder may belong to others: it is the link that is given away, or nothing.

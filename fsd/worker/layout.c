@@ -22,7 +22,18 @@
 
 int layout_open_site(const struct pool_root *r, const char *name)
 {
-	return fd_open_dir(r->sites, name);
+	int fd = fd_open_dir(r->sites, name);
+
+	return fd == -ENOTDIR && layout_has_site(r, name) == 0 ? -ENOENT : fd;
+}
+
+int layout_has_site(const struct pool_root *r, const char *name)
+{
+	struct stat st;
+
+	if (fstatat(r->sites, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return !S_ISLNK(st.st_mode);
+	return errno == ENOENT ? 0 : -errno;
 }
 
 int layout_open_snapshot(const struct pool_root *r, const char *site_id, const char *name)
@@ -309,17 +320,28 @@ int layout_stage_sync(int stage, int64_t number)
 	return 0;
 }
 
-int layout_move(int from_dir, const char *from, int to_dir, const char *to)
+static int rename_and_sync(int from_dir, const char *from, int to_dir, const char *to,
+	unsigned flags)
 {
 	int r;
 
-	if (renameat2(from_dir, from, to_dir, to, RENAME_NOREPLACE) < 0)
+	if (renameat2(from_dir, from, to_dir, to, flags) < 0)
 		return -errno;
 	step("renamed");
 	r = fd_sync(to_dir);
 	if (r == 0)
 		step("rename.synced");
 	return r;
+}
+
+int layout_move(int from_dir, const char *from, int to_dir, const char *to)
+{
+	return rename_and_sync(from_dir, from, to_dir, to, RENAME_NOREPLACE);
+}
+
+int layout_exchange(int dir, const char *a, const char *b)
+{
+	return rename_and_sync(dir, a, dir, b, RENAME_EXCHANGE);
 }
 
 int layout_commit(const struct pool_root *r, int64_t job, int to_dir, const char *to)

@@ -18,6 +18,9 @@
 
 /* Descriptors of existing directories; the caller closes. The fd or -errno (err may be NULL). */
 int layout_open_site(const struct pool_root *r, const char *name);
+/* Has sites/ something of this name that is a site, or ought to be? A symlink is none to anybody who
+ * looks for sites: a rename has one there for a moment (op/rename.c). 1, 0 or -errno. */
+int layout_has_site(const struct pool_root *r, const char *name);
 int layout_open_snapshot(const struct pool_root *r, const char *site_id, const char *name);
 /* .fsd/snapshots/SITE-ID, made durably when it is missing. */
 int layout_snapshot_folder(const struct pool_root *r, const char *site_id);
@@ -64,6 +67,8 @@ int layout_commit(const struct pool_root *r, int64_t job, int to_dir, const char
 int layout_discard(const struct pool_root *r, int64_t job, int from_dir, const char *from);
 /* Rename within the pool with both rules above. */
 int layout_move(int from_dir, const char *from, int to_dir, const char *to);
+/* Let two names of a directory change places, durably. */
+int layout_exchange(int dir, const char *a, const char *b);
 
 /*
  * Make generation `number` the live one, by DESIGN's order of steps: link beside, keep the old link

@@ -183,6 +183,8 @@ static int in_pool(const char *name, void *arg)
 	struct compare *c = arg;
 	json_t *known = json_object_get(c->known, name);
 
+	if (is_kind(c, "site") && layout_has_site(c->r, name) == 0)
+		return 0;
 	if (!known || is_kind(c, "site"))
 		compare_one(c, name, known);
 	json_object_del(c->known, name);
@@ -192,13 +194,13 @@ static int in_pool(const char *name, void *arg)
 /* Is it in the catalog, and not in the pool, even now? Both go together under write_lock. */
 static bool still_known(const struct compare *c, const char *name, const char *id)
 {
-	int root = is_kind(c, "snapshot") ? c->r->snapshots
-		   : is_kind(c, "site")	  ? c->r->sites
-					  : c->r->deleted;
 	bool known;
 
 	pthread_mutex_lock(&c->f->write_lock);
-	known = is_recorded(c, name, id) && fd_exists(root, name) == 0;
+	known = is_recorded(c, name, id) &&
+		(is_kind(c, "site") ? layout_has_site(c->r, name)
+				    : fd_exists(is_kind(c, "snapshot") ? c->r->snapshots
+								       : c->r->deleted, name)) == 0;
 	pthread_mutex_unlock(&c->f->write_lock);
 	return known;
 }

@@ -228,6 +228,17 @@ int fd_exists(int dirfd, const char *name)
 	return errno == ENOENT ? 0 : -errno;
 }
 
+int fd_is_link_to(int dirfd, const char *name, const char *text)
+{
+	char found[PATH_MAX];
+	ssize_t n = readlinkat(dirfd, name, found, sizeof(found) - 1);
+
+	if (n < 0)
+		return errno == ENOENT || errno == EINVAL ? 0 : -errno;
+	found[n] = '\0';
+	return strcmp(found, text) == 0;
+}
+
 int fd_path(int fd, const char *name, char *out, size_t size)
 {
 	char link[64], path[PATH_MAX];

@@ -77,4 +77,8 @@ int fd_mkdir(int dirfd, const char *name, mode_t mode);
 /* Does this name exist beneath dirfd (not following a symlink)? 1, 0 or -errno. */
 int fd_exists(int dirfd, const char *name);
 
+/* Is it a symbolic link with this text? An empty name: the link itself, that dirfd is open on (O_PATH).
+ * 1, 0 or -errno. */
+int fd_is_link_to(int dirfd, const char *name, const char *text);
+
 #endif

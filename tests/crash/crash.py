@@ -101,6 +101,9 @@ class Runner:
             daemon.kill()
             if action == 'forget':
                 daemon.forget()
+        for ask in self.asks:
+            if ask.visited and not ask.visited.exists():
+                raise Broken([f'without fsd nobody comes to {ask.visited}'])
 
     def recover(self):
         """Start again, stopping it at the steps asked for; how many of those were reached."""
@@ -198,7 +201,7 @@ class Runner:
 
     def round(self, asks):
         """False when the step was not reached; Broken when a promise was."""
-        self.alone = len(asks) == 1
+        self.asks, self.alone = asks, len(asks) == 1
         for n, ask in enumerate(asks):
             ask.request['note'] = f'round {time.time_ns()} {n}'
         first = self.daemon.control.count() + 1

@@ -108,6 +108,34 @@ def eject_linked(s, site=None):
     return ejected(s, name, s.world.root / 'outside' / name.replace('import', 'dir'))
 
 
+# ---- rename ----
+
+
+def renamed(s, old, new, path):
+    def change(st, job):
+        sites = st['pools']['main']['sites']
+        sites[new] = sites.pop(old)
+        st['outside'][path.name] = f'-> {s.path(new)}'
+    return Ask({'kind': 'site-rename', 'site': old, 'name': new}, change,
+               visited=path / 'index.php')
+
+
+def rename_linked(s, site=None):
+    """Whoever comes by the directory that was imported is to find the site all the time."""
+    ask = import_link(s)
+    s.run(ask)
+    name = ask.request['name']
+    return renamed(s, name, s.new('name'), s.world.root / 'outside' / name.replace('import', 'dir'))
+
+
+def undo_rename_linked(s, site=None):
+    ask = rename_linked(s)
+    back = renamed(s, ask.request['name'], ask.request['site'], ask.visited.parent)
+    job = s.run(ask)
+    back.request = {'kind': 'undo', 'job': job['id']}
+    return back
+
+
 # ---- restore of paths ----
 
 PATHS = ['a', 'only-1']
@@ -154,4 +182,4 @@ def undo_paths(s, site='alpha'):
 
 OPERATIONS = {f.__name__.replace('_', '-'): f for f in (
     import_copy, import_move, import_subvolume, import_link, eject, eject_one_of_two, eject_linked,
-    restore_paths, undo_paths)}
+    rename_linked, undo_rename_linked, restore_paths, undo_paths)}

@@ -19,12 +19,13 @@ class Ask:
 
     dirty: [(pool, site, generation, fingerprint)] written without fsync before: after a power cut
     they may hold less. heals: the catalog may differ from the pool until the job is done. may_fail:
-    another job may take away what this one needs.
+    another job may take away what this one needs. visited: a file that can be read all the time,
+    whether fsd runs or not.
     """
 
-    def __init__(self, request, change, dirty=(), heals=False, may_fail=False):
+    def __init__(self, request, change, dirty=(), heals=False, may_fail=False, visited=None):
         self.request, self.change, self.heals = request, change, heals
-        self.dirty, self.may_fail = dirty, may_fail
+        self.dirty, self.may_fail, self.visited = dirty, may_fail, visited
 
 
 # ---- making trees ----
