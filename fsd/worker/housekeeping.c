@@ -358,7 +358,7 @@ int housekeeping_start(struct fsd *f, struct err *err)
 	return r;
 }
 
-void housekeeping_stop(struct fsd *f)
+void housekeeping_cancel(struct fsd *f)
 {
 	struct housekeeping *h = f->housekeeping;
 
@@ -369,6 +369,16 @@ void housekeeping_stop(struct fsd *f)
 	atomic_store(&h->ctx.cancel, true);
 	pthread_cond_signal(&h->wake);
 	pthread_mutex_unlock(&h->lock);
+	removal_cancel(h->removal);
+}
+
+void housekeeping_stop(struct fsd *f)
+{
+	struct housekeeping *h = f->housekeeping;
+
+	if (!h)
+		return;
+	housekeeping_cancel(f);
 	pthread_join(h->thread, NULL);
 	f->housekeeping = NULL;
 	housekeeping_free(h);

@@ -10,6 +10,9 @@
 #include "fsd/worker/state.h"
 
 int housekeeping_start(struct fsd *f, struct err *err);
+/* It comes to its end by itself from here on. */
+void housekeeping_cancel(struct fsd *f);
+/* Cancels it, and waits for its end. */
 void housekeeping_stop(struct fsd *f);
 
 /* Something was put into a pool's trash, or a generation was retired: look soon. Never blocks. */

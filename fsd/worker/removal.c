@@ -286,6 +286,15 @@ int removal_start(struct fsd *f, struct removal **out, struct err *err)
 	return 0;
 }
 
+void removal_cancel(struct removal *rm)
+{
+	pthread_mutex_lock(&rm->lock);
+	rm->stop = true;
+	atomic_store(&rm->ctx.cancel, true);
+	pthread_cond_signal(&rm->wake);
+	pthread_mutex_unlock(&rm->lock);
+}
+
 void removal_stop(struct removal **rmp)
 {
 	struct removal *rm = *rmp;
@@ -293,11 +302,7 @@ void removal_stop(struct removal **rmp)
 	if (!rm)
 		return;
 	*rmp = NULL;
-	pthread_mutex_lock(&rm->lock);
-	rm->stop = true;
-	atomic_store(&rm->ctx.cancel, true);
-	pthread_cond_signal(&rm->wake);
-	pthread_mutex_unlock(&rm->lock);
+	removal_cancel(rm);
 	pthread_join(rm->thread, NULL);
 	catalog_close(&rm->catalog);
 	free(rm);

@@ -17,7 +17,9 @@ struct pool_root;
 struct removal;
 
 int removal_start(struct fsd *f, struct removal **out, struct err *err);
-/* It stops where it is; the next start goes on. */
+/* It stops where it is, without a wait for that; the next start goes on. */
+void removal_cancel(struct removal *rm);
+/* Cancels it, and waits until it has stopped. */
 void removal_stop(struct removal **rm);
 
 /* There is something to do. Never blocks. */

@@ -266,8 +266,10 @@ static void stop(struct worker *w)
 	struct fsd *f = &w->fsd;
 
 	notify_stopping();
-	notify_status("stopping: jobs come to a safe point");
 	atomic_store(&f->stopping, true);
+	housekeeping_cancel(f);
+	notify_status("stopping: jobs come to a safe point");
+	log_msg(LOG_INFO, "fsd is stopping: jobs come to a safe point", NULL);
 	serve_stop(&w->serve);
 	jobs_stop(f); /* its threads wake housekeeping, so they go first */
 	housekeeping_stop(f);

@@ -114,19 +114,12 @@ def test_retired__is_told_though_the_catalog_was_lost(shop):
     assert [late['paths'] for _, late in shop.until_told()] == [['upload']]
 
 
-def is_stopping(daemon):
-    """Only the main thread is left, and the one it waits for."""
-    tasks = pathlib.Path(f'/proc/{daemon.process.pid}/task')
-    main = (tasks / str(daemon.process.pid) / 'stat').read_text().rpartition(')')[2].split()[0]
-    return len(list(tasks.iterdir())) == 2 and main == 'S'
-
-
 def test_retired__look_ends_with_fsd_and_begins_anew(shop):
     with shop.daemon.steps.held('retired.look') as reached:
         shop.retire()
         reached()
         shop.daemon.process.send_signal(signal.SIGTERM)
-        wait_for(lambda: is_stopping(shop.daemon))
+        wait_for(lambda: 'fsd is stopping' in shop.daemon.log())
     assert shop.daemon.process.wait(TIMEOUT) == 0
     assert shop.looks()
     shop.daemon.start()
