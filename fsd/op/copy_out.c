@@ -30,17 +30,9 @@ int copy_out_find(struct copy_out *c, struct err *err)
 {
 	int r = copy_out_open(c, err);
 
-	switch (r) {
-	case -ENOENT:
-	case -ENOTDIR:
-	case -ELOOP:
-	case -EXDEV:
-	case -EINVAL:
-	case -EBUSY:
-	case -ENAMETOOLONG:
-		return 0;
-	}
-	return r < 0 ? r : 1;
+	if (r < 0)
+		return outside_given_up(c->job, err) ? 0 : r;
+	return 1;
 }
 
 int copy_out_make(struct copy_out *c, uint64_t *ino, struct err *err)
@@ -133,8 +125,14 @@ static int remove_side(struct copy_out *c, uint64_t ino, struct err *err)
 
 int copy_out_revert(struct copy_out *c, uint64_t ino, struct err *err)
 {
-	int r = remove_side(c, ino, err);
+	int r = copy_out_find(c, err);
 
+	if (r == 0)
+		err_hint(&c->job->err, "it was out of reach: %.150s or %.150s.fsd-%s may be left",
+			c->o.path, c->o.path, c->job->text);
+	if (r != 1)
+		return r;
+	r = remove_side(c, ino, err);
 	/* Or it may come back when nobody remembers it; also where it was removed in an earlier try. */
 	return r == 0 ? copy_out_sync(c, err) : r;
 }

@@ -24,8 +24,7 @@ void copy_out_release(struct copy_out *c);
 
 /* The place that was planned (outside_plan). 0 or -errno. */
 int copy_out_open(struct copy_out *c, struct err *err);
-/* The same for recovery. 1; 0: the place is not there any more, and so is nothing of ours in it;
- * -errno: it cannot be seen. */
+/* The same for recovery. 1; 0: it was given up (outside_given_up); -errno: it cannot be seen. */
 int copy_out_find(struct copy_out *c, struct err *err);
 
 /* Make the directory beside DIR, empty, for nobody else to enter. The fd or -errno. */
@@ -45,8 +44,8 @@ int copy_out_sync(struct copy_out *c, struct err *err);
  * 1, 0, -errno. */
 int copy_out_names(const struct copy_out *c, const char *name, uint64_t ino);
 
-/* Before the commit point: remove, durably, what is beside DIR, if it is the job's own. `ino` is 0
- * where nothing was noted yet. */
+/* Recovery before the commit point, of what is not open yet: remove, durably, what is beside DIR, if
+ * it is the job's own. `ino` is 0 where nothing was noted yet. */
 int copy_out_revert(struct copy_out *c, uint64_t ino, struct err *err);
 
 #endif

@@ -379,12 +379,12 @@ static int revert(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_eject_ struct eject e = EJECT_INIT(job);
 	json_t *note = NULL;
-	int r = copy_out_find(&e.out, err);
+	int r;
 
 	(void)f;
 	e.stage = layout_open_stage(job->pool, job->id);
-	if (r != 1 || e.stage == -ENOENT)
-		return r < 0 ? r : 0;
+	if (e.stage == -ENOENT) /* it had not begun */
+		return 0;
 	r = e.stage < 0 ? e.stage : load_note(&e, &note);
 	if (r < 0)
 		return err_sys(err, -r, "read " NOTE, job->site_name);

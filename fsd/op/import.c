@@ -575,22 +575,42 @@ static int finish_link(struct after *a, struct err *err)
 	return r;
 }
 
-static int finish_open(struct fsd *f, struct after *a, struct err *err)
+static int finish_open(struct after *a, struct err *err)
 {
 	int r = outside_open(a->job, &a->o, err);
 
 	if (r == 0 && (r = outside_side_name(&a->o, a->job->text, a->side)) < 0)
 		r = err_sys(err, -r, "rename", a->o.path);
-	if (r == 0)
-		r = mode_is(a->job, "link") ? finish_link(a, err) : put_aside(a, err);
+	return r;
+}
+
+static int finish_dir(struct fsd *f, struct after *a, struct err *err)
+{
+	int r = mode_is(a->job, "link") ? finish_link(a, err) : put_aside(a, err);
+
 	return r == 0 ? park(a, fsd_config(f)->undo_keep, err) : r;
+}
+
+/* Of what cannot be done the result tells; only where DIR cannot be seen it is tried again. */
+static int finish_outside(struct fsd *f, struct after *a, struct err *err)
+{
+	struct err part = ERR_INIT;
+	int r = finish_open(a, &part);
+
+	if (r < 0 && !outside_given_up(a->job, &part)) {
+		*err = part;
+		return r;
+	}
+	if (r < 0 || finish_dir(f, a, &part) < 0)
+		job_fault(a->job, "failed", part.object, part.reason);
+	r = op_keep_told(f, a->job, err);
+	return r == 0 ? meta_change(a->site, META_SITE, a->job->site_name, "import", NULL, err) : r;
 }
 
 static int finish(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int site = layout_open_site(job->pool, job->site_name);
 	struct after a = {.job = job, .site = site, .o = OUTSIDE_INIT};
-	struct err part = ERR_INIT;
 	json_t *doc;
 	int r;
 
@@ -601,16 +621,11 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 	if (r < 0)
 		return r;
 	a.info = json_object_get(doc, "import");
-	if (a.info) {
-		if (finish_open(f, &a, &part) < 0)
-			job_fault(job, "failed", part.object, part.reason);
-		outside_release(&a.o);
-		r = op_keep_told(f, job, err);
-		if (r == 0)
-			r = meta_change(site, META_SITE, job->site_name, "import", NULL, err);
-	} else {
+	if (a.info)
+		r = finish_outside(f, &a, err);
+	else
 		op_recall_told(job);
-	}
+	outside_release(&a.o);
 	json_decref(doc);
 	return r;
 }

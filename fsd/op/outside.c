@@ -268,6 +268,15 @@ int outside_open(const struct job *job, struct outside *o, struct err *err)
 	return 0;
 }
 
+bool outside_given_up(const struct job *job, struct err *err)
+{
+	if (job->given_up)
+		return true;
+	err_hint(err, "mount what held it, and fsd goes on by itself; only if it is gone for good: "
+		"fsctl job cancel %s", job->text);
+	return false;
+}
+
 int outside_require_free(const struct outside *o, struct err *err)
 {
 	if (o->st.st_nlink == 0)

@@ -41,6 +41,12 @@ int outside_find(struct fsd *f, const char *path, struct outside *o, struct err 
 /* The same place again from the intent: -EBUSY "source_changed" when its parent is another. */
 int outside_open(const struct job *job, struct outside *o, struct err *err);
 
+/*
+ * It cannot be opened, while a job is brought to its end: may be gone, or on a disk that is mounted
+ * later. Only who cancels the job then decides that it is gone: true. Else `err` gets the hint.
+ */
+bool outside_given_up(const struct job *job, struct err *err);
+
 /* Look at the name again, by the held parent. 0 or -errno. */
 int outside_look(struct outside *o);
 

@@ -277,6 +277,8 @@ static int revert(struct fsd *f, struct job *job, struct err *err)
 	if (r <= 0)
 		return r;
 	r = find_link(f, job, &l, err);
+	if (r < 0 && outside_given_up(job, err))
+		return drop_bridge(job, "name", err);
 	if (r == 0)
 		r = drop_side(&l, err);
 	return r == 0 ? drop_bridge(job, "name", err) : r;
@@ -301,12 +303,14 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 
 	if (bridge < 0 || !*job_str(job, "linked"))
 		return bridge;
-	r = find_link(f, job, &l, bridge ? err : &away);
-	if (!bridge) {
+	r = find_link(f, job, &l, &away);
+	if (!bridge || (r < 0 && outside_given_up(job, &away))) {
 		warn_unchanged(job, &l, &away);
-		return 0;
+		return bridge ? drop_bridge(job, "from", err) : 0;
 	}
-	if (r == 0)
+	if (r < 0)
+		*err = away;
+	else
 		r = relink(job, &l, err);
 	if (r < 0)
 		return r;

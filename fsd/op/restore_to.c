@@ -93,6 +93,9 @@ static int copy_out(struct fsd *f, struct job *job, struct copy_out *c, int tree
 	uint64_t ino;
 	int r;
 
+	r = op_note(f, job, "begun", json_true(), err);
+	if (r < 0)
+		return r;
 	dir = copy_out_make(c, &ino, err);
 	if (dir < 0)
 		return dir;
@@ -137,10 +140,11 @@ static int committed(struct fsd *f, struct job *job, struct err *err)
 static int revert(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_copy_out_ struct copy_out c = COPY_OUT_INIT(job);
-	int r = copy_out_find(&c, err);
 
 	(void)f;
-	return r == 1 ? copy_out_revert(&c, (uint64_t)job_int(job, "ino"), err) : r;
+	if (!json_object_get(job->intent, "begun"))
+		return 0;
+	return copy_out_revert(&c, (uint64_t)job_int(job, "ino"), err);
 }
 
 static int finish(struct fsd *f, struct job *job, struct err *err)

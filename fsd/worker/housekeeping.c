@@ -13,6 +13,7 @@
 #include "fsd/core/log.h"
 #include "fsd/worker/expire.h"
 #include "fsd/worker/layout.h"
+#include "fsd/worker/meta.h"
 #include "fsd/worker/removal.h"
 #include "fsd/worker/scan.h"
 #include "snap/base/clock.h"
@@ -99,26 +100,31 @@ static int sweep_staging(struct fsd *f, struct pool_root *r, struct err *err)
 	return ret < 0 && !err->num ? err_sys(err, -ret, "sweep", r->config->path) : ret;
 }
 
-static int note_name(const struct cat_site *s, void *arg)
+static int note_site(const struct cat_site *s, void *arg)
 {
-	return json_array_append_new(arg, json_string(s->name));
+	return json_array_append_new(arg, json_string(s->deleted ? s->id : s->name));
 }
 
-/* The links that publishing keeps for a moment: their moment is over. */
-static int sweep_links(struct fsd *f, struct pool_root *r, struct err *err)
+/* The links that publishing keeps for a moment, whose moment is over, and documents that were just
+ * being written, by no job. */
+static int sweep_sites(struct fsd *f, struct pool_root *r, bool deleted, struct err *err)
 {
-	struct cat_site_filter filter = {.pool = r->config->name};
+	struct cat_site_filter filter = {.pool = r->config->name, .deleted = deleted};
 	json_t *names = json_array(), *name;
 	size_t i;
 	int ret;
 
 	pthread_mutex_lock(&f->write_lock);
-	ret = catalog_sites(f->catalog, &filter, note_name, names, err);
+	ret = catalog_sites(f->catalog, &filter, note_site, names, err);
 	pthread_mutex_unlock(&f->write_lock);
 	json_array_foreach(names, i, name) {
-		_cleanup_fd_ int dir = layout_open_site(r, json_string_value(name));
+		_cleanup_fd_ int dir =
+			fd_open_dir(deleted ? r->deleted : r->sites, json_string_value(name));
 
-		if (dir >= 0)
+		if (dir < 0)
+			continue;
+		fd_sweep_file(dir, META_SITE);
+		if (!deleted)
 			layout_sweep_links(dir, true);
 	}
 	json_decref(names);
@@ -160,7 +166,9 @@ static int open_and_recover(struct fsd *f, struct pool_root *r, struct err *err)
 		ret = jobs_recover(f, r, err);
 	if (ret == 0)
 		ret = sweep_staging(f, r, err);
-	return ret == 0 ? sweep_links(f, r, err) : ret;
+	if (ret == 0)
+		ret = sweep_sites(f, r, false, err);
+	return ret == 0 ? sweep_sites(f, r, true, err) : ret;
 }
 
 int housekeeping_bring_online(struct fsd *f, struct pool_root *r, struct err *err)

@@ -692,12 +692,16 @@ int jobs_cancel(struct fsd *f, int64_t id, struct err *err)
 	job = find(&f->jobs, id);
 	if (job) {
 		job->was_canceled = true;
+		job->given_up = job->look_again != 0;
 		atomic_store(&job->ctx.cancel, true);
 		waited = job->state == JOB_QUEUED;
 	}
 	if (waited) {
 		unlink_job(&f->jobs, job);
 		f->jobs.queued--;
+		pthread_cond_broadcast(&f->jobs.wake);
+	} else if (job && job->look_again && job->look_again != INT64_MAX) {
+		job->look_again = 1;
 		pthread_cond_broadcast(&f->jobs.wake);
 	}
 	pthread_mutex_unlock(&f->jobs.lock);

@@ -130,6 +130,8 @@ struct job {
 	bool unsaid; /* for want of memory it does not name all that failed */
 	struct err err;
 	_Atomic bool was_canceled; /* by a client, not by a stop of the daemon */
+	/* That, while its end could not be seen: what is out of reach counts as gone. */
+	_Atomic bool given_up;
 	/* When to look again what it came to (monotonic); 0: that is not in doubt. jobs.lock */
 	int64_t look_again;
 
@@ -191,7 +193,7 @@ int jobs_survey(struct fsd *f, struct job *job, json_t **view, struct err *err);
 #define JOB_ACTOR_FSD "fsd"
 int jobs_submit_internal(struct fsd *f, struct request *r, int64_t *id, struct err *err);
 
-/* Ask a job to stop. 0; -EALREADY "job_ended" also of one that there never was. */
+/* Ask a job to stop; one whose end cannot be seen, to give up what is out of reach. 0; -EALREADY "job_ended" also of one that there never was. */
 int jobs_cancel(struct fsd *f, int64_t id, struct err *err);
 
 /* Run at most this many jobs at once from now on. 0 or -errno. */

@@ -26,8 +26,8 @@ import traceback
 
 import state
 import store
-from daemon import KILL, STOP, Call, Refused
-from operations import OPERATIONS
+from daemon import KILL, STOP, Refused
+from operations import ALONE, OPERATIONS
 from world import POOLS, Broken, World
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -67,6 +67,12 @@ class Runner:
 
     def stopped(self):
         return self.daemon.state() != 'runs'
+
+    def settled(self, wait):
+        """Housekeeping goes on when all is settled, and may come to the step even then."""
+        reached = wait()
+        self.daemon.control.disarm()
+        return reached or self.stopped()
 
     def until_stopped(self, calls):
         """False: all jobs ended and all is swept before the step was reached."""
@@ -117,13 +123,12 @@ class Runner:
             up = self.daemon.start()
             if not up and not steps:
                 raise Broken(['fsd does not start again'])
-            if up and not self.world.settle(self.stopped):
+            if up and not self.settled(lambda: self.world.settle(self.stopped)):
                 break
             if not steps:
                 raise Broken(['fsd ended by itself after its start'])
             reached += 1
             self.strike()
-        self.daemon.control.disarm()
         return reached
 
     # ---- what it came to ----
@@ -202,14 +207,12 @@ class Runner:
     def round(self, asks):
         """False when the step was not reached; Broken when a promise was."""
         self.asks, self.alone = asks, len(asks) == 1
-        for n, ask in enumerate(asks):
-            ask.request['note'] = f'round {time.time_ns()} {n}'
+        self.world.pending = lambda: [p for ask in asks if (p := ask.pending())]
         first = self.daemon.control.count() + 1
         if self.case.step:
             self.arm(self.case.step)
-        calls = [Call(self.daemon, ask.request) for ask in asks]
-        crashed = self.until_stopped(calls)
-        self.daemon.control.disarm()
+        calls = [ask.begin(self.daemon) for ask in asks]
+        crashed = self.settled(lambda: self.until_stopped(calls))
         self.trace = self.daemon.control.names(first, self.daemon.control.count())
         if crashed:
             self.strike()
@@ -285,29 +288,33 @@ def try_case(world, case, report, make=None):
     return crashed, runner.reached
 
 
-def every_step(world, operation, actions, report, chains):
-    """`chains`: the recoveries after each step, after every third, or none ('all', 'some', '')."""
+def every_step(world, operation, actions, report, chains, sparse):
+    """`chains`: the recoveries after every so many steps; 0: none. sparse: only one step of four,
+    each pool another one."""
     for action in actions:
         world.reset()
-        for step in range(1, MOST_STEPS):
+        for step in own_share(world, 4 if sparse else 1):
             case = Case(world.label, operation, step, action)
             crashed, _ = try_case(world, case, report)
             if not crashed:
                 break
     if chains:
-        every_recovery(world, operation, report, chains == 'some')
+        every_recovery(world, operation, report, chains)
+
+
+def own_share(world, by):
+    """Every so many steps; where it is four, the four pools come to all of them."""
+    return range(1 + list(POOLS).index(world.label) % by, MOST_STEPS, by)
 
 
 def default_actions(operation):
     return (*ACTIONS[:2], 'forget') if operation in FORGET else ACTIONS[:2]
 
 
-def every_recovery(world, operation, report, some):
+def every_recovery(world, operation, report, by):
     """Killed at a step, then again at the first step of the recovery, the second of the next..."""
     world.reset()
-    # each pool leaves out others: between them they come to every one
-    first, by = (1 + list(POOLS).index(world.label) % 3, 3) if some else (1, 1)
-    for step in range(first, MOST_STEPS, by):
+    for step in own_share(world, by):
         case = Case(world.label, operation, step, 'kill', range(1, 12))
         crashed, _ = try_case(world, case, report)
         if not crashed:
@@ -320,7 +327,7 @@ def random_case(label, name):
     """(what happens, which operations at once on which sites), all from the round's name."""
     rng = random.Random(f'{label} {name}')
     sites = rng.sample(['alpha', *(f'side{n}' for n in range(SIDES))], rng.randint(1, SIDES))
-    chosen = [(rng.choice(list(OPERATIONS)), site) for site in sites]
+    chosen = [(rng.choice([o for o in OPERATIONS if o not in ALONE]), site) for site in sites]
     action = rng.choices(['kill', 'cut', 'api', 'both', 'any'], [35, 35, 10, 5, 15])[0]
     again = [rng.randint(1, 15) for _ in range(rng.choice([0, 0, 0, 1, 1, 2, 3]))]
     step, pause = rng.randint(1, 12 * len(sites)), None
@@ -377,7 +384,8 @@ def systematic(args, program):
             for operation in operations:
                 first = report.rounds
                 every_step(world, operation, args.action or default_actions(operation), report,
-                           '' if args.action else 'all' if args.thorough else 'some')
+                           0 if args.action else 1 if args.thorough else 8 if args.sparse else 4,
+                           args.sparse)
                 print(f'{label} {operation}: {report.rounds - first} crashes', flush=True)
             print(f'{label}: {report.rounds - before} crashes survived, '
                   f'{world.daemon.starts} starts')
@@ -394,6 +402,7 @@ def main():
     p.add_argument('--action', action='append', choices=ACTIONS)
     p.add_argument('--step', type=int)
     p.add_argument('--again', help='steps of the recoveries to strike at, as 1,2')
+    p.add_argument('--sparse', action='store_true', help='one step of four, each pool another one')
     p.add_argument('--thorough', action='store_true', help='every step of every recovery')
     p.add_argument('--random', type=int, metavar='ROUNDS', default=0)
     p.add_argument('--round', metavar='SEED:N')

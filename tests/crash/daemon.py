@@ -20,6 +20,7 @@ PR_SET_PDEATHSIG = 1
 
 # struct step_control of fsd/worker/step.h
 CONTROL_HEAD, NAMES, NAME_SIZE = 24, 4096, 24
+HOLD = CONTROL_HEAD + NAMES * NAME_SIZE
 KILL, STOP = 0, 1
 
 
@@ -32,7 +33,7 @@ class Control:
 
     def __init__(self, path):
         self.path = path
-        size = CONTROL_HEAD + (NAMES + 1) * NAME_SIZE
+        size = HOLD + NAME_SIZE
         with open(path, 'w+b') as f:
             f.truncate(size)
             self.map = mmap.mmap(f.fileno(), size)
@@ -55,6 +56,17 @@ class Control:
     def disarm(self):
         struct.pack_into('=Q', self.map, 8, 0)
 
+    def hold(self, name):
+        """Whoever comes to a step of this name stays there; '': nobody any more."""
+        self.map[HOLD:] = name.encode().ljust(NAME_SIZE, b'\0')
+
+    def wait(self, name, since):
+        """Until this step has come after `since` others."""
+        deadline = time.monotonic() + TIMEOUT
+        while name not in self.names(since + 1, self.count()):
+            assert time.monotonic() < deadline, f'no step {name}'
+            time.sleep(0.001)
+
 
 def die_with_parent():
     libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)
@@ -71,12 +83,8 @@ class Daemon:
         self.process = None
         self.starts = 0
         (self.folder / 'run').mkdir(exist_ok=True)
-        self.catalog = catalog
-        lines = ['[fsd]', f'catalog = {catalog}', f'socket = {self.socket}', 'api_user = nobody',
-                 'min_free = 0%', *settings]
-        for name, (path, driver) in pools.items():
-            lines += [f'[pool {name}]', f'path = {path}', f'driver = {driver}']
-        (self.folder / 'fsd.conf').write_text('\n'.join(lines) + '\n')
+        self.catalog, self.pools, self.settings = catalog, pools, settings
+        self.configure()
         notify = self.folder / 'notify'
         notify.unlink(missing_ok=True)
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
@@ -84,6 +92,14 @@ class Daemon:
         self.manager.settimeout(0.01)
         self.env = {**os.environ, 'NOTIFY_SOCKET': str(notify),
                     'FSD_STEP_CONTROL': str(self.control.path)}
+
+    def configure(self, *more):
+        """The settings it has at its next start: the usual ones and these."""
+        lines = ['[fsd]', f'catalog = {self.catalog}', f'socket = {self.socket}', 'api_user = nobody',
+                 'min_free = 0%', *self.settings, *more]
+        for name, (path, driver) in self.pools.items():
+            lines += [f'[pool {name}]', f'path = {path}', f'driver = {driver}']
+        (self.folder / 'fsd.conf').write_text('\n'.join(lines) + '\n')
 
     def close(self):
         if self.process:

@@ -132,8 +132,7 @@ def undo_rename_linked(s, site=None):
     ask = rename_linked(s)
     back = renamed(s, ask.request['name'], ask.request['site'], ask.visited.parent)
     job = s.run(ask)
-    back.request = {'kind': 'undo', 'job': job['id']}
-    return back
+    return Ask({'kind': 'undo', 'job': job['id']}, back.change, visited=back.visited)
 
 
 # ---- restore of paths ----

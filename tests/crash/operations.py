@@ -6,8 +6,10 @@ import copy
 import itertools
 import json
 import os
+import uuid
 
 import state
+from daemon import Call
 from state import ANYTHING
 from store import libc
 
@@ -26,6 +28,15 @@ class Ask:
     def __init__(self, request, change, dirty=(), heals=False, may_fail=False, visited=None):
         self.request, self.change, self.heals = request, change, heals
         self.dirty, self.may_fail, self.visited = dirty, may_fail, visited
+        request['note'] = uuid.uuid4().hex  # by which its job is found again
+
+    def begin(self, daemon):
+        """With the crash armed: the Call."""
+        return Call(daemon, self.request)
+
+    def pending(self):
+        """What of it goes on when no job does; '' when nothing."""
+        return ''
 
 
 # ---- making trees ----
@@ -522,6 +533,8 @@ OPERATIONS = {f.__name__.replace('_', '-'): f for f in (
     generation_retire, publish, publish_mend, rollback, restore, restore_to, undo_restore, undo_publish,
     undo_retiring, undo_rename, undo_delete, undo_set, pool_scan, pool_check)}
 
-from in_place import OPERATIONS as IN_PLACE  # it stands on what is above
+from in_place import OPERATIONS as IN_PLACE  # these stand on what is above
+from late import OPERATIONS as ALONE
 
 OPERATIONS.update(IN_PLACE)
+OPERATIONS.update(ALONE)

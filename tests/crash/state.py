@@ -139,17 +139,15 @@ def pool_state(path, links):
     }
 
 
-def outside_state(path):
-    """Directories that are imported from and ejected to."""
-    out = {}
-    for p in folders(path):
-        out[p.name] = f'-> {os.readlink(p)}' if p.is_symlink() else fingerprint(p)
-    return out
+def outside_state(paths):
+    """Directories that are imported from and ejected to, in any of these."""
+    return {p.name: f'-> {os.readlink(p)}' if p.is_symlink() else fingerprint(p)
+            for path in paths for p in folders(path)}
 
 
-def disk_state(root, pools, links):
+def disk_state(outside, pools, links):
     state = {name: pool_state(pathlib.Path(path), links) for name, path in pools.items()}
-    return {'pools': state, 'outside': outside_state(root / 'outside')}
+    return {'pools': state, 'outside': outside_state(outside)}
 
 
 # ---- the catalog, as the API tells it ----

@@ -32,8 +32,10 @@ class World:
         file_system, driver = POOLS[label]
         self.store = Store(file_system)
         self.root = self.store.pool
+        self.elsewhere = self.store.cat / 'outside'  # of another file system
         self.pools = {'main': self.root / 'main', 'other': self.root / 'other'}
         self.daemon = None
+        self.pending = list  # what else goes on, as texts
         try:
             self.daemon = Daemon(program, self.store.state, self.store.cat / 'catalog.db',
                                  {name: (path, driver) for name, path in self.pools.items()},
@@ -54,6 +56,7 @@ class World:
     def make(self):
         s = self.scene
         (self.root / 'outside').mkdir()
+        self.elsewhere.mkdir()
         self.begin()
         self.state = self.look()
         self.daemon.run({'kind': 'site-create', 'name': 'alpha', 'pool': 'main'})
@@ -87,17 +90,21 @@ class World:
             self.daemon.kill()
         self.store.drop('cut')
         self.store.load('template')
+        self.daemon.configure()
         self.state = copy.deepcopy(self.template)
         self.begin()
 
     def begin(self):
         self.daemon.control.disarm()
+        self.daemon.control.hold('')
+        self.pending = list
         assert self.daemon.start(), f'fsd did not start: {self.daemon.log()[-3000:]}'
         self.known = {}  # job -> how it ended, once told
         self.started = time.time()
 
     def look(self, links=None):
-        return state.disk_state(self.root, self.pools, [] if links is None else links)
+        return state.disk_state([self.root / 'outside', self.elsewhere], self.pools,
+                                [] if links is None else links)
 
     def run(self, ask):
         """Preparation: a job that must be done, taken over into what is expected."""
@@ -130,7 +137,8 @@ class World:
             if not busy:
                 return stopped()
             if time.monotonic() > deadline:
-                raise Broken(['jobs or trash never end', *map(str, self.unfinished())])
+                raise Broken(['jobs, trash or what is kept never end',
+                              *map(str, [*self.unfinished(), *self.pending()])])
             time.sleep(wait)
             wait = min(2 * wait, 0.05)
         return True
@@ -140,7 +148,7 @@ class World:
                 if j['state'] in ('queued', 'running')]
 
     def busy(self):
-        return self.leftovers('trash') or self.unfinished() or self.looks()
+        return self.leftovers('trash') or self.unfinished() or self.looks() or self.pending()
 
     def looks(self):
         """Retired generations that are still to be looked into: only the catalog tells the end."""

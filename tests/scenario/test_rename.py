@@ -150,7 +150,7 @@ def unmounted(shop, step):
 def ended(daemon):
     """The last job, once there is nothing to worry about."""
     wait_for(lambda: checked(daemon)[0] == 0)
-    return daemon.json('job', 'list')['items'][0]
+    return daemon.json('job', 'show', daemon.json('job', 'list')['items'][0]['id'])
 
 
 @pytest.mark.parametrize('step', ['rename.prepared', 'rename.synced', 'rename.relinked'])
@@ -165,10 +165,17 @@ def test_rename__that_was_killed_waits_for_the_disk_of_the_link(apart, step):
 
 
 @pytest.mark.parametrize('step, link', [('rename.prepared', 'boutique'), ('rename.synced', 'shop')])
-def test_rename__need_not_wait_for_a_disk_that_is_gone_for_good(apart, step, link):
+@pytest.mark.parametrize('canceled', [False, True])
+def test_rename__need_not_wait_for_a_disk_that_is_gone_for_good(apart, step, link, canceled):
     with unmounted(apart, step):
-        (apart.pool / 'sites' / link).unlink()
+        if canceled:
+            job = apart.daemon.json('job', 'list')['items'][0]['id']
+            apart.daemon.fsctl('job', 'cancel', job, check=False)
+        else:
+            (apart.pool / 'sites' / link).unlink()
         job = ended(apart.daemon)
+        assert sorted(p.name for p in (apart.pool / 'sites').iterdir()) == [
+            'shop' if link == 'boutique' else 'boutique']
     assert (job['state'] == 'done') == (link == 'shop')
     assert link == 'boutique' or 'is out of reach' in job['result']['warnings'][0]
 
