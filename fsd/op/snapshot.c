@@ -15,6 +15,7 @@
 #include "fsd/worker/meta.h"
 #include "fsd/worker/present.h"
 #include "fsd/worker/reflect.h"
+#include "fsd/worker/retired.h"
 #include "fsd/worker/step.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
@@ -250,10 +251,13 @@ static int plan_delete(struct fsd *f, struct job *job, struct err *err)
 static int run_delete(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int folder = fd_open_dir(job->pool->snapshots, job->site_id);
-	int r = folder < 0 ? folder
-			   : layout_discard(job->pool, job->id, folder, job_str(job, "name"));
+	int r = 0;
 
-	(void)f;
+	if (strcmp(job->actor, JOB_ACTOR_FSD) == 0)
+		r = retired_look_again(f, job->pool, job_str(job, "snapshot"), &job->ctx, err);
+	if (r < 0)
+		return r;
+	r = folder < 0 ? folder : layout_discard(job->pool, job->id, folder, job_str(job, "name"));
 	return r < 0 ? err_sys(err, -r, "rename into trash", job_str(job, "name")) : 0;
 }
 

@@ -19,14 +19,19 @@
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 #include "snap/changed.h"
+#include "snap/settle.h"
 
 struct look {
 	struct fsd *f;
 	struct pool_root *pool;
 	struct cat_snapshot snapshot;
 	char name[2 * NAME_SIZE]; /* SITE@NAME, as it is called today */
+	int dir, tree;
+	int64_t at; /* when the walk began */
 	struct paths late;
 };
+
+#define LOOK_INIT(fsd, root) {.f = (fsd), .pool = (root), .dir = -1, .tree = -1, .late = PATHS_INIT}
 
 static void log_late(const struct look *l)
 {
@@ -70,14 +75,16 @@ static bool is_due(const struct look *l)
 }
 
 /* Told first: killed in between, fsd tells it twice, which is better than never. */
-static int conclude(const struct look *l, int dir, struct err *err)
+static int conclude(const struct look *l, struct err *err)
 {
 	const struct cat_snapshot *s = &l->snapshot;
 	int r = l->late.total ? tell(l, err) : 0;
 
 	step("retired.told");
 	if (r == 0)
-		r = meta_change(dir, META_WRAPPER, s->name, "look", NULL, err);
+		r = meta_change(l->dir, META_WRAPPER, s->name, "looked", json_integer(l->at), err);
+	if (r == 0)
+		r = meta_change(l->dir, META_WRAPPER, s->name, "look", NULL, err);
 	return r == 0 ? reflect_snapshot(l->f, l->pool, s->site, s->name, NULL, err) : r;
 }
 
@@ -94,40 +101,67 @@ static void report(const struct look *l, const char *scope, const struct err *er
 	problems_add(&l->f->problems, false, scope, &e);
 }
 
-/* The walk, without any lock: who deletes the snapshot meanwhile is not held up. */
-static int look_at(struct look *l, struct snap_ctx *ctx, struct err *err)
+static int open_tree(struct look *l, struct err *err)
 {
 	const struct cat_snapshot *s = &l->snapshot;
-	_cleanup_fd_ int dir = layout_open_snapshot(l->pool, s->site, s->name);
-	_cleanup_fd_ int tree = dir < 0 ? dir : layout_open_tree(dir, s->generation);
-	int r = tree < 0 ? err_sys(err, -tree, "open", s->name) : 0;
 
+	l->dir = layout_open_snapshot(l->pool, s->site, s->name);
+	l->tree = l->dir < 0 ? l->dir : layout_open_tree(l->dir, s->generation);
+	return l->tree < 0 ? err_sys(err, -l->tree, "open", s->name) : 0;
+}
+
+/* Without any lock: who deletes the snapshot meanwhile is not held up. */
+static int walk(struct look *l, int64_t since, struct snap_ctx *ctx, struct err *err)
+{
+	l->at = settle_now();
 	step("retired.look");
+	return snap_changed(l->tree, since, ctx, &l->late, err);
+}
+
+static int look_at(struct look *l, struct snap_ctx *ctx, struct err *err)
+{
+	int r = open_tree(l, err);
+
 	if (r == 0)
-		r = snap_changed(tree, s->look, ctx, &l->late, err);
+		r = walk(l, l->snapshot.look, ctx, err);
 	if (snap_canceled(ctx) || pool_root_verify(l->pool, NULL) < 0)
 		return 0;
 	pthread_mutex_lock(&l->f->write_lock);
 	if (!is_due(l))
 		r = 0;
 	else if (r == 0)
-		r = conclude(l, dir, err);
+		r = conclude(l, err);
 	pthread_mutex_unlock(&l->f->write_lock);
 	return r;
 }
 
-static bool find(struct look *l, const char *id)
+/* write_lock is held. */
+static int load(struct look *l, const char *id, struct err *err)
 {
 	struct cat_snapshot *s = &l->snapshot;
 	char word[CAT_NAME_SIZE];
+	int r = catalog_snapshot_get_id(l->f->catalog, id, s, err);
+
+	if (r < 0)
+		return r;
+	resolve_word(l->f->catalog, s, word);
+	snprintf(l->name, sizeof(l->name), "%s@%s", word, s->name);
+	return 0;
+}
+
+static void release(struct look *l)
+{
+	fd_close(&l->tree);
+	fd_close(&l->dir);
+	paths_release(&l->late);
+}
+
+static bool find(struct look *l, const char *id)
+{
 	bool due;
 
 	pthread_mutex_lock(&l->f->write_lock);
-	due = catalog_snapshot_get_id(l->f->catalog, id, s, NULL) == 0 && is_due(l);
-	if (due) {
-		resolve_word(l->f->catalog, s, word);
-		snprintf(l->name, sizeof(l->name), "%s@%s", word, s->name);
-	}
+	due = load(l, id, NULL) == 0 && is_due(l);
 	pthread_mutex_unlock(&l->f->write_lock);
 	return due;
 }
@@ -135,13 +169,13 @@ static bool find(struct look *l, const char *id)
 static int look_one(
 	struct fsd *f, struct pool_root *r, const char *id, const char *scope, struct snap_ctx *ctx)
 {
-	struct look l = {.f = f, .pool = r, .late = PATHS_INIT};
+	struct look l = LOOK_INIT(f, r);
 	struct err err = ERR_INIT;
 	int ret = find(&l, id) ? look_at(&l, ctx, &err) : 0;
 
 	if (ret < 0)
 		report(&l, scope, &err);
-	paths_release(&l.late);
+	release(&l);
 	return ret;
 }
 
@@ -184,5 +218,70 @@ int retired_look(struct fsd *f, struct pool_root *r, struct snap_ctx *ctx)
 	if (!snap_canceled(ctx))
 		problems_end(&f->problems, scope);
 	json_decref(due.ids);
+	return ret;
+}
+
+/* ---- before it is deleted ---- */
+
+/* Since when; 0: nobody can have written there. */
+static int64_t looked(const struct look *l)
+{
+	const struct cat_snapshot *s = &l->snapshot;
+	_cleanup_fd_ int wrapper = layout_open_generation(l->dir, s->generation);
+	struct tree_at tree = {wrapper, LAYOUT_TREE};
+	bool read_only = false;
+	json_t *doc;
+	int64_t at;
+
+	if (meta_load(l->dir, META_WRAPPER, s->name, &doc, NULL) < 0)
+		return 0;
+	at = json_integer_value(json_object_get(doc, "looked"));
+	json_decref(doc);
+	if (!at || wrapper < 0 ||
+		l->pool->driver->tree_check(l->pool->handle, tree, &read_only, NULL) < 0)
+		return 0;
+	return read_only ? 0 : at;
+}
+
+/* Told first, as ever; and "looked" last, since what is older than that is not told again. */
+static int keep(struct look *l, struct err *err)
+{
+	const struct cat_snapshot *s = &l->snapshot;
+	int64_t until = clock_real() + fsd_config(l->f)->undo_keep;
+	int r;
+
+	pthread_mutex_lock(&l->f->write_lock);
+	r = tell(l, err);
+	if (r == 0)
+		r = meta_change(l->dir, META_WRAPPER, s->name, "expires", json_integer(until), err);
+	if (r == 0)
+		r = meta_change(l->dir, META_WRAPPER, s->name, "looked", json_integer(l->at), err);
+	if (r == 0)
+		r = reflect_snapshot(l->f, l->pool, s->site, s->name, NULL, err);
+	pthread_mutex_unlock(&l->f->write_lock);
+	if (r < 0)
+		return r;
+	return err_set(err, EBUSY, "late_writes", l->name,
+		"%" PRIu64 " paths were written in it since it was looked at, first: %s; it is kept for "
+		"another undo_keep", l->late.total, l->late.items[0].path);
+}
+
+int retired_look_again(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx,
+	struct err *err)
+{
+	struct look l = LOOK_INIT(f, r);
+	int64_t since = 0;
+	int ret;
+
+	pthread_mutex_lock(&f->write_lock);
+	ret = load(&l, id, err);
+	pthread_mutex_unlock(&f->write_lock);
+	if (ret == 0 && open_tree(&l, NULL) == 0) /* what is damaged has nothing to lose */
+		since = looked(&l);
+	if (since)
+		ret = walk(&l, since, ctx, err);
+	if (ret == 0 && l.late.total)
+		ret = keep(&l, err);
+	release(&l);
 	return ret;
 }

@@ -172,3 +172,32 @@ def test_retired__does_not_expire_before_it_was_looked_at(shop):
         wait_for(lambda: 'next' not in all_of(shop, 'name'))
         assert all_of(shop, 'name') == ['undo-1']
     assert [late['paths'] for _, late in shop.until_told()] == [['upload']]
+
+
+def restarted_when_over(shop):
+    """fsd looks at its start for what has expired, and undo-1 has by then."""
+    wait_for(lambda: all(expires < datetime.now(timezone.utc)
+                         for expires in map(datetime.fromisoformat, all_of(shop, 'expires'))))
+    shop.daemon.stop()
+    shop.daemon.start()
+
+
+def test_retired__is_looked_at_once_more_before_it_expires(shop):
+    """Who holds a file of it open writes on."""
+    shop.daemon.stop()
+    shop.daemon.configure(undo_keep='1s')
+    shop.daemon.start()
+    shop.retire()
+    shop.until_told()
+    tree, = shop.snapshot.glob('*/undo-1/gen/1/tree')
+    with open(tree / 'upload', 'a', encoding='ascii') as held:
+        held.write('later')
+    restarted_when_over(shop)
+    wait_for(lambda: len(shop.told()) == 2)
+    wait_for(lambda: shop.daemon.json('job', 'list')['items'][0]['state'] == 'failed')
+    job = shop.daemon.json('job', 'show', shop.daemon.json('job', 'list')['items'][0]['id'])
+    assert 'shop@undo-1' in job['error']['object'] and 'first: upload' in job['error']['reason'], job
+    assert all_of(shop, 'name') == ['undo-1'] and (tree / 'upload').read_text() == 'latelater'
+    restarted_when_over(shop)
+    wait_for(lambda: all_of(shop, 'name') == [])
+    assert len(shop.told()) == 2 and checked(shop.daemon)[0] == 0

@@ -174,7 +174,8 @@ const struct command commands[] = {
 		{{"timeout", "SECONDS", W_NUMBER, .local = LOCAL_TIMEOUT,
 			.help = "give up after so many seconds (exit code 1)"}}},
 	{"job cancel", NULL, "/v1/jobs/%s", run_job_cancel, "stop a job",
-		"What it began is undone. A job that has ended is left as it is (exit code 4).",
+		"What it began is undone. A job that has ended is left as it is (exit code 4). One that waits "
+		"for a directory whose disk is not mounted gives that up.",
 		{{"JOB", W_JOB}}, {{0}}},
 
 	{"pool list", NULL, "/v1/pools", run_list, "list pools", NULL, {{0}}, {{0}}},
