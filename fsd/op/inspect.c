@@ -143,7 +143,7 @@ static int add_change(enum snap_change change, const char *path, const char *fro
 }
 
 /* Into the result the first ones; all of them where they can be read for a while. */
-static int put_changes(struct fsd *f, struct changes *c)
+static int put_changes(struct changes *c)
 {
 	static const char kinds[] = "+-MmR";
 	json_t *counts = json_object(), *result = c->job->result;
@@ -157,7 +157,7 @@ static int put_changes(struct fsd *f, struct changes *c)
 	json_object_set(result, "items", c->recorded);
 	json_object_set_new(result, "counts", counts);
 	json_object_set_new(result, "truncated", json_boolean(truncated));
-	return truncated ? spools_keep(&f->spools, c->job->id, c->spool) : 0;
+	return truncated ? spools_keep(c->job->id, c->spool) : 0;
 }
 
 static int diff_sides(struct job *job, const struct compare_side *a, const struct compare_side *b,
@@ -170,11 +170,18 @@ static int diff_sides(struct job *job, const struct compare_side *a, const struc
 	return compare_trees(job, a, b, scratch, add_change, c, err);
 }
 
+static void cannot_write(int r, const char *catalog, struct err *err)
+{
+	err_sys(err, -r, "write what differs beside the catalog", catalog);
+	if (r == -ENOSPC)
+		err_hint(err, "free some space there: df %.300s", catalog);
+}
+
 static int run_diff(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_compare_side_ struct compare_side a = COMPARE_SIDE_INIT, b = COMPARE_SIDE_INIT;
 	struct changes c = {.job = job, .recorded = json_array(),
-		.spool = spool_new(fsd_config(f)->catalog)};
+		.spool = spool_new(&f->spools, fsd_config(f)->catalog)};
 	int r = c.spool ? open_side(f, job, "a", &a, err) : -ENOMEM;
 
 	if (r == 0)
@@ -185,8 +192,10 @@ static int run_diff(struct fsd *f, struct job *job, struct err *err)
 		r = diff_sides(job, &a, &b, &c, err);
 	if (r == 0)
 		r = job_sweep(job, err);
-	if (r == 0 && (r = put_changes(f, &c)) < 0)
-		err_sys(err, -r, "write what differs", fsd_config(f)->catalog);
+	if (r == 0)
+		r = put_changes(&c);
+	if (r < 0 && !err->num)
+		cannot_write(r, fsd_config(f)->catalog, err);
 	json_decref(c.recorded);
 	spool_free(&c.spool);
 	path_list_release(&c.paths);

@@ -26,11 +26,18 @@ static void lines_release(struct lines *l)
 	buf_release(&l->text);
 }
 
-static int lines_of_record(const struct cat_job *row, struct lines *l)
+static int lines_of_record(const struct cat_job *row, struct lines *l, struct err *err)
 {
 	json_t *result = row->result ? json_loads(row->result, 0, NULL) : NULL, *item;
 	size_t i;
 
+	if (json_is_true(json_object_get(result, "truncated"))) {
+		json_decref(result);
+		err_set(err, ENOENT, "not_kept", op_specs[OP_DIFF].name,
+			"all that it found is not kept any more; its result has the first ones");
+		err_hint(err, "ask for the diff again");
+		return -ENOENT;
+	}
 	json_array_foreach(json_object_get(result, "items"), i, item) {
 		json_add(&l->text, item);
 		buf_adds(&l->text, "\n");
@@ -65,13 +72,7 @@ static int lines_seek(struct lines *l, const char *cursor, struct err *err)
 	l->at = strtoull(cursor, &end, 10);
 	if (errno || *cursor < '1' || *cursor > '9' || *end)
 		return query_no_cursor(err);
-	if (l->at >= l->size) {
-		err_set(err, ENOENT, "not_found", cursor,
-			"so much of what it found is not kept (any more)");
-		err_hint(err, "ask for the diff again");
-		return -ENOENT;
-	}
-	if (lines_read(l, l->at - 1, &before, 1) != 1 || before != '\n')
+	if (l->at >= l->size || lines_read(l, l->at - 1, &before, 1) != 1 || before != '\n')
 		return query_no_cursor(err);
 	return 0;
 }
@@ -130,7 +131,7 @@ int query_changes(struct fsd *f, struct catalog *c, const struct request *r, str
 	ret = require_diff(&row, request_str(r, F_JOB), err);
 	if (ret == 0) {
 		lines.spool = spools_open(&f->spools, row.id, &lines.size);
-		ret = lines.spool == -ENOENT ? lines_of_record(&row, &lines)
+		ret = lines.spool == -ENOENT ? lines_of_record(&row, &lines, err)
 			: lines.spool < 0    ? lines.spool : 0;
 	}
 	cat_job_release(&row);

@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "snap/base/buf.h"
@@ -15,21 +17,76 @@
 #define KEEP (3600 * NSEC_PER_SEC)
 #define FLUSH 65536
 
+/* ---- room: all->lock is held ---- */
+
+static void forget(struct spools *all, struct spool_kept *k)
+{
+	all->bytes -= k->size;
+	fd_close(&k->fd);
+	*k = (struct spool_kept){.fd = -1};
+}
+
+static struct spool_kept *oldest(struct spools *all)
+{
+	struct spool_kept *first = NULL;
+
+	for (struct spool_kept *k = all->items; k < all->items + SPOOLS; k++) {
+		if (k->job && (!first || k->since < first->since))
+			first = k;
+	}
+	return first;
+}
+
+/* Do they take more than is left to others on the disk of this file? */
+static bool is_tight(const struct spools *all, int fd)
+{
+	struct statvfs st;
+
+	return all->bytes > SPOOLS_MAX ||
+	       (fstatvfs(fd, &st) == 0 && (uint64_t)st.f_bavail * st.f_frsize < all->bytes);
+}
+
+static int reserve(struct spools *all, int fd, uint64_t more)
+{
+	struct spool_kept *k;
+	int r = 0;
+
+	pthread_mutex_lock(&all->lock);
+	all->bytes += more;
+	while (is_tight(all, fd) && (k = oldest(all)))
+		forget(all, k);
+	if (is_tight(all, fd)) {
+		all->bytes -= more;
+		r = -ENOSPC;
+	}
+	pthread_mutex_unlock(&all->lock);
+	return r;
+}
+
+static void give_back(struct spools *all, uint64_t bytes)
+{
+	pthread_mutex_lock(&all->lock);
+	all->bytes -= bytes;
+	pthread_mutex_unlock(&all->lock);
+}
+
 /* ---- writing ---- */
 
 struct spool {
+	struct spools *all;
 	char *beside;
 	int fd; /* -1: nothing has left `pending` yet */
-	uint64_t size;
+	uint64_t size, reserved;
 	struct buf pending;
 };
 
-struct spool *spool_new(const char *beside)
+struct spool *spool_new(struct spools *all, const char *beside)
 {
 	struct spool *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return NULL;
+	s->all = all;
 	s->fd = -1;
 	s->beside = strdup(beside);
 	if (!s->beside)
@@ -41,6 +98,7 @@ void spool_free(struct spool **s)
 {
 	if (*s) {
 		fd_close(&(*s)->fd);
+		give_back((*s)->all, (*s)->reserved);
 		buf_release(&(*s)->pending);
 		free((*s)->beside);
 	}
@@ -74,7 +132,11 @@ static int flush(struct spool *s)
 		r = s->fd < 0 ? s->fd : 0;
 	}
 	if (r == 0)
+		r = reserve(s->all, s->fd, s->pending.len);
+	if (r == 0) {
+		s->reserved += s->pending.len;
 		r = fd_write_all(s->fd, s->pending.data, s->pending.len);
+	}
 	s->pending.len = 0;
 	return r;
 }
@@ -99,50 +161,37 @@ void spools_init(struct spools *s)
 	pthread_mutex_init(&s->lock, NULL);
 }
 
-static void forget(struct spool_kept *k)
-{
-	fd_close(&k->fd);
-	*k = (struct spool_kept){.fd = -1};
-}
-
 void spools_release(struct spools *s)
 {
 	for (unsigned i = 0; i < SPOOLS; i++) {
 		if (s->items[i].job)
-			forget(&s->items[i]);
+			forget(s, &s->items[i]);
 	}
 	pthread_mutex_destroy(&s->lock);
 }
 
-/* A free place, with room for `size` bytes more; the oldest ones go. */
-static struct spool_kept *make_room(struct spools *all, uint64_t size)
+static struct spool_kept *free_place(struct spools *all)
 {
-	for (;;) {
-		struct spool_kept *place = NULL, *oldest = NULL;
-		uint64_t sum = size;
-
-		for (struct spool_kept *k = all->items; k < all->items + SPOOLS; k++) {
-			if (!k->job)
-				place = k;
-			else if (!oldest || k->since < oldest->since)
-				oldest = k;
-			sum += k->size;
-		}
-		if (place && sum <= SPOOLS_MAX)
-			return place;
-		forget(oldest);
+	for (struct spool_kept *k = all->items; k < all->items + SPOOLS; k++) {
+		if (!k->job)
+			return k;
 	}
+	return NULL;
 }
 
-int spools_keep(struct spools *all, int64_t job, struct spool *s)
+int spools_keep(int64_t job, struct spool *s)
 {
+	struct spools *all = s->all;
 	int r = flush(s);
 
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&all->lock);
-	*make_room(all, s->size) = (struct spool_kept){job, clock_mono(), s->size, s->fd};
+	if (!free_place(all))
+		forget(all, oldest(all));
+	*free_place(all) = (struct spool_kept){job, clock_mono(), s->size, s->fd};
 	pthread_mutex_unlock(&all->lock);
+	s->reserved = 0;
 	s->fd = -1;
 	return 0;
 }
@@ -166,10 +215,10 @@ int spools_open(struct spools *all, int64_t job, uint64_t *size)
 
 void spools_expire(struct spools *all)
 {
+	struct spool_kept *k;
+
 	pthread_mutex_lock(&all->lock);
-	for (struct spool_kept *k = all->items; k < all->items + SPOOLS; k++) {
-		if (k->job && k->since + KEEP <= clock_mono())
-			forget(k);
-	}
+	while ((k = oldest(all)) && (k->since + KEEP <= clock_mono() || is_tight(all, k->fd)))
+		forget(all, k);
 	pthread_mutex_unlock(&all->lock);
 }

@@ -12,10 +12,12 @@
 
 #define SPOOL_MAX (32u << 20) /* bytes of one */
 #define SPOOLS 32	      /* that are kept at once: the newest, */
-#define SPOOLS_MAX (128u << 20) /* and no more than these bytes of all */
+#define SPOOLS_MAX (128u << 20) /* and no more than these bytes of all, also while they are written, */
+				/* nor more than the disk has free besides */
 
 struct spools {
 	pthread_mutex_t lock;
+	uint64_t bytes; /* of all, also of those that are being written */
 	struct spool_kept {
 		int64_t job; /* 0: a free place */
 		int64_t since; /* monotonic */
@@ -30,19 +32,21 @@ void spools_release(struct spools *s);
 /* ---- writing ---- */
 
 struct spool;
-/* `beside`: a file in whose folder there is room for it. NULL without memory; touches no disk. */
-struct spool *spool_new(const char *beside);
+/* `all` has to outlive it. `beside`: a file in whose folder it goes. NULL without memory; touches no
+ * disk. */
+struct spool *spool_new(struct spools *all, const char *beside);
 void spool_free(struct spool **s);
-/* Append a line, without its end. 0; -EFBIG: it has no room for more; -errno. */
+/* Append a line, without its end; the oldest ones that are kept make room. 0; -EFBIG: it has no room for
+ * more; -ENOSPC: there is none besides what others need; -errno. */
 int spool_add(struct spool *s, const char *line);
 
 /* ---- reading ---- */
 
-/* Keep it for readers as this job's; the oldest make room. 0 or -errno. */
-int spools_keep(struct spools *all, int64_t job, struct spool *s);
+/* Keep it for readers as this job's; the oldest makes room. 0 or -errno. */
+int spools_keep(int64_t job, struct spool *s);
 /* A descriptor of the caller's, and the size; -ENOENT: it is not there, or no more. */
 int spools_open(struct spools *all, int64_t job, uint64_t *size);
-/* Forget those whose hour is over. */
+/* Forget those whose hour is over, and more where the disk needs the room. */
 void spools_expire(struct spools *all);
 
 #endif

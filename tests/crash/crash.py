@@ -70,9 +70,12 @@ class Runner:
 
     def settled(self, wait):
         """Housekeeping goes on when all is settled, and may come to the step even then."""
-        reached = wait()
-        self.daemon.control.disarm()
-        return reached or self.stopped()
+        reached, control = wait(), self.daemon.control
+        last = control.disarm()
+        deadline = time.monotonic() + 1
+        while last and not reached and control.count() >= last and time.monotonic() < deadline:
+            reached = self.stopped()  # most likely it was armed still
+        return reached
 
     def until_stopped(self, calls):
         """False: all jobs ended and all is swept before the step was reached."""

@@ -54,7 +54,10 @@ class Control:
         struct.pack_into('=Q', self.map, 8, self.count() + steps)
 
     def disarm(self):
+        """The count that it was armed for."""
+        last = struct.unpack_from('=Q', self.map, 8)[0]
         struct.pack_into('=Q', self.map, 8, 0)
+        return last
 
     def hold(self, name):
         """Whoever comes to a step of this name stays there; '': nobody any more."""

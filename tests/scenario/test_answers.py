@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from conftest import ROOT, TIMEOUT, Steps
+from conftest import ROOT, TIMEOUT, Steps, needs_root
 
 sys.path.insert(0, str(ROOT / 'tests' / 'unit' / 'api'))
 from openapi import Document, load  # noqa: E402
@@ -199,11 +199,11 @@ def test_lists__page_ends_when_it_has_grown_large(api):
     assert sorted(api.daemon.fsctl('site', 'list', '--quiet').stdout.split()) == sorted(names)
 
 
-def many_changes(api, count=2300):
+def many_changes(api, count=2300, name='file'):
     api.job('site-create', name='shop')
     site = api.job('snapshot', site='shop', name='empty')['snapshot']['site']['name']
     for n in range(count):
-        (api.daemon.pools['main'] / f'sites/{site}/live/file{n}').touch()
+        (api.daemon.pools['main'] / f'sites/{site}/live/{name}{n}').touch()
     return api.job('diff', a='shop@empty')
 
 
@@ -226,16 +226,37 @@ def test_diff__of_many_files_is_read_in_pages(api):
     assert set(api.daemon.catalog.parent.iterdir()) == beside
 
 
-def test_diff__record_has_the_first_changes_after_a_restart(api):
+def test_diff__first_changes_are_left_after_a_restart(api):
     result = many_changes(api)
     first = api.get(f'/v1/jobs/{api.last}/changes')
     api.daemon.stop()
     api.daemon.start()
     assert api.get(f'/v1/jobs/{api.last}')['result'] == result
-    assert list(pages(api, f'/v1/jobs/{api.last}/changes')) == [result['items']]
-    assert api.get(f'/v1/jobs/{api.last}/changes?cursor={first["next"]}', status=404)['hint']
+    for cursor in ('', '?cursor=' + first['next']):
+        refused = api.get(f'/v1/jobs/{api.last}/changes{cursor}', status=404)
+        assert refused['code'] == 'not_kept' and refused['hint'], refused
     r = api.daemon.fsctl('job', 'wait', api.last)
     assert len(r.stdout.splitlines()) == 100 and 'only the first 100 of 2301' in r.stderr
+    assert api.daemon.fsctl('job', 'wait', api.last, '--json').stdout
+
+
+@needs_root
+def test_diff__takes_no_room_that_the_catalog_needs(make_daemon, mount):
+    disk = mount('ext4', '64M', name='disk')
+    api = Api(make_daemon(catalog=disk / 'catalog.db').start())
+    many_changes(api, name='x' * 230)  # half a megabyte
+    changes = f'/v1/jobs/{api.last}/changes'
+    space = os.statvfs(disk)
+    fill = disk / 'fill'
+    with open(fill, 'wb') as f:
+        os.posix_fallocate(f.fileno(), 0, space.f_bavail * space.f_frsize - (256 << 10))
+    _, answer = api.daemon.ask({'kind': 'diff', 'a': 'shop@empty'})
+    error = answer['job']['error']
+    assert error['code'] == 'no_space' and error['object'] == str(disk / 'catalog.db'), error
+    assert f'df {disk}/catalog.db' in error['hint']
+    assert api.get(changes, status=404)['code'] == 'not_kept'  # it made room
+    fill.unlink()
+    assert len(api.daemon.fsctl('diff', 'shop@empty').stdout.splitlines()) == 2301
 
 
 def test_answers__of_a_pool_that_is_offline_are_what_the_document_says(make_daemon, scratch):

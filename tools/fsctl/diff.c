@@ -2,6 +2,7 @@
 /* What a diff found: in the job's result, or page after page where that has the first ones only. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tools/fsctl/job.h"
 #include "tools/fsctl/text.h"
@@ -33,9 +34,18 @@ static void put_json(const struct fsc_value *change, size_t n)
 	free(text);
 }
 
-static int each_in_pages(const struct cli *c, const char *id, change_fn *put, size_t *n)
+static int each_recorded(const struct fsc_value *result, change_fn *put, size_t *n)
 {
-	char *path = fsc_path("/v1/jobs/%s/changes", id);
+	const struct fsc_value *items = fsc_value_at(result, "items");
+
+	for (; *n < fsc_value_count(items); ++*n)
+		put(fsc_value_item(items, *n), *n);
+	return 0;
+}
+
+static int each_in_pages(const struct cli *c, const struct fsc_value *job, change_fn *put, size_t *n)
+{
+	char *path = fsc_path("/v1/jobs/%s/changes", fsc_value_str(job, "id"));
 	struct fsc_list *list = NULL;
 	const struct fsc_value *change;
 	struct fsc_error err;
@@ -49,19 +59,17 @@ static int each_in_pages(const struct cli *c, const char *id, change_fn *put, si
 	while ((r = fsc_list_next(list, &change, &err)) > 0)
 		put(change, (*n)++);
 	fsc_list_free(&list);
+	if (r < 0 && *n == 0 && strcmp(err.code, "not_kept") == 0)
+		return each_recorded(fsc_value_at(job, "result"), put, n);
 	return r < 0 ? cli_fail(c, &err) : 0;
 }
 
 static int each_change(const struct cli *c, const struct fsc_value *job, change_fn *put, size_t *n)
 {
 	const struct fsc_value *result = fsc_value_at(job, "result");
-	const struct fsc_value *items = fsc_value_at(result, "items");
 
-	if (fsc_value_bool(result, "truncated", false))
-		return each_in_pages(c, fsc_value_str(job, "id"), put, n);
-	for (; *n < fsc_value_count(items); ++*n)
-		put(fsc_value_item(items, *n), *n);
-	return 0;
+	return fsc_value_bool(result, "truncated", false) ? each_in_pages(c, job, put, n)
+							  : each_recorded(result, put, n);
 }
 
 /* How many there are, listed or not. */

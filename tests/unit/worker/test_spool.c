@@ -20,12 +20,12 @@ static struct spools all;
 
 static void keep(int64_t job, const char *line, unsigned times)
 {
-	struct spool *s = spool_new("/tmp/test_spool");
+	struct spool *s = spool_new(&all, "/tmp/test_spool");
 
 	assert_non_null(s);
 	while (times--)
 		assert_int_equal(spool_add(s, line), 0);
-	assert_int_equal(spools_keep(&all, job, s), 0);
+	assert_int_equal(spools_keep(job, s), 0);
 	spool_free(&s);
 }
 
@@ -62,7 +62,7 @@ static int end(void **state)
 {
 	(void)state;
 	spools_release(&all);
-	return 0;
+	return all.bytes ? -1 : 0;
 }
 
 static void test_spool__is_read_as_it_was_written(void **state)
@@ -84,7 +84,7 @@ static void test_spool__is_read_as_it_was_written(void **state)
 
 static void test_spool__ends_at_its_size(void **state)
 {
-	struct spool *s = spool_new("/tmp/test_spool");
+	struct spool *s = spool_new(&all, "/tmp/test_spool");
 	char *line = long_line();
 
 	(void)state;
@@ -119,13 +119,36 @@ static void test_spools__are_no_larger_than_this_together(void **state)
 	free(line);
 }
 
+static void test_spools__count_while_they_are_written(void **state)
+{
+	struct spool *items[SPOOLS_MAX / SPOOL_MAX + 1];
+	unsigned n = sizeof(items) / sizeof(*items);
+	char *line = long_line();
+
+	(void)state;
+	keep(1, line, 1);
+	for (unsigned i = 0; i < n; i++)
+		assert_non_null(items[i] = spool_new(&all, "/tmp/test_spool"));
+	for (unsigned i = 0; i < n - 1; i++) {
+		for (unsigned m = 0; m < SPOOL_MAX / MIB; m++)
+			assert_int_equal(spool_add(items[i], line), 0);
+	}
+	assert_false(is_kept(1)); /* it made room */
+	assert_int_equal(spool_add(items[n - 1], line), -ENOSPC);
+	spool_free(&items[0]);
+	assert_int_equal(spool_add(items[n - 1], line), 0);
+	for (unsigned i = 1; i < n; i++)
+		spool_free(&items[i]);
+	free(line);
+}
+
 static void test_spool__without_a_place_for_its_file_is_an_error(void **state)
 {
-	struct spool *s = spool_new("/nonexistent/test_spool");
+	struct spool *s = spool_new(&all, "/nonexistent/test_spool");
 
 	(void)state;
 	assert_int_equal(spool_add(s, "line"), 0);
-	assert_int_equal(spools_keep(&all, 1, s), -ENOENT);
+	assert_int_equal(spools_keep(1, s), -ENOENT);
 	assert_false(is_kept(1));
 	spool_free(&s);
 }
@@ -139,6 +162,8 @@ int main(void)
 			begin, end),
 		cmocka_unit_test_setup_teardown(test_spools__are_no_larger_than_this_together,
 			begin, end),
+		cmocka_unit_test_setup_teardown(
+			test_spools__count_while_they_are_written, begin, end),
 		cmocka_unit_test_setup_teardown(
 			test_spool__without_a_place_for_its_file_is_an_error, begin, end),
 	};
