@@ -162,6 +162,16 @@ def sizes(root):
             yield f'{path}:1000: {len(lines)} lines; over 1000 is too long'
 
 
+def names(root):
+    """The second test of a name hides the first from pytest."""
+    for path in sources(root, ('.py',)):
+        seen = set()
+        for m in re.finditer(r'^def (test_\w+)', text := read(root, path), re.MULTILINE):
+            if m[1] in seen:
+                yield f'{path}:{text.count(chr(10), 0, m.start()) + 1}: another {m[1]}'
+            seen.add(m[1])
+
+
 def headers(root, compiler):
     """Each header compiles alone, twice (its guard works), with nothing before it."""
     flags = subprocess.run(
@@ -183,7 +193,8 @@ def headers(root, compiler):
 
 def main():
     what, root, rest = sys.argv[1], sys.argv[2], sys.argv[3:]
-    checks = {'includes': includes, 'silence': silence, 'bytes': bytes_in_json, 'spdx': spdx, 'sizes': sizes}
+    checks = {'includes': includes, 'silence': silence, 'bytes': bytes_in_json, 'spdx': spdx,
+              'sizes': sizes, 'names': names}
     found = headers(root, rest) if what == 'headers' else checks[what](root)
     count = 0
     for violation in found:

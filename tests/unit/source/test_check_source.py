@@ -70,6 +70,12 @@ v = json_pack("{s:i,s:s}", "format", 1, "object",
                                                                             'fsd/op/a.c:6']
 
 
+def test_names__second_test_of_a_name_is_seen(tree):
+    root = tree('tests/test_a.py', 'def test_a():\n    pass\n\n\ndef test_b():\n    pass\n\n\n'
+                                   'def test_a():\n    pass\n')
+    assert list(check_source.names(root)) == ['tests/test_a.py:9: another test_a']
+
+
 def test_spdx__missing_line_is_seen(tree):
     tree('snap/a.c', SPDX)
     root = tree('tools/run', '#!/bin/sh\necho\n')
