@@ -125,14 +125,16 @@ static int remove_side(struct copy_out *c, uint64_t ino, struct err *err)
 
 int copy_out_revert(struct copy_out *c, uint64_t ino, struct err *err)
 {
-	int r = copy_out_find(c, err);
+	int r = copy_out_open(c, err);
 
 	if (r == 0)
-		err_hint(&c->job->err, "it was out of reach: %.150s or %.150s.fsd-%s may be left",
-			c->o.path, c->o.path, c->job->text);
-	if (r != 1)
-		return r;
-	r = remove_side(c, ino, err);
+		r = remove_side(c, ino, err);
 	/* Or it may come back when nobody remembers it; also where it was removed in an earlier try. */
-	return r == 0 ? copy_out_sync(c, err) : r;
+	if (r == 0)
+		r = copy_out_sync(c, err);
+	if (r == 0 || !outside_given_up(c->job, err))
+		return r;
+	err_hint(&c->job->err, "it was out of reach: %.150s or %.150s.fsd-%s may be left", c->o.path,
+		c->o.path, c->job->text);
+	return 0;
 }

@@ -591,6 +591,19 @@ static int finish_dir(struct fsd *f, struct after *a, struct err *err)
 	return r == 0 ? park(a, fsd_config(f)->undo_keep, err) : r;
 }
 
+/* DIR is a link to the site already, or is not: who renames the site looks. */
+static int give_up(struct after *a, const char *why, struct err *err)
+{
+	char reason[ERR_TEXT_SIZE];
+
+	snprintf(reason, sizeof(reason), "it is out of reach (%.150s); what was written in it since it was "
+		"copied is there, or beside it in DIR.fsd-%s, and not in the site", why, a->job->text);
+	job_fault(a->job, "failed", a->o.path, reason);
+	return mode_is(a->job, "link") ? meta_change(a->site, META_SITE, a->job->site_name, "linked",
+						 json_text(a->o.path), err)
+				       : 0;
+}
+
 /* Of what cannot be done the result tells; only where DIR cannot be seen it is tried again. */
 static int finish_outside(struct fsd *f, struct after *a, struct err *err)
 {
@@ -601,9 +614,12 @@ static int finish_outside(struct fsd *f, struct after *a, struct err *err)
 		*err = part;
 		return r;
 	}
-	if (r < 0 || finish_dir(f, a, &part) < 0)
+	if (r < 0)
+		r = give_up(a, part.reason, err);
+	else if (finish_dir(f, a, &part) < 0)
 		job_fault(a->job, "failed", part.object, part.reason);
-	r = op_keep_told(f, a->job, err);
+	if (r == 0)
+		r = op_keep_told(f, a->job, err);
 	return r == 0 ? meta_change(a->site, META_SITE, a->job->site_name, "import", NULL, err) : r;
 }
 

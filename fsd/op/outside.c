@@ -228,19 +228,21 @@ int outside_make_link(const struct outside *o, const char *name, const char *tar
 	const struct stat *owner, struct err *err)
 {
 	_cleanup_fd_ int link = -1;
+	char path[PATH_MAX + NAME_MAX];
 
+	snprintf(path, sizeof(path), "%.*s%s", (int)(o->name - o->path), o->path, name);
 	if (symlinkat(target, o->parent, name) < 0)
-		return err_sys(err, errno, "link", name);
+		return err_sys(err, errno, "link", path);
 	step("outside.linked");
 	link = openat(o->parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (link < 0)
-		return err_sys(err, errno, "open the link", name);
+		return err_sys(err, errno, "open the link", path);
 	/* By what is open, since another thing may have the name by now. */
 	if (fd_is_link_to(link, "", target) != 1)
-		return err_set(err, EBUSY, "source_changed", name,
+		return err_set(err, EBUSY, "source_changed", path,
 			"somebody put something else in the place of the new link");
 	if (fchownat(link, "", owner->st_uid, owner->st_gid, AT_EMPTY_PATH) < 0 && geteuid() == 0)
-		return err_sys(err, errno, "chown the link", name);
+		return err_sys(err, errno, "chown the link", path);
 	return 0;
 }
 
@@ -272,8 +274,8 @@ bool outside_given_up(const struct job *job, struct err *err)
 {
 	if (job->given_up)
 		return true;
-	err_hint(err, "mount what held it, and fsd goes on by itself; only if it is gone for good: "
-		"fsctl job cancel %s", job->text);
+	err_hint(err, "mount what held it, or remove what is in the way, and fsd goes on by itself; only "
+		"if it is gone for good: fsctl job cancel %s", job->text);
 	return false;
 }
 

@@ -42,8 +42,9 @@ int outside_find(struct fsd *f, const char *path, struct outside *o, struct err 
 int outside_open(const struct job *job, struct outside *o, struct err *err);
 
 /*
- * It cannot be opened, while a job is brought to its end: may be gone, or on a disk that is mounted
- * later. Only who cancels the job then decides that it is gone: true. Else `err` gets the hint.
+ * A job cannot be brought to its end there: it may be gone, or on a disk that is mounted later, or
+ * others have put something in the way. Only who cancels the job then decides to do without: true.
+ * Else `err` gets the hint.
  */
 bool outside_given_up(const struct job *job, struct err *err);
 

@@ -107,15 +107,19 @@ static int find_link(struct fsd *f, struct job *job, struct link *l, struct err 
 	return check_folder(job, &l->o, err);
 }
 
-/* Is it the site's own, as import left it? 1; 0: it is not, or there is none any more; -errno. */
+/* Is it the site's own, as import left it? 1; 0: it is not, or there is none any more; -errno: that
+ * cannot be seen, and it would lead nowhere, or one day to another site. */
 static int find_own_link(struct fsd *f, struct job *job, struct link *l, struct err *err)
 {
 	int r = find_link(f, job, l, err);
 
-	if (r != -ENOENT && r != -EINVAL)
-		return r < 0 ? r : says(l, l->o.name, l->old, err);
-	err_clear(err);
-	return 0;
+	if (r == 0)
+		return says(l, l->o.name, l->old, err);
+	err_hint(err, "%.150s is a link to the site and has to follow: mount what holds it; if it is gone "
+		"for good, make an empty folder there: mkdir -p %.*s", job_str(job, "linked"),
+		(int)(strrchr(job_str(job, "linked"), '/') - job_str(job, "linked")),
+		job_str(job, "linked"));
+	return r;
 }
 
 static int make_side(struct link *l, struct err *err)
@@ -277,46 +281,54 @@ static int revert(struct fsd *f, struct job *job, struct err *err)
 	if (r <= 0)
 		return r;
 	r = find_link(f, job, &l, err);
-	if (r < 0 && outside_given_up(job, err))
-		return drop_bridge(job, "name", err);
 	if (r == 0)
 		r = drop_side(&l, err);
-	return r == 0 ? drop_bridge(job, "name", err) : r;
+	return r == 0 || outside_given_up(job, err) ? drop_bridge(job, "name", err) : r;
 }
 
-/* Where it was none of ours, or away, when the site was renamed. */
-static void warn_unchanged(struct job *job, const struct link *l, const struct err *away)
+/* Where it was none of ours when the site was renamed. */
+static void warn_unchanged(struct fsd *f, struct job *job, struct link *l)
 {
-	if (away->num)
+	struct err away = ERR_INIT;
+
+	if (find_link(f, job, l, &away) < 0)
 		job_warn(job, "%s is out of reach and was not changed: %s", job_str(job, "linked"),
-			away->reason);
+			away.reason);
 	else if (says(l, l->o.name, l->new, NULL) != 1)
 		job_warn(job, "%s does not lead to this site and was not changed", l->o.path);
 }
 
-/* While DIR is out of reach the bridge stays, its only way to the site, and the job with it. */
+static int turn(struct fsd *f, struct job *job, struct link *l, struct err *err)
+{
+	int r = find_link(f, job, l, err);
+
+	if (r == 0)
+		r = relink(job, l, err);
+	if (r < 0)
+		return r;
+	nanosleep(&(struct timespec){.tv_nsec = WALK}, NULL);
+	return drop_side(l, err);
+}
+
+/* While DIR cannot be turned the bridge stays, its only way to the site, and the job with it. */
 static int finish(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_link_ struct link l = LINK_INIT;
-	struct err away = ERR_INIT;
 	int bridge = *job_str(job, "linked") ? is_bridge(job, "from", err) : 0, r;
 
 	if (bridge < 0 || !*job_str(job, "linked"))
 		return bridge;
-	r = find_link(f, job, &l, &away);
-	if (!bridge || (r < 0 && outside_given_up(job, &away))) {
-		warn_unchanged(job, &l, &away);
-		return bridge ? drop_bridge(job, "from", err) : 0;
+	if (!bridge) {
+		warn_unchanged(f, job, &l);
+		return 0;
 	}
-	if (r < 0)
-		*err = away;
-	else
-		r = relink(job, &l, err);
-	if (r < 0)
+	r = turn(f, job, &l, err);
+	if (r < 0 && !outside_given_up(job, err))
 		return r;
-	nanosleep(&(struct timespec){.tv_nsec = WALK}, NULL);
-	r = drop_side(&l, err);
-	return r == 0 ? drop_bridge(job, "from", err) : r;
+	if (r < 0)
+		job_warn(job, "%s was not changed and leads to no site: %s: %s", job_str(job, "linked"),
+			err->object, err->reason);
+	return drop_bridge(job, "from", err);
 }
 
 static int record(struct fsd *f, struct job *job, struct err *err)

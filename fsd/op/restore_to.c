@@ -153,7 +153,12 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 	int r = copy_out_open(&c, err);
 
 	(void)f;
-	return r == 0 ? copy_out_sync(&c, err) : r;
+	if (r == 0)
+		r = copy_out_sync(&c, err);
+	if (r == 0 || !outside_given_up(job, err))
+		return r;
+	job_warn(job, "%s is out of reach by now", c.o.path);
+	return 0;
 }
 
 static int record(struct fsd *f, struct job *job, struct err *err)

@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -177,7 +178,7 @@ def test_rename__need_not_wait_for_a_disk_that_is_gone_for_good(apart, step, lin
         assert sorted(p.name for p in (apart.pool / 'sites').iterdir()) == [
             'shop' if link == 'boutique' else 'boutique']
     assert (job['state'] == 'done') == (link == 'shop')
-    assert link == 'boutique' or 'is out of reach' in job['result']['warnings'][0]
+    assert link == 'boutique' or 'was not changed' in job['result']['warnings'][0]
 
 
 def test_rename__is_refused_where_the_link_could_not_follow(shop):
@@ -189,11 +190,54 @@ def test_rename__is_refused_where_the_link_could_not_follow(shop):
         subprocess.run(['chattr', '-i', shop.folder], check=True)
     assert status == 200 and answer['job']['state'] == 'failed', answer
     error = answer['job']['error']
-    assert error['object'] == 'shop.fsd-' + answer['job']['id']
+    assert error['object'] == f'{shop.dir}.fsd-' + answer['job']['id']
     assert f'{shop.dir} is a link to the site and has to follow' in error['hint']
     shop.expect('shop')
     shop.done(**RENAME)
     shop.expect('boutique')
+
+
+def test_rename__is_refused_while_the_disk_of_the_link_is_away(apart):
+    """It would lead nowhere when it is back."""
+    subprocess.run(['umount', apart.outside], check=True)
+    try:
+        _, answer = apart.daemon.ask(RENAME)
+        error = answer['job']['error']
+        assert f'mkdir -p {apart.folder}' in error['hint'] and 'mount' in error['hint'], error
+    finally:
+        subprocess.run(['mount', '-o', 'loop', f'{apart.outside}.img', apart.outside], check=True)
+    apart.expect('shop')
+
+
+def test_rename__of_a_site_whose_link_is_gone_for_good(shop):
+    shutil.rmtree(shop.folder)
+    _, answer = shop.daemon.ask(RENAME)
+    subprocess.run(answer['job']['error']['hint'].rpartition(': ')[2].split(), check=True)
+    assert 'was not changed' in shop.done(**RENAME)['result']['warnings'][0]
+
+
+@pytest.mark.parametrize('canceled', [False, True])
+def test_rename__waits_until_nothing_is_in_the_way_of_the_link(shop, canceled):
+    shop.steps.until('renamed', RENAME)
+    side, = (p for p in shop.folder.iterdir() if p.is_symlink() and p != shop.dir)
+    side.unlink()
+    side.mkdir()
+    shop.steps.set_hold('')
+    wait_for(lambda: f'{side}: ' in checked(shop.daemon)[1])
+    assert 'remove what is in the way' in checked(shop.daemon)[1]
+    assert (shop.dir / 'index.php').read_text() == 'shop'
+    if canceled:
+        shop.daemon.fsctl('job', 'cancel', shop.daemon.json('job', 'list')['items'][0]['id'],
+                          check=False)
+    side.rmdir()
+    job = ended(shop.daemon)
+    shop.steps.thread.join()
+    assert job['state'] == 'done', job
+    if canceled:
+        assert 'leads to no site' in job['result']['warnings'][0]
+        assert [p.name for p in (shop.pool / 'sites').iterdir()] == ['boutique']
+    else:
+        shop.expect('boutique')
 
 
 @pytest.mark.parametrize('late', [False, True])

@@ -112,7 +112,8 @@ def test_unmounted__import_goes_on_when_the_disk_is_there(host, what, step):
 
 @pytest.mark.parametrize('what, step, state', [
     ('eject', 'copy_out.placed', 'canceled'), ('restore-to', 'copy_out.filled', 'canceled'),
-    ('link', 'renamed', 'done')])
+    ('link', 'renamed', 'done'), ('link', 'import.exchanged', 'done'),
+    ('move', 'import.aside', 'done')])
 def test_unmounted__a_job_is_canceled_whose_disk_is_gone_for_good(host, what, step, state):
     with host.unmounted(what, step):
         before = host.last()['id']
@@ -120,9 +121,15 @@ def test_unmounted__a_job_is_canceled_whose_disk_is_gone_for_good(host, what, st
         assert r.returncode == (4 if state == 'done' else 0), r  # 4: it ended otherwise
         job = host.ended()
         assert job['id'] == before and job['state'] == state, job
-        told = job['error']['hint'] if what != 'link' else job['result']['failed'][0]['path']
-        assert str(host.www) in told, job
-        assert host.sites() == (['linked', 'shop'] if what == 'link' else ['shop'])
+        if state == 'canceled':
+            assert f'{host.www}/new' in job['error']['hint'], job
+        else:
+            fault, = job['result']['failed']
+            assert fault['path'] == str(host.old) and f'DIR.fsd-{before}' in fault['reason'], job
+        made = {'link': ['linked'], 'move': ['moved']}.get(what, [])
+        assert host.sites() == [*made, 'shop']
+        linked = host.daemon.json('site', 'show', [*made, 'shop'][0]).get('linked')
+        assert linked == (str(host.old) if what == 'link' else None)
 
 
 def test_unmounted__what_had_not_begun_just_fails(host):
