@@ -81,7 +81,7 @@ static void show_steps(struct fsd *f, struct job *job, const struct cat_site *si
 		!(job->pool->driver->caps(job->pool->handle) & POOL_CONSTANT_COST);
 	unsigned snapshots = 0;
 
-	job->method = moves ? METHOD_MOVE : pool_method_name(POOL_METHOD_COPY);
+	job->method = moves ? METHOD_MOVE : pool_method_name(outside_method(job->pool, o->parent));
 	job->plan_entries = moves ? 0 : (uint64_t)site->entries;
 	job->plan_bytes = moves ? 0 : (uint64_t)site->logical;
 	if (moves)

@@ -16,7 +16,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "fsd/core/json.h"
@@ -104,15 +103,6 @@ static size_t find_work(struct job *job, const struct outside *o)
 	return n;
 }
 
-/* Two file systems of one type cannot be told apart beforehand (a subvolume is a device of its own). */
-static bool may_share(const struct pool_root *p, const struct outside *o)
-{
-	struct statfs from, to;
-
-	return p->driver->caps(p->handle) & POOL_SHARES && fstatfs(o->dir, &from) == 0 &&
-	       fstatfs(p->sites, &to) == 0 && from.f_type == to.f_type;
-}
-
 static int plan(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_outside_ struct outside o = OUTSIDE_INIT;
@@ -135,7 +125,7 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 	job_intend_int(job, "ino", (int64_t)o.st.st_ino);
 	job_intend_int(job, "created", clock_real());
 	job->method = pool_method_name(
-		may_share(job->pool, &o) ? POOL_METHOD_REFLINK : POOL_METHOD_COPY);
+		outside_method(job->pool, o.dir));
 	job->consistency = snap_consistency_name(SNAP_SETTLED);
 	show_steps(f, job, &o);
 	find_work(job, &o);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "fsd/core/json.h"
@@ -268,6 +269,17 @@ int outside_open(const struct job *job, struct outside *o, struct err *err)
 		return err_set(err, EBUSY, "source_changed", o->path,
 			"another directory stands in the place of its parent by now");
 	return 0;
+}
+
+/* Two file systems of one type cannot be told apart beforehand (a subvolume is a device of its own). */
+enum pool_method outside_method(const struct pool_root *p, int fd)
+{
+	struct statfs out, in;
+
+	return p->driver->caps(p->handle) & POOL_SHARES && fstatfs(fd, &out) == 0 &&
+			       fstatfs(p->sites, &in) == 0 && out.f_type == in.f_type
+		       ? POOL_METHOD_REFLINK
+		       : POOL_METHOD_COPY;
 }
 
 bool outside_given_up(const struct job *job, struct err *err)

@@ -41,6 +41,9 @@ int outside_find(struct fsd *f, const char *path, struct outside *o, struct err 
 /* The same place again from the intent: -EBUSY "source_changed" when its parent is another. */
 int outside_open(const struct job *job, struct outside *o, struct err *err);
 
+/* How a copy between a pool and the directory of `fd` will most likely be made. */
+enum pool_method outside_method(const struct pool_root *p, int fd);
+
 /*
  * A job cannot be brought to its end there: it may be gone, or on a disk that is mounted later, or
  * others have put something in the way. Only who cancels the job then decides to do without: true.

@@ -31,7 +31,7 @@ static int plan_place(struct fsd *f, struct job *job, struct outside *o, struct 
 static void show_steps(struct job *job, const struct resolved *source, const struct outside *o,
 	const struct path_list *paths)
 {
-	job->method = pool_method_name(POOL_METHOD_COPY);
+	job->method = pool_method_name(outside_method(job->pool, o->parent));
 	job->consistency = snap_consistency_name(
 		source->kind == SOURCE_SNAPSHOT ? SNAP_ATOMIC : SNAP_SETTLED);
 	if (paths->n) {

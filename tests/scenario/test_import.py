@@ -977,7 +977,7 @@ def test_eject__gives_back_a_plain_directory(host):
     assert str(out) in plan['steps'][0] and 'snapshots stay' in plan['steps'][-1]
     job = host.eject(out)
     same(before, out)
-    assert job['result']['dir'] == str(out)
+    assert job['result']['dir'] == str(out) and job['stats']['method'] == plan['method']
     assert host.sites() == [] and os.listdir(host.pool / 'sites') == []
     assert len(host.daemon.http('GET', '/v1/snapshots')[1]['items']) == 1
     if host.kind == 'btrfs':

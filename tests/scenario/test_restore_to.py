@@ -111,6 +111,7 @@ def test_restore_to__plan_changes_nothing(shop):
         assert plan['steps'][0].startswith(step) and str(shop.outside / 'out') in plan['steps'][0]
         assert plan['confirm'] is None
     assert shop.look() == before
+    assert restored(shop, shop.outside / 'out')['stats']['method'] == plan['method']
 
 
 def test_restore_to__of_a_snapshot_whose_site_is_gone(shop):
