@@ -274,8 +274,16 @@ struct parked {
 	char *path;
 	uint64_t ino, parent; /* inodes: its own, its directory's */
 	int64_t since; /* what is newer by its ctime is not in the site */
+	json_t *note;
 	struct paths late;
 };
+
+static void parked_release(struct parked *p)
+{
+	paths_release(&p->late);
+	json_decref(p->note);
+	free(p->path);
+}
 
 static int parked_load(const struct sweep *s, int site, struct parked *p)
 {
@@ -290,6 +298,7 @@ static int parked_load(const struct sweep *s, int site, struct parked *p)
 	p->ino = (uint64_t)number(value, "ino");
 	p->parent = (uint64_t)number(value, "parent");
 	p->since = number(value, "since");
+	p->note = json_incref(value);
 	r = text ? json_text_decode(text, &p->path) : -ENOENT;
 	json_decref(doc);
 	return r < 0 ? r : *p->path == '/' ? 0 : -ENOENT;
@@ -334,13 +343,40 @@ static int lost_parked(const struct sweep *s, const struct parked *p, int parent
 	return 0;
 }
 
+/* Removing changes the ctimes of what is still there, which is no late write for the next start. */
+static int note_removal(const struct sweep *s, int site, const struct parked *p, struct err *err)
+{
+	char holder[JOB_ID_SIZE];
+	int r = -EBUSY;
+
+	json_object_set_new(p->note, "removing", json_true());
+	pthread_mutex_lock(&s->f->write_lock);
+	if (!jobs_holds(s->f, "site", s->site, true, holder))
+		r = meta_change(site, META_SITE, s->site, "parked", json_incref(p->note), err);
+	pthread_mutex_unlock(&s->f->write_lock);
+	step("kept.removing");
+	return r;
+}
+
+/* 0: all of it may go, or there are late writes; -errno. */
+static int look_at_parked(const struct sweep *s, int site, int dir, struct parked *p, struct err *err)
+{
+	int r;
+
+	if (json_is_true(json_object_get(p->note, "removing")))
+		return 0;
+	r = snap_changed(dir, p->since + 1, s->ctx, &p->late, err);
+	step("kept.looked");
+	return r == 0 && !p->late.total ? note_removal(s, site, p, err) : r;
+}
+
 static bool is_absent(int r)
 {
 	return r == -ENOENT || r == -ENOTDIR || r == -ELOOP || r == -EXDEV;
 }
 
 /* With late writes it stays. 0: it is to be forgotten; -errno: not now. */
-static int remove_parked(const struct sweep *s, struct parked *p)
+static int remove_parked(const struct sweep *s, int site, struct parked *p)
 {
 	_cleanup_fd_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	const char *name = NULL;
@@ -352,8 +388,7 @@ static int remove_parked(const struct sweep *s, struct parked *p)
 
 	if (dir < 0)
 		return is_absent(dir) ? lost_parked(s, p, parent) : dir;
-	r = snap_changed(dir, p->since + 1, s->ctx, &p->late, &err);
-	step("kept.looked");
+	r = look_at_parked(s, site, dir, p, &err);
 	if (r == 0 && !p->late.total) {
 		r = snap_remove_held(parent, name, dir, s->ctx, &err);
 		if (r == 0 && (r = fd_sync(parent)) < 0) /* or it may come back when nobody knows of it */
@@ -388,10 +423,9 @@ static void sweep_parked(const struct sweep *s, int site)
 {
 	struct parked p = {.late = PATHS_INIT};
 
-	if (parked_load(s, site, &p) == 0 && p.since < s->before && remove_parked(s, &p) == 0)
+	if (parked_load(s, site, &p) == 0 && p.since < s->before && remove_parked(s, site, &p) == 0)
 		forget_parked(s, site, &p);
-	paths_release(&p.late);
-	free(p.path);
+	parked_release(&p);
 }
 
 /* ---- the sweep ---- */

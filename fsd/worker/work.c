@@ -111,6 +111,14 @@ int work_open_parent(int tree, const char *path, const char **name)
 	return fd_open_beneath(tree, folder, O_RDONLY | O_DIRECTORY);
 }
 
+/* Also one that a crash left empty, which is none to a copy (snap_is_work). */
+static bool is_named_work(int tree, const char *name)
+{
+	_cleanup_fd_ int fd = snap_is_work_name(name) ? work_open(tree, name) : -1;
+
+	return fd >= 0;
+}
+
 json_t *work_list(int tree)
 {
 	int fd = fd_reopen_dir(tree);
@@ -121,7 +129,7 @@ json_t *work_list(int tree)
 	if (!d)
 		fd_close(&fd);
 	while (d && (errno = 0, e = readdir(d))) {
-		if (snap_is_work(tree, e->d_name))
+		if (is_named_work(tree, e->d_name))
 			json_array_append_new(names, json_string(e->d_name));
 	}
 	if (d && errno) {
@@ -164,6 +172,9 @@ int work_remove(int tree, const char *name, int work, struct snap_ctx *ctx, stru
 	step("work.emptied");
 	if (c.failed)
 		return c.failed;
+	if (r == 0)
+		r = unlinkat(work, SNAP_WORK_MARK, 0) < 0 && errno != ENOENT ? -errno : 0;
+	step("work.unmarked");
 	return r < 0 ? err_sys(err, -r, "remove", name) : snap_remove_held(tree, name, work, ctx, err);
 }
 

@@ -24,8 +24,7 @@ struct snap_ctx;
 /* Make it (0700) or open the one that is there. The fd or -errno; -EEXIST "in_the_way": not fsd's
  * own. */
 int work_make(int tree, const char *name, struct err *err);
-/* That of a job that is known, whose name nobody can have used before: also one that a crash left
- * empty. -ENOENT also for something that is not fsd's own. */
+/* Also one that a crash left empty. -ENOENT also for something that is not fsd's own. */
 int work_open(int tree, const char *name);
 
 /* The names of all that are in a tree: a new JSON array, NULL when they cannot be listed. */

@@ -138,10 +138,15 @@ class World:
                 return stopped()
             if time.monotonic() > deadline:
                 raise Broken(['jobs, trash or what is kept never end',
-                              *map(str, [*self.unfinished(), *self.pending()])])
+                              *map(str, [*self.unfinished(), *self.pending()]),
+                              f'last steps: {self.last_steps()}'])
             time.sleep(wait)
             wait = min(2 * wait, 0.05)
         return True
+
+    def last_steps(self):
+        control = self.daemon.control
+        return control.names(max(1, control.count() - 40), control.count())
 
     def unfinished(self):
         return [(j['id'], j['kind'], j['state']) for j in self.daemon.items('/v1/jobs')

@@ -622,8 +622,23 @@ def test_import_link__keeps_what_was_written_into_the_old_directory(host):
     assert 'still in use' in host.daemon.log() and 'take over what you need' in host.daemon.log()
 
 
+def test_import_link__goes_on_removing_the_old_directory_after_a_crash(host):
+    """What is removed of it changes the times of the rest: that is nobody's writing."""
+    path = host.make()
+    kept = host.outside / f'shop.fsd-{host.imported(path, "link")["id"]}'
+    with host.steps.held('kept.removing') as reached:
+        undo_is_over(host)
+        reached()
+        host.daemon.stop(signal.SIGKILL)
+        next(p for p in (kept / 'a').iterdir() if p.is_file()).unlink()
+    host.daemon.start()
+    wait_for(lambda: not kept.exists() and 'parked' not in site_json(host, 'shop'))
+    assert not told(host, 'import.late_writes')
+
+
 def test_import_link__is_only_touched_while_it_is_the_sites_own(host, scratch):
     """The folder of the link belongs to others: what they put in its way is left alone."""
+    rename = {'kind': 'site-rename', 'site': 'shop', 'name': 'boutique'}
     folder = host.outside / 'customer'
     path = host.make('shop', folder)
     host.imported(path, 'link')
@@ -632,17 +647,16 @@ def test_import_link__is_only_touched_while_it_is_the_sites_own(host, scratch):
     os.symlink(os.readlink(path), precious / 'shop')
     os.rename(folder, host.outside / 'moved')
     os.symlink(precious, folder)
-    job = host.done(kind='site-rename', site='shop', name='boutique')
-    assert 'out of reach' in job['result']['warnings'][0]
+    assert 'has to follow' in host.refused('is_symlink', **rename)['hint']
     assert os.readlink(precious / 'shop') == str(host.live())
     folder.unlink()
     os.rename(host.outside / 'moved', folder)
     path.unlink()
     os.symlink('/elsewhere', path)
-    host.done(kind='site-rename', site='boutique', name='shop')
+    host.done(**rename)
     assert os.readlink(path) == '/elsewhere'
-    host.refused('exists', kind='site-eject', site='shop', dir=str(path))
-    host.done(kind='site-eject', site='shop', dir=str(host.outside / 'out'))
+    host.refused('exists', kind='site-eject', site='boutique', dir=str(path))
+    host.done(kind='site-eject', site='boutique', dir=str(host.outside / 'out'))
     assert os.readlink(path) == '/elsewhere'
 
 
