@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 
 #include "fsd/core/json.h"
 #include "fsd/worker/step.h"
+#include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 
@@ -193,18 +195,21 @@ int outside_plan(struct fsd *f, struct job *job, const char *path, struct outsid
 	struct err *err)
 {
 	char side[NAME_MAX + 1], real[PATH_MAX + NAME_MAX + 2];
-	struct stat st;
+	struct outside_id id;
 	int r = enter(f, &job->request, path, o, err);
 
 	if (r < 0)
 		return r;
 	if (outside_side_name(o, "0123456789abcdef", side) < 0)
 		return bad_path(err, o->path, "its name is too long to be renamed");
-	if (fstat(o->parent, &st) < 0)
-		return err_sys(err, errno, "stat", o->path);
+	r = outside_identify(o, &id, err);
+	if (r < 0)
+		return r;
 	job_intend(job, "dir", json_text(o->path));
 	job_intend_int(job, "dir_base", (int64_t)o->base_len);
-	job_intend_int(job, "dir_parent", (int64_t)st.st_ino);
+	job_intend_int(job, "dir_parent", id.ino);
+	job_intend_int(job, "dir_parent_born", id.born);
+	job_intend_int(job, "dir_parent_fs", id.fs);
 	fd_path(o->parent, o->name, real, sizeof(real));
 	job_lock(job, "dir", real, true);
 	return 0;
@@ -247,10 +252,40 @@ int outside_make_link(const struct outside *o, const char *name, const char *tar
 	return 0;
 }
 
+int outside_identify(const struct outside *o, struct outside_id *id, struct err *err)
+{
+	struct statfs fs;
+	struct statx st;
+
+	if (statx(o->parent, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &st) < 0 ||
+		fstatfs(o->parent, &fs) < 0)
+		return err_sys(err, errno, "stat", o->path);
+	id->ino = (int64_t)st.stx_ino;
+	id->born = st.stx_mask & STATX_BTIME
+			   ? st.stx_btime.tv_sec * NSEC_PER_SEC + st.stx_btime.tv_nsec
+			   : 0;
+	id->fs = 0;
+	if (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == BTRFS_SUPER_MAGIC)
+		memcpy(&id->fs, &fs.f_fsid, sizeof(id->fs));
+	return 0;
+}
+
+int outside_require(const struct outside *o, const struct outside_id *id, struct err *err)
+{
+	struct outside_id now;
+	int r = outside_identify(o, &now, err);
+
+	if (r < 0 || (now.ino == id->ino && now.born == id->born && now.fs == id->fs))
+		return r;
+	return err_set(err, EBUSY, "source_changed", o->path,
+		"another directory stands in the place of its parent by now");
+}
+
 int outside_open(const struct job *job, struct outside *o, struct err *err)
 {
+	const struct outside_id id = {job_int(job, "dir_parent"), job_int(job, "dir_parent_born"),
+		job_int(job, "dir_parent_fs")};
 	char *path = NULL;
-	struct stat st;
 	int r = json_text_decode(job_str(job, "dir"), &path);
 
 	if (r < 0 || strlen(path) >= sizeof(o->path)) {
@@ -263,12 +298,8 @@ int outside_open(const struct job *job, struct outside *o, struct err *err)
 	r = open_parent(o, err);
 	if (r < 0)
 		return r;
-	if (fstat(o->parent, &st) < 0 || (r = outside_look(o)) < 0)
-		return err_sys(err, r < 0 ? -r : errno, "open", o->path);
-	if ((int64_t)st.st_ino != job_int(job, "dir_parent"))
-		return err_set(err, EBUSY, "source_changed", o->path,
-			"another directory stands in the place of its parent by now");
-	return 0;
+	r = outside_look(o);
+	return r < 0 ? err_sys(err, -r, "open", o->path) : outside_require(o, &id, err);
 }
 
 /* Two file systems of one type cannot be told apart beforehand (a subvolume is a device of its own). */

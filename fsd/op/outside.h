@@ -38,6 +38,15 @@ void outside_touch(struct fsd *f, const struct request *r);
 /* A path that was planned once, from a site's document: the configuration of today vouches. */
 int outside_find(struct fsd *f, const char *path, struct outside *o, struct err *err);
 
+/* Which directory its parent is: an inode alone is not, every ext4 has the same one for its root. */
+struct outside_id {
+	int64_t ino, born; /* born: ns; 0: its file system does not tell, as of an ext4's root */
+	int64_t fs;	   /* where that is of the file system's UUID (ext4, btrfs); else 0 */
+};
+int outside_identify(const struct outside *o, struct outside_id *id, struct err *err);
+/* -EBUSY "source_changed" when it is not that one. */
+int outside_require(const struct outside *o, const struct outside_id *id, struct err *err);
+
 /* The same place again from the intent: -EBUSY "source_changed" when its parent is another. */
 int outside_open(const struct job *job, struct outside *o, struct err *err);
 

@@ -83,15 +83,14 @@ static int says(const struct link *l, const char *name, const char *text, struct
 /* A disk that is not mounted yet leaves another directory in the place of its folder. */
 static int check_folder(const struct job *job, const struct outside *o, struct err *err)
 {
-	int64_t noted = job_int(job, "folder");
-	struct stat st;
+	const json_t *noted = json_object_get(job->intent, "folder");
+	const struct outside_id id = {
+		json_integer_value(json_object_get(noted, "ino")),
+		json_integer_value(json_object_get(noted, "born")),
+		json_integer_value(json_object_get(noted, "fs")),
+	};
 
-	if (fstat(o->parent, &st) < 0)
-		return err_sys(err, errno, "stat", o->path);
-	if (noted && noted != (int64_t)st.st_ino)
-		return err_set(err, EBUSY, "source_changed", o->path,
-			"another directory stands in the place of its parent by now");
-	return 0;
+	return noted ? outside_require(o, &id, err) : 0;
 }
 
 /* -errno: it is out of reach. */
@@ -216,12 +215,12 @@ static int make_bridge(const struct job *job, struct err *err)
 
 static int rename_linked(struct fsd *f, struct job *job, struct link *l, struct err *err)
 {
-	int sites = job->pool->sites, r;
-	struct stat st;
+	struct outside_id id;
+	int sites = job->pool->sites, r = outside_identify(&l->o, &id, err);
 
-	if (fstat(l->o.parent, &st) < 0)
-		return err_sys(err, errno, "stat", l->o.path);
-	r = op_note(f, job, "folder", json_integer((json_int_t)st.st_ino), err);
+	if (r == 0)
+		r = op_note(f, job, "folder", json_pack("{s:I,s:I,s:I}", "ino", (json_int_t)id.ino,
+			"born", (json_int_t)id.born, "fs", (json_int_t)id.fs), err);
 	if (r == 0)
 		r = make_bridge(job, err);
 	if (r == 0)

@@ -29,11 +29,12 @@ static void lines_release(struct lines *l)
 static int lines_of_record(const struct cat_job *row, struct lines *l, struct err *err)
 {
 	json_t *result = row->result ? json_loads(row->result, 0, NULL) : NULL, *item;
+	char id[JOB_ID_SIZE];
 	size_t i;
 
 	if (json_is_true(json_object_get(result, "truncated"))) {
 		json_decref(result);
-		err_set(err, ENOENT, "not_kept", op_specs[OP_DIFF].name,
+		err_set(err, ENOENT, "not_kept", job_id_format(row->id, id),
 			"all that it found is not kept any more; its result has the first ones");
 		err_hint(err, "ask for the diff again");
 		return -ENOENT;

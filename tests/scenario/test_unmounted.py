@@ -132,6 +132,25 @@ def test_unmounted__a_job_is_canceled_whose_disk_is_gone_for_good(host, what, st
         assert linked == (str(host.old) if what == 'link' else None)
 
 
+def test_unmounted__another_disk_in_its_place_is_not_taken_for_it(host, mount):
+    """Their roots have the same inode."""
+    other = mount('ext4', name='other')
+    host.www = host.disk
+    host.steps.until('copy_out.placed', host.request('restore-to'))
+    host.daemon.stop(signal.SIGKILL)
+    host.steps.thread.join()
+    host.steps.set_hold('')
+    subprocess.run(['umount', host.disk], check=True)
+    subprocess.run(['mount', '--bind', other, host.disk], check=True)
+    try:
+        host.daemon.start()
+        wait_for(lambda: 'another directory stands in the place' in checked(host.daemon)[1])
+    finally:
+        subprocess.run(['umount', host.disk], check=True)
+        subprocess.run(['mount', '-o', 'loop', f'{host.disk}.img', host.disk], check=True)
+    assert host.ended()['state'] == 'done'
+
+
 def test_unmounted__what_had_not_begun_just_fails(host):
     """Its directory was taken away while it waited for its turn."""
     host.steps.until('renamed', {'kind': 'site-rename', 'site': 'shop', 'name': 'other'})
