@@ -124,8 +124,7 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 	job_lock(job, "site", id, true);
 	job_intend_int(job, "ino", (int64_t)o.st.st_ino);
 	job_intend_int(job, "created", clock_real());
-	job->method = pool_method_name(
-		outside_method(job->pool, o.dir));
+	job->method = pool_method_name(outside_method(job->pool, o.dir));
 	job->consistency = snap_consistency_name(SNAP_SETTLED);
 	show_steps(f, job, &o);
 	find_work(job, &o);

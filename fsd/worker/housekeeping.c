@@ -13,7 +13,6 @@
 #include "fsd/core/log.h"
 #include "fsd/worker/expire.h"
 #include "fsd/worker/layout.h"
-#include "fsd/worker/meta.h"
 #include "fsd/worker/removal.h"
 #include "fsd/worker/scan.h"
 #include "snap/base/clock.h"
@@ -105,8 +104,7 @@ static int note_site(const struct cat_site *s, void *arg)
 	return json_array_append_new(arg, json_string(s->deleted ? s->id : s->name));
 }
 
-/* The links that publishing keeps for a moment, whose moment is over, and documents that were just
- * being written, by no job. */
+/* What was left by no job that could be recovered. */
 static int sweep_sites(struct fsd *f, struct pool_root *r, bool deleted, struct err *err)
 {
 	struct cat_site_filter filter = {.pool = r->config->name, .deleted = deleted};
@@ -121,11 +119,8 @@ static int sweep_sites(struct fsd *f, struct pool_root *r, bool deleted, struct 
 		_cleanup_fd_ int dir =
 			fd_open_dir(deleted ? r->deleted : r->sites, json_string_value(name));
 
-		if (dir < 0)
-			continue;
-		fd_sweep_file(dir, META_SITE);
-		if (!deleted)
-			layout_sweep_links(dir, true);
+		if (dir >= 0)
+		layout_sweep_links(dir, true);
 	}
 	json_decref(names);
 	return ret;

@@ -193,7 +193,8 @@ int jobs_survey(struct fsd *f, struct job *job, json_t **view, struct err *err);
 #define JOB_ACTOR_FSD "fsd"
 int jobs_submit_internal(struct fsd *f, struct request *r, int64_t *id, struct err *err);
 
-/* Ask a job to stop; one whose end cannot be seen, to give up what is out of reach. 0; -EALREADY "job_ended" also of one that there never was. */
+/* Ask a job to stop; one whose end cannot be seen, to give up what is out of reach. 0; -EALREADY
+ * "job_ended" also of one that there never was. */
 int jobs_cancel(struct fsd *f, int64_t id, struct err *err);
 
 /* Run at most this many jobs at once from now on. 0 or -errno. */

@@ -421,6 +421,8 @@ int layout_sweep_links(int site, bool all)
 	while ((e = readdir(d))) {
 		struct stat st;
 
+		if (all && fd_is_temporary(e->d_name, META_SITE))
+			unlinkat(site, e->d_name, 0);
 		/* live.JOB belongs to a publish that may be under way; only at start it does not */
 		if (strncmp(e->d_name, all ? "live." : "live.old.", all ? 5 : 9) != 0 ||
 			fstatat(site, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||

@@ -75,7 +75,8 @@ int layout_exchange(int dir, const char *a, const char *b);
  * inode under another name for a second (live.old.JOB, swept later), rename (commit point), fsync.
  */
 int layout_publish(int site, int64_t number, int64_t job);
-/* Remove live.JOB and live.old.* of publishes older than a second, at start all of them. */
+/* Remove live.JOB and live.old.* of publishes older than a second; all: whatever their age, and a
+ * site.json that was just being written. */
 int layout_sweep_links(int site, bool all);
 /* Move the site `name`, open as `site`, from sites/ to deleted/`id`. Its links of publishes go first:
  * nobody looks for them there. That, and documents replaced before, are durable with the rename. */

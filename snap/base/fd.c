@@ -152,6 +152,13 @@ static int temp_name(const char *name, char out[NAME_MAX + 8])
 	return snprintf(out, NAME_MAX + 8, ".%s.new", name) > NAME_MAX ? -ENAMETOOLONG : 0;
 }
 
+bool fd_is_temporary(const char *entry, const char *name)
+{
+	char temp[NAME_MAX + 8];
+
+	return temp_name(name, temp) == 0 && strcmp(entry, temp) == 0;
+}
+
 int fd_sweep_file(int dirfd, const char *name)
 {
 	char temp[NAME_MAX + 8];

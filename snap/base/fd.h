@@ -58,6 +58,8 @@ int fd_clone_file(int from, int to, const char *name, mode_t mode);
 /* Remove the temporary file of `name` that a power cut may bring back, also beside the new file:
  * btrfs can replay a rename as a second name. Missing is success. 0 or -errno. */
 int fd_sweep_file(int dirfd, const char *name);
+/* Is this entry that temporary file? For who reads the directory anyway. */
+bool fd_is_temporary(const char *entry, const char *name);
 
 /* fsync(2) and syncfs(2), counted in fd_sync_count(). 0 or -errno. */
 int fd_sync(int fd);
