@@ -286,6 +286,13 @@ class Steps:
         return answer['job']
 
 
+def wait_for(condition):
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def checked(daemon):
     """fsctl status --check: what a monitor sees."""
     r = daemon.fsctl('status', '--check', check=False)

@@ -19,7 +19,7 @@ import time
 
 import pytest
 
-from conftest import TIMEOUT, Steps, needs_root, program
+from conftest import TIMEOUT, Steps, needs_root, program, wait_for
 
 pytestmark = needs_root
 CLOCK_REALTIME_COARSE = 5  # <linux/time.h>; Python has no name for it
@@ -1347,10 +1347,3 @@ def test_import__from_storage_that_does_not_answer_keeps_nobody_waiting(make_dae
         said = client.stderr.read()
         assert 'dead' in said and 'shop' in said, said
         client.stderr.close()
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

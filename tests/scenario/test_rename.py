@@ -7,11 +7,10 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 
 import pytest
 
-from conftest import TIMEOUT, Steps, checked, needs_root
+from conftest import Steps, checked, needs_root, wait_for
 
 pytestmark = needs_root
 
@@ -121,13 +120,6 @@ def test_rename__under_way_is_nothing_to_worry_about(apart, step):
     assert len(apart.daemon.json('site', 'list')['items']) == 1
     assert apart.steps.go_on()['state'] == 'done'
     apart.expect('boutique')
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @contextlib.contextmanager

@@ -5,12 +5,11 @@ import json
 import pathlib
 import shutil
 import signal
-import time
 from datetime import datetime, timezone
 
 import pytest
 
-from conftest import TIMEOUT, Steps, checked
+from conftest import TIMEOUT, Steps, checked, wait_for
 
 
 class Shop:
@@ -43,13 +42,6 @@ class Shop:
     def looks(self):
         """Is there a note that it has to be looked at?"""
         return any('look' in json.loads(p.read_text()) for p in self.snapshot.glob('*/*/meta.json'))
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -5,20 +5,12 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 
 import pytest
 
-from conftest import TIMEOUT, Steps, checked, needs_root
+from conftest import Steps, checked, needs_root, wait_for
 
 pytestmark = needs_root
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 class Host:
