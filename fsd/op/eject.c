@@ -436,7 +436,7 @@ static int64_t mend(struct eject *e, const json_t *note, struct err *err)
 		return other;
 	if (e->live == gone || !e->live)
 		r = layout_publish(e->site, other, job->id);
-	layout_sweep_links(e->site, true);
+	layout_sweep_site(e->site, LEFT_ALL);
 	snprintf(number, sizeof(number), "%" PRId64, gone);
 	if (r == 0 && fd_exists(gen, number) == 1)
 		r = layout_discard(job->pool, job->id, gen, number);

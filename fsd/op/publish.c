@@ -136,7 +136,7 @@ int publish_revert(struct job *job, int site, struct err *err)
 
 	if (r < 0)
 		return err_sys(err, -r, "list generations", job->site_name);
-	layout_sweep_links(site, true);
+	layout_sweep_site(site, LEFT_ALL);
 	return retired ? mark(job, site, retired, false, err) : 0;
 }
 

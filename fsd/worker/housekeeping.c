@@ -101,28 +101,23 @@ static int sweep_staging(struct fsd *f, struct pool_root *r, struct err *err)
 
 static int note_site(const struct cat_site *s, void *arg)
 {
-	return json_array_append_new(arg, json_string(s->deleted ? s->id : s->name));
+	return json_object_set_new(arg, s->id, json_true());
 }
 
-/* What was left by no job that could be recovered. */
-static int sweep_sites(struct fsd *f, struct pool_root *r, bool deleted, struct err *err)
+/* They are swept behind the start: opening thousands of them takes its time. */
+static int list_unswept(struct fsd *f, struct pool_root *r, struct err *err)
 {
-	struct cat_site_filter filter = {.pool = r->config->name, .deleted = deleted};
-	json_t *names = json_array(), *name;
-	size_t i;
+	struct cat_site_filter filter = {.pool = r->config->name};
 	int ret;
 
+	json_decref(r->unswept);
+	r->unswept = json_object();
 	pthread_mutex_lock(&f->write_lock);
-	ret = catalog_sites(f->catalog, &filter, note_site, names, err);
+	ret = catalog_sites(f->catalog, &filter, note_site, r->unswept, err);
+	filter.deleted = true;
+	if (ret == 0)
+		ret = catalog_sites(f->catalog, &filter, note_site, r->unswept, err);
 	pthread_mutex_unlock(&f->write_lock);
-	json_array_foreach(names, i, name) {
-		_cleanup_fd_ int dir =
-			fd_open_dir(deleted ? r->deleted : r->sites, json_string_value(name));
-
-		if (dir >= 0)
-		layout_sweep_links(dir, true);
-	}
-	json_decref(names);
 	return ret;
 }
 
@@ -162,8 +157,8 @@ static int open_and_recover(struct fsd *f, struct pool_root *r, struct err *err)
 	if (ret == 0)
 		ret = sweep_staging(f, r, err);
 	if (ret == 0)
-		ret = sweep_sites(f, r, false, err);
-	return ret == 0 ? sweep_sites(f, r, true, err) : ret;
+		ret = list_unswept(f, r, err);
+	return ret;
 }
 
 int housekeeping_bring_online(struct fsd *f, struct pool_root *r, struct err *err)
@@ -218,6 +213,62 @@ static void look_at_pools(struct fsd *f, struct housekeeping *h)
 	}
 }
 
+/* ---- what was left in sites by no job that could be recovered ---- */
+
+/* How many stay, or -errno. */
+static int sweep_site(
+	struct catalog *c, const struct pool_root *r, const char *id, enum layout_left what)
+{
+	_cleanup_fd_ int dir = -1;
+	struct cat_site site;
+
+	if (catalog_site_get(c, id, &site, NULL) < 0)
+		return -ENOENT;
+	dir = site.deleted ? fd_open_dir(r->deleted, id) : layout_open_site(r, site.name);
+	return dir < 0 ? dir : layout_sweep_site(dir, what);
+}
+
+/* Without the lock first: most have nothing. */
+static bool is_swept(struct fsd *f, struct housekeeping *h, struct pool_root *r, const char *id)
+{
+	int left = sweep_site(h->catalog, r, id, LEFT_OLD);
+	char holder[JOB_ID_SIZE];
+
+	if (left <= 0)
+		return true;
+	pthread_mutex_lock(&f->write_lock);
+	if (!jobs_holds(f, "site", id, true, holder))
+		left = sweep_site(f->catalog, r, id, LEFT_UNFINISHED);
+	pthread_mutex_unlock(&f->write_lock);
+	return left <= 0;
+}
+
+static void sweep_sites(struct fsd *f, struct housekeeping *h, struct pool_root *r)
+{
+	const char *id;
+	json_t *v;
+	void *next;
+
+	json_object_foreach_safe(r->unswept, next, id, v) {
+		if (h->stop || !atomic_load(&r->online))
+			return;
+		if (is_swept(f, h, r, id))
+			json_object_del(r->unswept, id);
+	}
+}
+
+/* Does a pool have to be looked at again? */
+static bool sweep_pools(struct fsd *f, struct housekeeping *h)
+{
+	bool left = false;
+
+	for (unsigned i = 0; i < f->pools.n; i++) {
+		sweep_sites(f, h, &f->pools.items[i]);
+		left = left || json_object_size(f->pools.items[i].unswept);
+	}
+	return left;
+}
+
 /* ---- kept links ---- */
 
 void housekeeping_published(struct fsd *f, struct pool_root *r, const char *site)
@@ -264,19 +315,19 @@ static void sweep_kept_links(struct housekeeping *h)
 		_cleanup_fd_ int dir = layout_open_site(link.r, link.site);
 
 		if (dir >= 0)
-			layout_sweep_links(dir, false);
+			layout_sweep_site(dir, LEFT_OLD);
 	}
 }
 
 /* ---- the thread ---- */
 
-static void wait_for_work(struct housekeeping *h)
+static void wait_for_work(struct housekeeping *h, bool soon)
 {
 	struct timespec until;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	pthread_mutex_lock(&h->lock);
-	until.tv_sec += h->n_links ? 2 : TICK_SEC;
+	until.tv_sec += soon || h->n_links ? 2 : TICK_SEC;
 	while (!h->stop) {
 		if (pthread_cond_clockwait(&h->wake, &h->lock, CLOCK_MONOTONIC, &until) ==
 			ETIMEDOUT)
@@ -297,20 +348,22 @@ static void *housekeeping_thread(void *arg)
 {
 	struct fsd *f = arg;
 	struct housekeeping *h = f->housekeeping;
+	bool unswept;
 
 	while (!h->stop) {
+		look_at_pools(f, h);
+		unswept = sweep_pools(f, h);
+		sweep_kept_links(h);
 		if (clock_mono() >= h->next_compare) {
 			compare(f, h);
 			h->next_compare = clock_mono() + COMPARE_EVERY;
 		}
-		look_at_pools(f, h);
-		sweep_kept_links(h);
 		if (clock_mono() >= h->expired + EXPIRE_EVERY) {
 			expire_look(f, h->catalog, clock_real(), h->asked, &h->ctx);
 			h->expired = clock_mono();
 		}
 		malloc_trim(0); /* what a large job took is not kept for the next one */
-		wait_for_work(h);
+		wait_for_work(h, unswept);
 	}
 	return NULL;
 }

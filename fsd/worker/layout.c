@@ -20,6 +20,8 @@
 #include "snap/base/fd.h"
 #include "snap/remove.h"
 
+#define OLD_LINK_KEPT (2 * NSEC_PER_SEC)
+
 int layout_open_site(const struct pool_root *r, const char *name)
 {
 	int fd = fd_open_dir(r->sites, name);
@@ -407,9 +409,30 @@ int layout_publish(int site, int64_t number, int64_t job)
 	return r;
 }
 
-int layout_sweep_links(int site, bool all)
+/* -errno: it is not one of these. ctime: the moment of the link or of the rename over it. */
+static int left_kind(int site, const char *name, int64_t now, enum layout_left *kind)
 {
-	int fd = fd_reopen_dir(site);
+	struct stat st;
+
+	*kind = LEFT_UNFINISHED;
+	if (fd_is_temporary(name, META_SITE))
+		return 0;
+	if (strncmp(name, "live.", 5) != 0)
+		return -ENOENT;
+	if (fstatat(site, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	if (!S_ISLNK(st.st_mode))
+		return -EINVAL;
+	if (strncmp(name, "live.old.", 9) == 0)
+		*kind = st.st_ctim.tv_sec * NSEC_PER_SEC + st.st_ctim.tv_nsec < now - OLD_LINK_KEPT
+				? LEFT_OLD
+				: LEFT_ALL;
+	return 0;
+}
+
+int layout_sweep_site(int site, enum layout_left what)
+{
+	int fd = fd_reopen_dir(site), left = 0;
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	int64_t now = clock_real();
 	struct dirent *e;
@@ -419,29 +442,21 @@ int layout_sweep_links(int site, bool all)
 		return fd < 0 ? fd : -ENOMEM;
 	}
 	while ((e = readdir(d))) {
-		struct stat st;
+		enum layout_left kind;
 
-		if (all && fd_is_temporary(e->d_name, META_SITE))
-			unlinkat(site, e->d_name, 0);
-		/* live.JOB belongs to a publish that may be under way; only at start it does not */
-		if (strncmp(e->d_name, all ? "live." : "live.old.", all ? 5 : 9) != 0 ||
-			fstatat(site, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-			!S_ISLNK(st.st_mode))
-			continue;
-		/* ctime: the moment of the link or of the rename over it */
-		if (all || st.st_ctim.tv_sec * NSEC_PER_SEC + st.st_ctim.tv_nsec <
-				now - 2 * NSEC_PER_SEC)
-			unlinkat(site, e->d_name, 0);
+		if (left_kind(site, e->d_name, now, &kind) == 0 &&
+			(kind > what || unlinkat(site, e->d_name, 0) < 0))
+			left++;
 	}
 	closedir(d);
-	return 0;
+	return left;
 }
 
 int layout_park(const struct pool_root *r, int site, const char *name, const char *id)
 {
-	int ret = layout_sweep_links(site, true);
+	int ret = layout_sweep_site(site, LEFT_ALL);
 
-	if (ret == 0)
+	if (ret >= 0)
 		ret = fd_sync(site);
 	return ret == 0 ? layout_move(r->sites, name, r->deleted, id) : ret;
 }

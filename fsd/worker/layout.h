@@ -75,9 +75,14 @@ int layout_exchange(int dir, const char *a, const char *b);
  * inode under another name for a second (live.old.JOB, swept later), rename (commit point), fsync.
  */
 int layout_publish(int site, int64_t number, int64_t job);
-/* Remove live.JOB and live.old.* of publishes older than a second; all: whatever their age, and a
- * site.json that was just being written. */
-int layout_sweep_links(int site, bool all);
+/* What publishes and crashes leave in a site; each with those before. */
+enum layout_left {
+	LEFT_OLD,	 /* live.old.JOB of more than two seconds ago, which nobody walks any more */
+	LEFT_UNFINISHED, /* live.JOB and a half written site.json: no job may hold the site */
+	LEFT_ALL,	 /* live.old.JOB of a moment ago */
+};
+/* Remove it. How many of all these stay, or -errno. */
+int layout_sweep_site(int site, enum layout_left what);
 /* Move the site `name`, open as `site`, from sites/ to deleted/`id`. Its links of publishes go first:
  * nobody looks for them there. That, and documents replaced before, are durable with the rename. */
 int layout_park(const struct pool_root *r, int site, const char *name, const char *id);

@@ -289,7 +289,7 @@ def kept_ejected(s, site='alpha'):
         return ('eject.late_writes', str(folder / 'live')) in told(s)
 
     def pending():
-        return (not is_told() or (folder / '.site.json.new').exists()) and str(folder)
+        return not is_told() and str(folder)
 
     def change(st, job):
         assert is_told()

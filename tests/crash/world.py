@@ -138,7 +138,7 @@ class World:
                 return stopped()
             if time.monotonic() > deadline:
                 raise Broken(['jobs, trash or what is kept never end',
-                              *map(str, [*self.unfinished(), *self.pending()]),
+                              *map(str, [*self.unfinished(), *self.pending(), *self.strays()]),
                               f'last steps: {self.last_steps()}'])
             time.sleep(wait)
             wait = min(2 * wait, 0.05)
@@ -153,7 +153,8 @@ class World:
                 if j['state'] in ('queued', 'running')]
 
     def busy(self):
-        return self.leftovers('trash') or self.unfinished() or self.looks() or self.pending()
+        return (self.leftovers('trash') or self.unfinished() or self.looks() or self.pending()
+                or self.strays())
 
     def looks(self):
         """Retired generations that are still to be looked into: only the catalog tells the end."""
@@ -163,6 +164,13 @@ class World:
                 return c.execute('SELECT id FROM snapshots WHERE look <> 0').fetchall()
         except sqlite3.Error as e:
             return [e]
+
+    def strays(self):
+        """What fsd looks for in each site behind its start."""
+        sites = [site for path in map(pathlib.Path, self.pools.values())
+                 for site in [*path.glob('sites/*'), *path.glob('.fsd/deleted/*')]]
+        return [p for site in sites for p in [*site.glob('live.*'), *site.glob('.site.json.new')]
+                if not self.fresh(p)]
 
     def leftovers(self, folder):
         return [str(e) for path in self.pools.values()

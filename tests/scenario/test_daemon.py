@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from conftest import TIMEOUT, needs_root, program
+from conftest import TIMEOUT, Steps, needs_root, program, wait_for
 
 
 def run(*args, **kwargs):
@@ -207,6 +207,42 @@ def test_daemon__reload_changes_how_many_jobs_run_at_once(make_daemon):
     reload(2, 'jobs = 3\n', max_jobs=4)
     reload(3, 'jobs = 9\n', max_jobs=4)
     daemon.stop(signal.SIGKILL)
+
+
+def test_daemon__sweeps_what_a_crash_left_in_sites_behind_its_start(make_daemon):
+    """But what a job that goes on may still need: not before it has ended."""
+    daemon = make_daemon()
+    steps = Steps(daemon)
+    daemon.configure(extra='jobs = 1\n')
+    daemon.start()
+    sites = []
+    for name in ('busy', 'idle', 'gone'):  # in this order
+        daemon.fsctl('site', 'create', name)
+        sites.append(pathlib.Path(daemon.json('site', 'show', name)['live']['path']).parent)
+    site_id = daemon.json('site', 'show', 'gone')['id']
+    daemon.fsctl('site', 'delete', 'gone', '--yes')
+    sites[-1] = daemon.pools['main'] / '.fsd/deleted' / site_id
+
+    def left(site):
+        return {p.name for p in site.iterdir()} - {'live', 'gen', 'site.json', 'live.txt'}
+
+    with steps.held('tree.made') as reached:
+        daemon.fsctl('snapshot', 'busy', '--no-wait')
+        reached()
+        daemon.fsctl('snapshot', 'busy', '--no-wait')  # goes on at the start
+        daemon.stop(signal.SIGKILL)
+        for site in sites:
+            (site / 'live.9').symlink_to('gen/1/tree')
+            (site / 'live.old.8').symlink_to('gen/1/tree')
+            (site / '.site.json.new').write_text('{')
+            (site / 'live.txt').write_text('not by fsd')
+        daemon.start()
+        for site in sites[1:]:
+            wait_for(lambda site=site: not left(site))
+        assert 'live.9' in left(sites[0])
+    for site in sites:
+        wait_for(lambda site=site: not left(site))
+        assert (site / 'live.txt').exists()
 
 
 def test_daemon__goes_to_the_background_and_tells_the_truth(make_daemon):
