@@ -283,5 +283,11 @@ int job_finish(struct fsd *f, struct job *job, struct err *err);
 int job_sweep(struct job *job, struct err *err);
 /* Record and outcome in one durable commit; write_lock must not be held. */
 int job_conclude(struct fsd *f, struct job *job, struct err *err);
+/* The same, again and again until the catalog has it, and logged. -errno: fsd stops, and the next
+ * start finds it as it was. */
+int job_end(struct fsd *f, struct job *job, struct err *err);
+/* On a thread of the queue, without locks: run it and decide what it came to and, unless it goes back
+ * to the queue (JOB_QUEUED), end it. -errno: it cannot be decided yet. */
+int job_execute(struct fsd *f, struct job *job);
 
 #endif
