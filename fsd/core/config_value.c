@@ -215,7 +215,7 @@ int config_set_duration(void *field, const char *value, const struct config_set 
 {
 	int r = duration_parse(value, field);
 
-	if (r == 0 && *(int64_t *)field && !value[strspn(value, "0123456789")])
+	if (r == -EINVAL && *value && !value[strspn(value, "0123456789")])
 		return bad(s, "its unit is missing: 90s, 15m, 24h, 7d, 4w");
 	if (r == -ERANGE)
 		return bad(s, "the duration is too long");

@@ -115,7 +115,7 @@ static int check_expires(const char *s, struct err *err)
 
 	if (strcmp(s, "never") == 0 || duration_parse(s, &ns) == 0)
 		return 0;
-	return bad(F_EXPIRES, err, "it is a duration like 90s, 24h or 7d, or \"never\"");
+	return bad(F_EXPIRES, err, "it is a number with its unit (90s, 24h, 7d), or \"never\"");
 }
 
 static int check_dir(const char *s, struct err *err)

@@ -159,7 +159,7 @@ static const struct {
 
 int duration_parse(const char *text, int64_t *ns)
 {
-	int64_t factor = 1, out;
+	int64_t factor = 0, out;
 	char *end;
 	long long n;
 
@@ -169,15 +169,12 @@ int duration_parse(const char *text, int64_t *ns)
 	n = strtoll(text, &end, 10);
 	if (errno)
 		return -ERANGE;
-	if (*end) {
-		factor = 0;
-		for (size_t i = 0; i < UNITS; i++) {
-			if (*end == units[i].unit && end[1] == '\0')
-				factor = units[i].seconds;
-		}
-		if (!factor)
-			return -EINVAL;
+	for (size_t i = 0; i < UNITS; i++) {
+		if (*end == units[i].unit && end[1] == '\0')
+			factor = units[i].seconds;
 	}
+	if (!factor && (n || *end))
+		return -EINVAL;
 	if (__builtin_mul_overflow(n, factor * NSEC_PER_SEC, &out))
 		return -ERANGE;
 	*ns = out;

@@ -52,21 +52,30 @@ static void consider(struct nearest *n, const char *typed, const char *known, co
 	}
 }
 
+static size_t first_word(const char *words, char out[WORD_MAX])
+{
+	size_t len = strcspn(words, " ");
+
+	snprintf(out, WORD_MAX, "%.*s", (int)len, words);
+	return len;
+}
+
 const char *command_near(const char *word, const char *second)
 {
 	struct nearest n = {.distance = WORD_MAX};
 	bool known = second && is_noun(word);
+	char first[WORD_MAX];
 
 	for (const struct command *cmd = commands; cmd->words; cmd++) {
-		size_t len = strcspn(cmd->words, " ");
-		char first[WORD_MAX];
+		size_t len = first_word(cmd->words, first);
 
-		snprintf(first, sizeof(first), "%.*s", (int)len, cmd->words);
 		if (!known)
 			consider(&n, word, first, cmd->words);
 		else if (cmd->words[len] && strcmp(first, word) == 0)
 			consider(&n, second, cmd->words + len + 1, cmd->words);
 	}
+	if (!known && second && n.meant && n.meant[first_word(n.meant, first)])
+		return command_near(first, second) ?: n.meant; /* a noun that is no command by itself */
 	return n.meant;
 }
 

@@ -72,8 +72,9 @@ int cli_no_such_command(const struct cli *c, const char *word, const char *secon
 {
 	char shown[128], hint[192];
 	const char *meant = command_near(word, second);
+	bool known = second && is_noun(word);
 
-	snprintf(shown, sizeof(shown), "%s%s%s", word, second ? " " : "", second ? second : "");
+	snprintf(shown, sizeof(shown), "%s%s%s", word, known ? " " : "", known ? second : "");
 	if (meant)
 		snprintf(hint, sizeof(hint), "did you mean \"fsctl %s\"? fsctl --help lists all",
 			meant);
@@ -191,7 +192,7 @@ static int plain_word(struct parser *p, const char *word)
 	}
 	if (!p->word) {
 		c->cmd = command_find(word, NULL);
-		return c->cmd ? 0 : cli_no_such_command(c, word, NULL);
+		return c->cmd ? 0 : cli_no_such_command(c, word, p->argv[p->at + 1]);
 	}
 	c->cmd = command_find(p->word, word);
 	if (c->cmd)

@@ -114,7 +114,10 @@ static void test_duration__knows_units_and_overflow(void **state)
 	int64_t ns;
 
 	(void)state;
-	assert_int_equal(duration_parse("90", &ns), 0);
+	assert_int_equal(duration_parse("0", &ns), 0);
+	assert_int_equal(ns, 0);
+	assert_int_equal(duration_parse("90", &ns), -EINVAL);
+	assert_int_equal(duration_parse("90s", &ns), 0);
 	assert_int_equal(ns, 90 * NSEC_PER_SEC);
 	assert_int_equal(duration_parse("2w", &ns), 0);
 	assert_int_equal(ns, 14 * 86400 * NSEC_PER_SEC);

@@ -61,6 +61,8 @@ static void test_usage__says_what_was_meant(void **state)
 		"hint: did you mean \"fsctl job list\"? fsctl --help lists all\n", "jobs");
 	REFUSED("fsctl: site lsit: no such command\n"
 		"hint: did you mean \"fsctl site list\"? fsctl --help lists all\n", "site", "lsit");
+	REFUSED("fsctl: sit: no such command\n"
+		"hint: did you mean \"fsctl site list\"? fsctl --help lists all\n", "sit", "lsit");
 	REFUSED("fsctl: site foo: no such command\nhint: fsctl site --help lists them\n", "site", "foo");
 	REFUSED("fsctl: xyzzy: no such command\nhint: fsctl --help lists them\n", "help", "xyzzy");
 	REFUSED("fsctl: site: the second word of a command is missing\n"
