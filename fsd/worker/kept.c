@@ -475,6 +475,22 @@ void kept_sweep(struct fsd *f, struct catalog *c, struct pool_root *r, struct sn
 	json_decref(sites);
 }
 
+bool kept_parked(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx)
+{
+	struct sweep s = {.f = f, .r = r, .ctx = ctx, .site = id,
+		.before = clock_real() - fsd_config(f)->undo_keep};
+	_cleanup_fd_ int site = fd_open_dir(r->deleted, id);
+	struct parked p = {.late = PATHS_INIT};
+	bool left;
+
+	if (site < 0)
+		return false;
+	sweep_parked(&s, site);
+	left = parked_load(&s, site, &p) == 0;
+	parked_release(&p);
+	return left;
+}
+
 /* ---- ejected sites ---- */
 
 bool kept_may_purge(struct fsd *f, const char *id, struct err *err)

@@ -35,6 +35,10 @@ void kept_sweep(struct fsd *f, struct catalog *c, struct pool_root *r, struct sn
 int kept_ejected(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx,
 	struct err *err);
 
+/* What an import of the deleted site `id`, whose time is over, had put aside: remove it. Is there still
+ * something to look for? Only the site knows of it. write_lock must not be held. */
+bool kept_parked(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx);
+
 /* May the deleted site go? By the catalog and the configuration as they are now; write_lock is held. */
 bool kept_may_purge(struct fsd *f, const char *id, struct err *err);
 

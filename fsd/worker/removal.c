@@ -93,15 +93,18 @@ static void purge(struct removal *rm, struct pool_root *r)
 	scope_of("ejected", r, scope);
 	problems_begin(&rm->f->problems, scope);
 	json_array_foreach(due.ids, i, id) {
+		const char *site = json_string_value(id);
 		struct err err = ERR_INIT;
-		int kept = kept_ejected(rm->f, r, json_string_value(id), &rm->ctx, &err);
+		int kept = kept_parked(rm->f, r, site, &rm->ctx)
+				   ? 1
+				   : kept_ejected(rm->f, r, site, &rm->ctx, &err);
 
 		if (snap_canceled(&rm->ctx))
 			break;
 		if (kept < 0)
 			problems_add(&rm->f->problems, false, scope, &err);
 		else if (!kept)
-			purge_site(rm->f, r, json_string_value(id));
+			purge_site(rm->f, r, site);
 	}
 	if (!snap_canceled(&rm->ctx))
 		problems_end(&rm->f->problems, scope);

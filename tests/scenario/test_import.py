@@ -416,6 +416,17 @@ def test_import_move__copies_compares_and_puts_aside_elsewhere(host, scratch):
     assert job['stats']['method'] == ('reflink' if host.kind == 'btrfs' else 'copy')
 
 
+def test_import_move__of_a_site_that_goes_takes_what_was_put_aside_along(host, scratch):
+    path = elsewhere(host, scratch)
+    kept = aside(path, host.imported(path, 'move'))
+    site = site_json(host, 'shop')['id']
+    assert host.job(kind='site-delete', site='shop', confirm=True)['state'] == 'done'
+    assert kept.exists()
+    undo_is_over(host)
+    wait_for(lambda: not (host.pool / '.fsd/deleted' / site).exists())
+    assert not kept.exists()
+
+
 def test_import_move__of_what_cannot_be_carried_over_keeps_it(host, scratch):
     path = elsewhere(host, scratch)
     with socket.socket(socket.AF_UNIX) as s:
