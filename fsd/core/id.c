@@ -147,16 +147,27 @@ static bool is_reserved(const char *name)
 	return false;
 }
 
+/* Was it meant as a time, even one that there is not? */
+static bool is_dated(const char *name)
+{
+	static const char shape[] = "dddd-dd-dd";
+
+	for (size_t i = 0; shape[i]; i++) {
+		if (shape[i] == 'd' ? name[i] < '0' || name[i] > '9' : name[i] != shape[i])
+			return false;
+	}
+	return strchr("Tt ", name[sizeof(shape) - 1]); /* or the end */
+}
+
 int name_check(const char *name, struct err *err)
 {
 	const char *fault = name_fault(name);
-	int64_t t;
 
 	if (fault)
 		return err_set(err, EINVAL, "bad_name", name, "%s", fault);
 	if (id_valid(name))
 		return err_set(err, EINVAL, "bad_name", name, "a name may not look like an id");
-	if (time_parse(name, &t) == 0)
+	if (is_dated(name))
 		return err_set(err, EINVAL, "reserved_name", name,
 			"a name may not look like a date");
 	if (is_reserved(name))
@@ -186,6 +197,9 @@ static int parse_snapshot(const char *text, const char *name, struct source *s, 
 		s->kind = SOURCE_TIME;
 		return 0;
 	}
+	if (is_dated(name))
+		return bad_source(text, err, "there is no such time; one is written 2026-11-22, "
+			"2026-11-22T03:00 or 2026-11-22T03:00:00+01:00");
 	fault = name_fault(name);
 	if (fault)
 		return bad_source(text, err, fault);

@@ -250,15 +250,19 @@ int scan_differences(struct fsd *f, struct catalog *c, struct pool_root *r, scan
 	return ret;
 }
 
+/* As many as somebody reads; `fsctl pool check` lists them all. */
+#define REPORT_MOST 10
+
 struct report {
 	struct fsd *f;
 	const char *pool, *path, *scope;
+	unsigned n; /* that pool scan mends */
 };
 
 static void report_one(const char *kind, enum scan_change change, const char *name,
 	const struct err *why, void *arg)
 {
-	const struct report *rep = arg;
+	struct report *rep = arg;
 	struct err e = ERR_INIT;
 
 	if (change == SCAN_BROKEN)
@@ -267,6 +271,8 @@ static void report_one(const char *kind, enum scan_change change, const char *na
 		problems_add(&rep->f->problems, false, rep->scope, why);
 		return;
 	}
+	if (change != SCAN_UNFINISHED && rep->n++ >= REPORT_MOST)
+		return;
 	if (strcmp(kind, "deleted") == 0)
 		kind = "deleted site";
 	if (change == SCAN_ADDED)
@@ -286,6 +292,19 @@ static void report_one(const char *kind, enum scan_change change, const char *na
 			"%s/.fsd/snapshots/%s", rep->path, name);
 	else
 		err_hint(&e, "fsctl pool scan %s brings the catalog in line with the pool", rep->pool);
+	problems_add(&rep->f->problems, false, rep->scope, &e);
+}
+
+static void report_more(const struct report *rep)
+{
+	struct err e = ERR_INIT;
+
+	if (rep->n <= REPORT_MOST)
+		return;
+	err_set(&e, 1, "more_differences", rep->pool, "%u more of its sites and snapshots differ from the catalog",
+		rep->n - REPORT_MOST);
+	err_hint(&e, "fsctl pool check %s lists all; fsctl pool scan %s brings the catalog in line "
+		"with the pool", rep->pool, rep->pool);
 	problems_add(&rep->f->problems, false, rep->scope, &e);
 }
 
@@ -312,13 +331,14 @@ static void not_compared(const struct report *rep, const struct err *why)
 void scan_report(struct fsd *f, struct catalog *c, struct pool_root *r)
 {
 	char scope[64];
-	struct report rep = {f, r->config->name, r->config->path, scope};
+	struct report rep = {f, r->config->name, r->config->path, scope, 0};
 	struct err err = ERR_INIT;
 
 	scope_of(r, scope);
 	problems_begin(&f->problems, scope);
 	if (scan_differences(f, c, r, report_one, &rep, &err) < 0)
 		not_compared(&rep, &err);
+	report_more(&rep);
 	problems_end(&f->problems, scope);
 }
 

@@ -262,6 +262,7 @@ const char *seconds_text(double seconds, char out[SIZE_TEXT])
  * may be missing. What follows, or NULL. */
 static const char *parse_clock(const char *s, struct tm *tm)
 {
+	struct tm day;
 	int used = 0;
 
 	memset(tm, 0, sizeof(*tm));
@@ -273,6 +274,10 @@ static const char *parse_clock(const char *s, struct tm *tm)
 	s += used;
 	tm->tm_year -= 1900;
 	tm->tm_mon -= 1;
+	day = *tm;
+	timegm(&day);
+	if (day.tm_mon != tm->tm_mon) /* the 31st of November */
+		return NULL;
 	if (*s == 'T' || *s == 't' || *s == ' ') {
 		used = 0;
 		sscanf(s + 1, "%2d:%2d%n", &tm->tm_hour, &tm->tm_min, &used);
@@ -283,10 +288,7 @@ static const char *parse_clock(const char *s, struct tm *tm)
 		sscanf(s, ":%2d%n", &tm->tm_sec, &used);
 		s += used == 3 ? 3 : 0;
 	}
-	if (tm->tm_mon < 0 || tm->tm_mon > 11 || tm->tm_mday < 1 || tm->tm_mday > 31 ||
-		tm->tm_hour > 23 || tm->tm_min > 59 || tm->tm_sec > 60)
-		return NULL;
-	return s;
+	return tm->tm_hour > 23 || tm->tm_min > 59 || tm->tm_sec > 60 ? NULL : s;
 }
 
 const char *local_time(const char *text, char out[SIZE_TEXT])

@@ -128,6 +128,25 @@ static void test_scan__says_what_to_do_about_every_difference(void **state)
 	expect(h, "unreadable", "new", "start the fsd that wrote it");
 }
 
+static void test_scan__reports_some_and_counts_the_rest(void **state)
+{
+	struct harness *h = *state;
+	json_t *p;
+
+	make_sites(h);
+	shell(h, "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do cp -a sites/blog sites/n$i; "
+		 "sed -i \"s/\\\"id\\\": \\\"......../\\\"id\\\": \\\"fffffff$(printf %x $i)/\" "
+		 "sites/n$i/site.json; done");
+	look(h);
+	expect(h, "more_differences", "main", "fsctl pool check main");
+	p = find(h, "more_differences", "main");
+	assert_non_null(strstr(harness_text(p, "reason"), "2 more"));
+	json_decref(p);
+	done(harness_done(h, "pool-scan", "pool", "main", NULL));
+	look(h);
+	expect_none(h);
+}
+
 /* A job that has begun and does not end: what it changes exclusively. */
 static void at_work_on(struct harness *h, const char *type, const char *key)
 {
@@ -339,6 +358,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_scan__says_what_to_do_about_every_difference),
+		TEST(test_scan__reports_some_and_counts_the_rest),
 		TEST(test_scan__leaves_alone_what_a_job_is_at_work_on),
 		TEST(test_scan__forgets_what_was_unreadable),
 		TEST(test_scan__says_that_a_pool_cannot_be_compared),
