@@ -102,6 +102,7 @@ static int run_scan(struct fsd *f, struct job *job, struct err *err)
 		r = scan_apply(f, c, job, err);
 	if (r == 0) {
 		scan_report(f, c, job->pool);
+		atomic_store(&job->pool->unswept, true); /* also those that were not known */
 		name_snapshots(c, json_object_get(job->result, "snapshots"));
 	}
 	catalog_close(&c);

@@ -147,7 +147,7 @@ int publish_finish(struct fsd *f, struct job *job, int site, int64_t number, str
 	bool marked;
 	int r = op_doc_load(wrapper, META_WRAPPER, &doc);
 
-	housekeeping_published(f, job->pool, job->site_name);
+	housekeeping_published(f, job->site_id);
 	if (r < 0)
 		return err_sys(err, -r, "read meta.json", job->site_name);
 	if (r == 0) { /* it serves nevertheless; `pool check` tells of it */

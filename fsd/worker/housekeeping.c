@@ -22,13 +22,6 @@
 #define TICK_SEC 10
 #define EXPIRE_EVERY (60 * NSEC_PER_SEC)
 #define COMPARE_EVERY (3600 * NSEC_PER_SEC)
-#define LINKS_KEPT 4096
-
-struct kept_link {
-	struct pool_root *r;
-	char site[NAME_SIZE];
-	int64_t when; /* monotonic */
-};
 
 struct housekeeping {
 	pthread_t thread;
@@ -41,8 +34,8 @@ struct housekeeping {
 	int64_t expired;	 /* monotonic: the last look for what has expired */
 	json_t *asked;		 /* what that look asked for (expire.h) */
 	int64_t next_compare;	 /* monotonic: pools and catalog */
-	struct kept_link *links;
-	unsigned n_links;
+	json_t *published;	 /* ids of sites, under the lock */
+	json_t *unswept;	 /* ids of sites in which something may have been left */
 };
 
 /* ---- pools ---- */
@@ -99,28 +92,6 @@ static int sweep_staging(struct fsd *f, struct pool_root *r, struct err *err)
 	return ret < 0 && !err->num ? err_sys(err, -ret, "sweep", r->config->path) : ret;
 }
 
-static int note_site(const struct cat_site *s, void *arg)
-{
-	return json_object_set_new(arg, s->id, json_true());
-}
-
-/* They are swept behind the start: opening thousands of them takes its time. */
-static int list_unswept(struct fsd *f, struct pool_root *r, struct err *err)
-{
-	struct cat_site_filter filter = {.pool = r->config->name};
-	int ret;
-
-	json_decref(r->unswept);
-	r->unswept = json_object();
-	pthread_mutex_lock(&f->write_lock);
-	ret = catalog_sites(f->catalog, &filter, note_site, r->unswept, err);
-	filter.deleted = true;
-	if (ret == 0)
-		ret = catalog_sites(f->catalog, &filter, note_site, r->unswept, err);
-	pthread_mutex_unlock(&f->write_lock);
-	return ret;
-}
-
 /* Tell the event streams; the log is told anyway. */
 static void pool_event(struct fsd *f, const struct pool_root *r, const char *kind)
 {
@@ -156,8 +127,6 @@ static int open_and_recover(struct fsd *f, struct pool_root *r, struct err *err)
 		ret = jobs_recover(f, r, err);
 	if (ret == 0)
 		ret = sweep_staging(f, r, err);
-	if (ret == 0)
-		ret = list_unswept(f, r, err);
 	return ret;
 }
 
@@ -170,6 +139,7 @@ int housekeeping_bring_online(struct fsd *f, struct pool_root *r, struct err *er
 		return ret;
 	}
 	r->recovered = r->announced = true;
+	atomic_store(&r->unswept, true);
 	atomic_store(&r->online, true);
 	log_msg(LOG_INFO, "pool online", "pool", r->config->name, "driver", r->driver->name, "path",
 		r->config->path, NULL);
@@ -213,121 +183,106 @@ static void look_at_pools(struct fsd *f, struct housekeeping *h)
 	}
 }
 
-/* ---- what was left in sites by no job that could be recovered ---- */
+/* ---- what publishes and crashes left in sites ---- */
 
-/* How many stay, or -errno. */
-static int sweep_site(
-	struct catalog *c, const struct pool_root *r, const char *id, enum layout_left what)
-{
-	_cleanup_fd_ int dir = -1;
-	struct cat_site site;
-
-	if (catalog_site_get(c, id, &site, NULL) < 0)
-		return -ENOENT;
-	dir = site.deleted ? fd_open_dir(r->deleted, id) : layout_open_site(r, site.name);
-	return dir < 0 ? dir : layout_sweep_site(dir, what);
-}
-
-/* Without the lock first: most have nothing. */
-static bool is_swept(struct fsd *f, struct housekeeping *h, struct pool_root *r, const char *id)
-{
-	int left = sweep_site(h->catalog, r, id, LEFT_OLD);
-	char holder[JOB_ID_SIZE];
-
-	if (left <= 0)
-		return true;
-	pthread_mutex_lock(&f->write_lock);
-	if (!jobs_holds(f, "site", id, true, holder))
-		left = sweep_site(f->catalog, r, id, LEFT_UNFINISHED);
-	pthread_mutex_unlock(&f->write_lock);
-	return left <= 0;
-}
-
-static void sweep_sites(struct fsd *f, struct housekeeping *h, struct pool_root *r)
-{
-	const char *id;
-	json_t *v;
-	void *next;
-
-	json_object_foreach_safe(r->unswept, next, id, v) {
-		if (h->stop || !atomic_load(&r->online))
-			return;
-		if (is_swept(f, h, r, id))
-			json_object_del(r->unswept, id);
-	}
-}
-
-/* Does a pool have to be looked at again? */
-static bool sweep_pools(struct fsd *f, struct housekeeping *h)
-{
-	bool left = false;
-
-	for (unsigned i = 0; i < f->pools.n; i++) {
-		sweep_sites(f, h, &f->pools.items[i]);
-		left = left || json_object_size(f->pools.items[i].unswept);
-	}
-	return left;
-}
-
-/* ---- kept links ---- */
-
-void housekeeping_published(struct fsd *f, struct pool_root *r, const char *site)
+void housekeeping_published(struct fsd *f, const char *site)
 {
 	struct housekeeping *h = f->housekeeping;
 
 	if (!h)
 		return;
 	pthread_mutex_lock(&h->lock);
-	/* One entry a site is enough; a full list is swept at the next start. */
-	for (unsigned i = 0; i < h->n_links; i++) {
-		if (h->links[i].r == r && strcmp(h->links[i].site, site) == 0)
-			goto out;
-	}
-	if (h->n_links < LINKS_KEPT) {
-		h->links[h->n_links].r = r;
-		h->links[h->n_links].when = clock_mono();
-		snprintf(h->links[h->n_links++].site, NAME_SIZE, "%s", site);
-	}
-out:
+	json_object_set_new(h->published, site, json_true());
 	pthread_mutex_unlock(&h->lock);
 }
 
-/* Take the oldest that is due. */
-static bool take_link(struct housekeeping *h, struct kept_link *out)
+static int note_site(const struct cat_site *s, void *arg)
 {
-	bool due;
+	return json_object_set_new(arg, s->id, json_true());
+}
 
+/* Behind the start, since opening thousands of sites takes its time. */
+static void list_pool(struct housekeeping *h, struct pool_root *r)
+{
+	struct cat_site_filter filter = {.pool = r->config->name};
+	int ret;
+
+	if (!atomic_load(&r->online) || !atomic_exchange(&r->unswept, false))
+		return;
+	ret = catalog_sites(h->catalog, &filter, note_site, h->unswept, NULL);
+	filter.deleted = true;
+	if (ret == 0)
+		ret = catalog_sites(h->catalog, &filter, note_site, h->unswept, NULL);
+	if (ret < 0)
+		atomic_store(&r->unswept, true);
+}
+
+static void list_unswept(struct fsd *f, struct housekeeping *h)
+{
+	for (unsigned i = 0; i < f->pools.n; i++)
+		list_pool(h, &f->pools.items[i]);
 	pthread_mutex_lock(&h->lock);
-	due = h->n_links && h->links[0].when < clock_mono() - 3 * NSEC_PER_SEC;
-	if (due) {
-		*out = h->links[0];
-		memmove(h->links, h->links + 1, --h->n_links * sizeof(*h->links));
-	}
+	json_object_update(h->unswept, h->published);
+	json_object_clear(h->published);
 	pthread_mutex_unlock(&h->lock);
-	return due;
 }
 
-static void sweep_kept_links(struct housekeeping *h)
+/* How many stay, or -errno. */
+static int sweep_site(struct fsd *f, struct catalog *c, const char *id, enum layout_left what)
 {
-	struct kept_link link;
+	_cleanup_fd_ int dir = -1;
+	struct pool_root *r;
+	struct cat_site site;
 
-	while (take_link(h, &link)) {
-		_cleanup_fd_ int dir = layout_open_site(link.r, link.site);
+	if (catalog_site_get(c, id, &site, NULL) < 0 || !(r = pools_find(&f->pools, site.pool)))
+		return -ENOENT;
+	if (!atomic_load(&r->online)) { /* all of them once it is back */
+		atomic_store(&r->unswept, true);
+		return -ENODEV;
+	}
+	dir = site.deleted ? fd_open_dir(r->deleted, id) : layout_open_site(r, site.name);
+	return dir < 0 ? dir : layout_sweep_site(dir, what);
+}
 
-		if (dir >= 0)
-			layout_sweep_site(dir, LEFT_OLD);
+/* Without the lock first: most have nothing. */
+static bool is_swept(struct fsd *f, struct housekeeping *h, const char *id)
+{
+	int left = sweep_site(f, h->catalog, id, LEFT_OLD);
+	char holder[JOB_ID_SIZE];
+
+	if (left <= 0)
+		return true;
+	pthread_mutex_lock(&f->write_lock);
+	if (!jobs_holds(f, "site", id, true, holder))
+		left = sweep_site(f, f->catalog, id, LEFT_UNFINISHED);
+	pthread_mutex_unlock(&f->write_lock);
+	return left <= 0;
+}
+
+static void sweep_sites(struct fsd *f, struct housekeeping *h)
+{
+	const char *id;
+	json_t *v;
+	void *next;
+
+	list_unswept(f, h);
+	json_object_foreach_safe(h->unswept, next, id, v) {
+		if (h->stop)
+			return;
+		if (is_swept(f, h, id))
+			json_object_del(h->unswept, id);
 	}
 }
 
 /* ---- the thread ---- */
 
-static void wait_for_work(struct housekeeping *h, bool soon)
+static void wait_for_work(struct housekeeping *h)
 {
 	struct timespec until;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	pthread_mutex_lock(&h->lock);
-	until.tv_sec += soon || h->n_links ? 2 : TICK_SEC;
+	until.tv_sec += json_object_size(h->unswept) || json_object_size(h->published) ? 2 : TICK_SEC;
 	while (!h->stop) {
 		if (pthread_cond_clockwait(&h->wake, &h->lock, CLOCK_MONOTONIC, &until) ==
 			ETIMEDOUT)
@@ -348,12 +303,10 @@ static void *housekeeping_thread(void *arg)
 {
 	struct fsd *f = arg;
 	struct housekeeping *h = f->housekeeping;
-	bool unswept;
 
 	while (!h->stop) {
 		look_at_pools(f, h);
-		unswept = sweep_pools(f, h);
-		sweep_kept_links(h);
+		sweep_sites(f, h);
 		if (clock_mono() >= h->next_compare) {
 			compare(f, h);
 			h->next_compare = clock_mono() + COMPARE_EVERY;
@@ -363,7 +316,7 @@ static void *housekeeping_thread(void *arg)
 			h->expired = clock_mono();
 		}
 		malloc_trim(0); /* what a large job took is not kept for the next one */
-		wait_for_work(h, unswept);
+		wait_for_work(h);
 	}
 	return NULL;
 }
@@ -383,7 +336,8 @@ static void housekeeping_free(struct housekeeping *h)
 	removal_stop(&h->removal);
 	catalog_close(&h->catalog);
 	json_decref(h->asked);
-	free(h->links);
+	json_decref(h->published);
+	json_decref(h->unswept);
 	free(h);
 }
 
@@ -392,9 +346,8 @@ int housekeeping_start(struct fsd *f, struct err *err)
 	struct housekeeping *h = calloc(1, sizeof(*h));
 	int r;
 
-	if (h)
-		h->links = calloc(LINKS_KEPT, sizeof(*h->links));
-	if (!h || !h->links || !(h->asked = json_object())) {
+	if (!h || !(h->asked = json_object()) || !(h->published = json_object()) ||
+		!(h->unswept = json_object())) {
 		housekeeping_free(h);
 		return err_sys(err, ENOMEM, "start", NULL);
 	}

@@ -17,8 +17,8 @@ void housekeeping_stop(struct fsd *f);
 
 /* Something was put into a pool's trash, or a generation was retired: look soon. Never blocks. */
 void housekeeping_wake(struct fsd *f);
-/* This site's kept link (live.old.JOB) may go in a while. */
-void housekeeping_published(struct fsd *f, struct pool_root *r, const char *site);
+/* The kept link (live.old.JOB) of the site with this id may go in a while. */
+void housekeeping_published(struct fsd *f, const char *site);
 
 /*
  * Open a pool, recover its jobs, sweep what they left, and only then call it online. Errors are

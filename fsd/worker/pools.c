@@ -129,7 +129,6 @@ void pools_release(struct pools *p)
 	for (unsigned i = 0; i < p->n; i++) {
 		root_close(&p->items[i]);
 		pool_told_release(&p->items[i].told);
-		json_decref(p->items[i].unswept);
 		pthread_mutex_destroy(&p->items[i].lock);
 	}
 	free(p->items);

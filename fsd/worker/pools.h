@@ -8,7 +8,6 @@
 #ifndef FSD_WORKER_POOLS_H
 #define FSD_WORKER_POOLS_H
 
-#include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -38,7 +37,7 @@ struct pool_root {
 	atomic_bool online; /* set last and read first: the rest is valid once this was seen */
 	bool recovered; /* its jobs were settled since it was opened: it may be called online */
 	bool announced; /* it was told to be online; housekeeping's */
-	json_t *unswept; /* ids of sites in which a crash may have left something; housekeeping's */
+	atomic_bool unswept; /* a crash may have left something in its sites */
 	const struct pool_driver *driver;
 	struct pool *handle;
 	char id[ID_SIZE];

@@ -245,6 +245,40 @@ def test_daemon__sweeps_what_a_crash_left_in_sites_behind_its_start(make_daemon)
         assert (site / 'live.txt').exists()
 
 
+def test_daemon__sweeps_kept_links_whatever_comes_after_a_publish(daemon):
+    """Another publish when the first one's link is due; a new name."""
+    sites = []
+    for name in ('twice', 'renamed'):
+        daemon.fsctl('site', 'create', name)
+        daemon.fsctl('generation', 'create', name)
+        daemon.fsctl('publish', f'{name}:2')
+    daemon.fsctl('site', 'rename', 'renamed', 'new')
+    for name in ('twice', 'new'):
+        sites.append(pathlib.Path(daemon.json('site', 'show', name)['live']['path']).parent)
+
+    def links(site):
+        return sorted(site.glob('live.old.*'))
+
+    first, = links(sites[0])
+    assert links(sites[1])
+    wait_for(lambda: time.time() > first.lstat().st_ctime + 1.9)
+    daemon.fsctl('publish', 'twice:1')
+    for site in sites:
+        wait_for(lambda site=site: not links(site))
+
+
+def test_daemon__sweeps_what_a_crash_left_in_sites_found_by_a_scan(daemon):
+    daemon.fsctl('site', 'create', 'shop')
+    site = pathlib.Path(daemon.json('site', 'show', 'shop')['live']['path']).parent
+    daemon.stop(signal.SIGKILL)
+    (site / 'live.9').symlink_to('gen/1/tree')
+    for path in daemon.catalog.parent.glob('catalog.db*'):
+        path.unlink()
+    daemon.start()
+    daemon.fsctl('pool', 'scan')
+    wait_for(lambda: not (site / 'live.9').is_symlink())
+
+
 def test_daemon__goes_to_the_background_and_tells_the_truth(make_daemon):
     daemon = make_daemon()
     env = {k: v for k, v in os.environ.items() if k != 'NOTIFY_SOCKET'}
