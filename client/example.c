@@ -59,7 +59,8 @@ static int list_snapshots(struct fsc *fsc, const char *site, struct fsc_error *e
 
 	list = path ? fsc_list_new(fsc, path) : NULL;
 	while (list && (r = fsc_list_next(list, &item, err)) == 1)
-		printf("%s  %s  held: %s\n", fsc_value_str(item, "name"), fsc_value_str(item, "time"),
+		printf("%s  %s  held: %s\n", fsc_value_str(item, "name"),
+			fsc_value_str(item, "time"),
 			fsc_value_bool(item, "hold", false) ? "yes" : "no");
 	fsc_list_free(&list);
 	free(path);

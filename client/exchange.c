@@ -104,7 +104,8 @@ int fsc_transport_error(struct fsc *fsc, int r, struct fsc_error *err)
 		fsc_fail(err, ECONNREFUSED, FSC_EXIT_UNREACHABLE, "unreachable", path,
 			r == -ENOENT ? "fsd is not running: no such socket" :
 				       "fsd is not running: nobody listens at its socket");
-		fsc_hint(err, "start it (systemctl start fsd), or name its socket by --url or FSD_URL");
+		fsc_hint(err, "start it (systemctl start fsd), or name its socket by --url or "
+			"FSD_URL");
 		return -ECONNREFUSED;
 	case -ENOMEM:
 		return fsc_no_memory(err);

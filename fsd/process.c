@@ -103,7 +103,8 @@ int process_find_user(const char *name, struct process_user *out, struct err *er
 		return err_sys(err, errno, "look up api_user", name);
 	if (!pw) {
 		err_set(err, ENOENT, "no_api_user", name,
-			"there is no such user, and the api process needs one of its own (api_user)");
+			"there is no such user, and the api process needs one of its "
+			"own (api_user)");
 		err_hint(err, "make it: useradd --system --user-group --no-create-home "
 			"--home-dir /nonexistent --shell /usr/sbin/nologin %s", name);
 		return -ENOENT;

@@ -41,7 +41,7 @@ struct snap_copy_opts {
 
 struct snap_copy_result {
 	enum snap_consistency consistency; /* atomic when the source was known not to change */
-	uint64_t entries, files, bytes; /* copied: entries of all types, regular files, their sizes */
+	uint64_t entries, files, bytes; /* copied: all entries, regular files, their sizes */
 	uint64_t bytes_cloned;		/* of bytes: those that share storage with the source */
 	struct paths unsettled;		/* not empty only when fuzzy */
 	/* What could not be carried over: "socket", "immutable", "append-only", "xattr" (one that

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The copy engine's own state. copy.c runs the passes, copy_walk.c walks the two trees, copy_batch.c
- * moves the entries of one directory, copy_large.c large files; durable.c syncs at the end.
+ * The copy engine's own state. copy.c runs the passes, copy_walk.c walks the two trees,
+ * copy_batch.c moves the entries of one directory, copy_large.c large files; durable.c syncs last.
  */
 #ifndef SNAP_COPY_PRIV_H
 #define SNAP_COPY_PRIV_H

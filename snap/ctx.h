@@ -20,8 +20,8 @@ struct snap_ctx {
 	unsigned threads; /* upper limit of threads for one call; 0: the engine chooses */
 };
 
-/* The sum of two counts of bytes; what a signed number cannot hold is told as the most that it can: a
- * few sparse files are enough for that. */
+/* The sum of two counts of bytes; what a signed number cannot hold is told as the most that it can:
+ * a few sparse files are enough for that. */
 static inline uint64_t snap_add(uint64_t a, uint64_t b)
 {
 	uint64_t sum;

@@ -29,8 +29,8 @@ typedef int snap_diff_fn(enum snap_change change, const char *path, const char *
 struct snap_diff_opts {
 	bool full; /* compare the content of every file, trusting no time stamp: `fsctl check` */
 	bool ignore_dir_mtime;
-	/* Of a and b, in ns of the clock of ctimes; 0: for ever. The size and times of a file that was
-	 * changed after this, or lies in a directory that was moved after it, are not trusted:
+	/* Of a and b, in ns of the clock of ctimes; 0: for ever. The size and times of a file that
+	 * was changed after this, or lies in a directory that was moved after it, are not trusted:
 	 * whoever changes a file may give it the times it had. */
 	int64_t trusted_until[2];
 };

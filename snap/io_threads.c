@@ -344,7 +344,8 @@ static int one_link(struct batch *b, struct io_item *it)
 
 static int batch_link(struct io_dir *from, struct io_dir *to, struct io_item *items, size_t n)
 {
-	return run_writing(&(struct batch){.dir = from, .to = to, .items = items, .n = n, .one = one_link});
+	return run_writing(&(struct batch){
+		.dir = from, .to = to, .items = items, .n = n, .one = one_link});
 }
 
 static int one_remove(struct batch *b, struct io_item *it)

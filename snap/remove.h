@@ -20,8 +20,8 @@ int snap_remove_content(int dir, struct snap_ctx *ctx, struct err *err);
 
 /*
  * Remove the directory that `held` is open on, which once was dirfd/name, where others may rename:
- * its content through the descriptor, then the name if it still stands for it. Whatever else has the
- * name by now is left alone, and that is success.
+ * its content through the descriptor, then the name if it still stands for it. Whatever else has
+ * the name by now is left alone, and that is success.
  */
 int snap_remove_held(int dirfd, const char *name, int held, struct snap_ctx *ctx, struct err *err);
 

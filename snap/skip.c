@@ -47,7 +47,8 @@ bool snap_is_silly_name(const char *name)
 {
 	const char *digits = after(name, SILLY);
 
-	return digits && strlen(digits) == SILLY_DIGITS && strspn(digits, HEX_DIGITS) == SILLY_DIGITS;
+	return digits && strlen(digits) == SILLY_DIGITS &&
+	       strspn(digits, HEX_DIGITS) == SILLY_DIGITS;
 }
 
 static bool is_closed(mode_t mode, uid_t uid)
@@ -104,7 +105,8 @@ enum snap_skip snap_skip(struct io_dir *dir, const char *path, unsigned char typ
 
 	if (name == path && snap_is_work_name(name) && is_work(dir, name))
 		return SNAP_SKIP_WORK;
-	return snap_is_silly_name(name) && is_regular(dir, name, type) ? SNAP_SKIP_SILLY : SNAP_KEEP;
+	return snap_is_silly_name(name) && is_regular(dir, name, type) ? SNAP_SKIP_SILLY
+								       : SNAP_KEEP;
 }
 
 bool snap_skip_at(int tree, const char *path)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Entries of a tree that are no part of it, so copies, surveys and comparisons leave them out. Names
- * alone do not make them so: the tree belongs to others, who may call their own whatever they like.
+ * Entries of a tree that are no part of it, so copies, surveys and comparisons leave them out.
+ * Names alone do not make them so: the tree belongs to others, who call their own what they like.
  *
  *   .fsd-JOB, .fsd-gone-JOB   at its root: the work directory of a change in place, which is of the
  *                             caller's user, closed to everybody else, and holds SNAP_WORK_MARK.
- *                             JOB is a job's id, 8 to 13 of Crockford's base 32 digits in lower case
+ *                             JOB is a job's id: 8 to 13 of Crockford's base 32 digits, lower case
  *   .nfsFFFFFFFFFFFFFFFFCCCCCCCC  a regular file anywhere: what a Linux NFS client made of one that
  *                             was removed while it was open (silly rename): 16 hex digits of its
  *                             file id, 8 of a counter, in lower case (Linux, fs/nfs/unlink.c)

@@ -32,7 +32,8 @@ int guard_init(struct guard *g, struct io_dir *root)
 	if (r < 0)
 		return r;
 	*g = (struct guard){
-		.dev = it.st.dev, .ino = it.st.ino, .mount = it.st.mount, .btrfs = fs.flags & IO_FS_BTRFS};
+		.dev = it.st.dev, .ino = it.st.ino, .mount = it.st.mount,
+		.btrfs = fs.flags & IO_FS_BTRFS};
 	return 0;
 }
 

@@ -89,7 +89,8 @@ struct cat_site {
 	int64_t live;	 /* number of the live generation */
 	int64_t expires;
 	int protect;
-	char linked[CAT_PATH_SIZE]; /* import --link: the directory that is a symlink to live; or "" */
+	/* import --link: the directory that is a symlink to live; or "" */
+	char linked[CAT_PATH_SIZE];
 	/* from the last measuring; all 0 before */
 	int64_t measured, logical, shared, exclusive, entries;
 };
@@ -97,7 +98,7 @@ struct cat_site_filter {
 	const char *pool;	   /* NULL: any */
 	const char *label;	   /* "K=V" or "K"; NULL: any */
 	const char *after;	   /* names greater than this (byte order); NULL: from the start */
-	bool deleted;		   /* list deleted sites (ordered by id, `after` is an id) instead */
+	bool deleted;		   /* deleted sites instead (ordered by id, `after` is an id) */
 	const char *name;	   /* the last deleted first, without `after`; NULL: any */
 	int64_t expired_by;	   /* those whose time is over then (in any order, without `after`);
 				      0: any */
@@ -202,8 +203,8 @@ int catalog_holds(struct catalog *c, const char *object, int (*fn)(const struct 
 struct cat_job {
 	int64_t id; /* ascending; chosen by fsd */
 	char kind[CAT_WORD_SIZE];
-	char state[CAT_WORD_SIZE];	/* queued, running, done, failed, canceled; the catalog holds
-					   "queued" until the outcome */
+	char state[CAT_WORD_SIZE];	/* queued, running, done, failed, canceled; the catalog
+					   holds "queued" until the outcome */
 	char site[CAT_ID_SIZE];		/* the site it is about, or "" */
 	char site_name[CAT_NAME_SIZE];	/* as asked */
 	char pool[CAT_NAME_SIZE];	/* or "" */

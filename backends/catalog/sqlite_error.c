@@ -88,8 +88,8 @@ static void add_hint(const struct catalog *c, const struct meaning *m, struct er
 	else if (m->num == ENOSPC)
 		err_hint(err, "free some space where the catalog is, %.250s", c->path);
 	else if (m->num == EROFS)
-		err_hint(err, "mount the file system of the catalog, %.250s, read-write; dmesg may say "
-			"why it is not", c->path);
+		err_hint(err, "mount the file system of the catalog, %.250s, read-write; dmesg may "
+			"say why it is not", c->path);
 }
 
 static int fill(struct catalog *c, int rc, const char *object, struct err *err)

@@ -28,7 +28,7 @@ struct catalog {
 	unsigned long commits;
 	sqlite3_int64 changes; /* of the handle when the transaction began */
 	bool begun;	       /* between begin and commit or rollback */
-	struct err lost;       /* why SQLite rolled the transaction back by itself; num 0: it did not */
+	struct err lost;       /* why SQLite rolled it back by itself; num 0: it did not */
 };
 
 /* ---- errors ---- */
@@ -57,8 +57,7 @@ int sql_statement(struct catalog *c, const char *sql, sqlite3_stmt **out, struct
 void sql_done(sqlite3_stmt *s);
 /* Statements without results or bindings, one after the other. */
 int sql_exec(struct catalog *c, const char *sql, struct err *err);
-/* The integer in the first row of a statement with one binding (`arg`) or none (NULL); 0 when there is
- * no row. */
+/* The integer in the first row (0: no row) of a statement with one binding `arg` or none (NULL). */
 int sql_int(struct catalog *c, const char *sql, const char *arg, int64_t *out, struct err *err);
 
 /* Has SQLite rolled back by itself the transaction that the caller believes is open? */

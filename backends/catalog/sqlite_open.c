@@ -60,8 +60,8 @@ static bool is_private(const struct stat *st, const char *name, struct err *err)
 		return true;
 	err_set(err, EPERM, "catalog_exposed", name, "others can write it (mode %04o, owner %u)",
 		st->st_mode & 07777, st->st_uid);
-	err_hint(err, "where nobody else has changed it: chown %u %.150s; chmod 600 %.150s; otherwise "
-		"move it away, start fsd, and fsctl pool scan", geteuid(), name, name);
+	err_hint(err, "where nobody else has changed it: chown %u %.150s; chmod 600 %.150s; "
+		"otherwise move it away, start fsd, and fsctl pool scan", geteuid(), name, name);
 	return false;
 }
 

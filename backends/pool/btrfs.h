@@ -26,8 +26,8 @@ int subvol_read_only(int fd);
 /* Set or clear that. Durable when it returns: the ioctl commits. */
 int subvol_set_read_only(int fd, bool read_only);
 
-/* At once, with all its files. It may have no subvolume inside (-ENOTEMPTY). An ordinary user needs the
- * mount option user_subvol_rm_allowed (-EPERM), and a writable one (-EROFS). */
+/* At once, with all its files. It may have no subvolume inside (-ENOTEMPTY). An ordinary user needs
+ * the mount option user_subvol_rm_allowed (-EPERM), and a writable one (-EROFS). */
 int subvol_delete(int dirfd, const char *name);
 
 /*

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Subvolumes: made, copied, looked at and deleted by held descriptors. libbtrfsutil does the ioctls. */
+/* Subvolumes: made, copied, looked at and deleted by held descriptors, through libbtrfsutil. */
 #include "backends/pool/btrfs.h"
 
 #include <btrfsutil.h>

@@ -71,8 +71,8 @@ struct pool_driver {
 	 */
 	int (*probe)(int rootfd, char why[POOL_WHY_SIZE]);
 
-	/* `rootfd` stays the caller's and open until close; he may put another mount of the same file
-	 * system in its place (dup2). `out` is the caller's, freed by close. */
+	/* `rootfd` stays the caller's and open until close; he may put another mount of the same
+	 * file system in its place (dup2). `out` is the caller's, freed by close. */
 	int (*open)(int rootfd, struct pool **out, struct err *err);
 	void (*close)(struct pool **pool);
 	/* enum pool_cap bits, as found on this file system. Mandatory. */
@@ -102,7 +102,8 @@ struct pool_driver {
 	 * --move). -EXDEV or -EOPNOTSUPP (code "cannot_move") when this kind of directory cannot
 	 * become a tree of this pool by rename: the caller then fills, verifies and deletes.
 	 */
-	int (*tree_adopt)(struct pool *pool, struct tree_at src, struct tree_at to, struct err *err);
+	int (*tree_adopt)(struct pool *pool, struct tree_at src, struct tree_at to,
+		struct err *err);
 
 	/*
 	 * Give the tree away as a plain directory: the inverse of tree_adopt. `to` must not exist.
@@ -129,8 +130,8 @@ struct pool_driver {
 	int (*tree_remove)(struct pool *pool, struct tree_at at, struct snap_ctx *ctx,
 		struct err *err);
 
-	/* Is this name a complete tree of this driver (btrfs: a subvolume)? 1, 0, -errno. `ro` may be
-	 * NULL; it receives whether writing is refused by the file system. */
+	/* Is this name a complete tree of this driver (btrfs: a subvolume)? 1, 0, -errno. `ro` may
+	 * be NULL; it receives whether writing is refused by the file system. */
 	int (*tree_check)(struct pool *pool, struct tree_at at, bool *ro, struct err *err);
 
 	int (*tree_usage)(struct pool *pool, struct tree_at at, struct snap_ctx *ctx,
@@ -156,9 +157,9 @@ struct pool_driver {
 	 */
 	int (*sync_dir)(struct pool *pool, int dir, struct snap_ctx *ctx, struct err *err);
 
-	/* How many removed trees are not free space yet. Ask only with POOL_FREES_LATER (it may be NULL
-	 * without, and an ordinary user may not ask btrfs). Their bytes are not known: btrfs counts
-	 * them with quota groups only. */
+	/* How many removed trees are not free space yet. Ask only with POOL_FREES_LATER (it may be
+	 * NULL without, and an ordinary user may not ask btrfs). Their bytes are not known: btrfs
+	 * counts them with quota groups only. */
 	int (*pending)(struct pool *pool, uint64_t *trees, struct err *err);
 };
 
@@ -175,7 +176,7 @@ const struct pool_driver *pool_driver_find(const char *name);
  * chosen; malloc'd, the caller's; may be NULL. Errors: -EINVAL "unknown_driver", -EOPNOTSUPP
  * "driver_unfit" with the driver's why.
  */
-int pool_driver_choose(int rootfd, const char *wanted, const struct pool_driver **out, char **report,
-	struct err *err);
+int pool_driver_choose(int rootfd, const char *wanted, const struct pool_driver **out,
+	char **report, struct err *err);
 
 #endif

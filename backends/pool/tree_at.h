@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What every driver does with a tree's address: name it in an error, open it, remove what is there. */
+/* What every driver does with a tree's address: name it in errors, open or remove what is there. */
 #ifndef BACKENDS_POOL_TREE_AT_H
 #define BACKENDS_POOL_TREE_AT_H
 

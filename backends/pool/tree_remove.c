@@ -161,7 +161,8 @@ static int remove_all_inside(int fd, struct tree_at at, struct snap_ctx *ctx, st
 				       : remove_next(fd, ctx, err);
 	if (r == 1)
 		return err_set(err, EBUSY, "busy", tree_path(at, path),
-			"there are very many subvolumes inside; the rest is left for the next time");
+			"there are very many subvolumes inside; the rest is left for "
+			"the next time");
 	return r;
 }
 

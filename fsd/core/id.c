@@ -101,9 +101,9 @@ int job_id_parse(const char *s, int64_t *id)
 /* The words of fsctl's command line. */
 static const char *const reserved[] = {"backup", "balancer", "cancel", "check", "clone", "compact",
 	"create", "delete", "diff", "doctor", "eject", "event", "export", "follow", "generation",
-	"help", "history", "hold", "import", "init", "job", "key", "latest", "list", "log", "migrate",
-	"node", "path", "platform", "policy", "pool", "prune", "publish", "recover", "refresh",
-	"release", "rename", "restore", "rollback", "run", "scan", "set", "show", "site",
+	"help", "history", "hold", "import", "init", "job", "key", "latest", "list", "log",
+	"migrate", "node", "path", "platform", "policy", "pool", "prune", "publish", "recover",
+	"refresh", "release", "rename", "restore", "rollback", "run", "scan", "set", "show", "site",
 	"snapshot", "status", "store", "token", "undo", "unlock", "verify", "version", "wait"};
 
 static bool is_alnum(char c)

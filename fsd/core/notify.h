@@ -19,7 +19,7 @@ void notify_stopping(void);
 /* One line for `systemctl status`. */
 void notify_status(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* "I live"; said where a watchdog waits for it and the last time is long enough ago. Never blocks. */
+/* "I live"; said where a watchdog waits for it and the last time is long ago. Never blocks. */
 void notify_watchdog(void);
 /* How often notify_watchdog() is wanted, in ns (half of what the manager tolerates); 0: never. */
 int64_t notify_watchdog_interval(void);

@@ -129,7 +129,7 @@ struct op_spec {
 	const char *method; /* "GET", "POST"; NULL: a job, asked for by POST /v1/jobs */
 	const char *path;   /* "/v1/sites/{site}"; the parts in braces are fields */
 	enum role role;	    /* the least that may ask */
-	uint16_t fields[OP_FIELDS_MAX]; /* besides, for jobs: dry_run, note, confirm, the key, wait */
+	uint16_t fields[OP_FIELDS_MAX]; /* jobs besides: dry_run, note, confirm, the key, wait */
 };
 extern const struct op_spec op_specs[OP_COUNT];
 

@@ -44,8 +44,8 @@ int change_commit(struct job *job, int work, int64_t generation, json_t *items, 
 		(json_int_t)late_now(), "items", items);
 	int r = plan ? 0 : err_sys(err, ENOMEM, "plan", NULL);
 
-	if (r == 0 && json_dumpb(plan, NULL, 0, JSON_INDENT(1)) + TO_COME * (json_array_size(items) + 1) >
-			      META_SIZE_MAX)
+	if (r == 0 && json_dumpb(plan, NULL, 0, JSON_INDENT(1)) +
+			      TO_COME * (json_array_size(items) + 1) > META_SIZE_MAX)
 		r = err_set(err, E2BIG, "too_large", job->site_name,
 			"these are too many paths for one change");
 	if (r == 0)

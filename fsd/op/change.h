@@ -47,8 +47,8 @@ int change_apply(struct job *job, int tree, int work, struct err *err);
 /* The items that undo those of `plan`: a new reference or NULL. */
 json_t *change_reverse(int work, json_t *plan);
 
-/* How many entries changed since the plan was done? Without `ctx` only the paths themselves are looked
- * at, not what is beneath them. -errno on failure. */
+/* How many entries changed since the plan was done? Without `ctx` only the paths themselves are
+ * looked at, not what is beneath them. -errno on failure. */
 int change_since(int tree, json_t *plan, struct snap_ctx *ctx, uint64_t *changed, struct err *err);
 
 #endif

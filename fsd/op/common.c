@@ -135,7 +135,8 @@ static int add_oldest(const struct cat_snapshot *s, void *arg)
 	char word[CAT_NAME_SIZE];
 	int n;
 
-	if (strcmp(s->pool, o->pool) != 0 || catalog_holds(o->catalog, s->id, is_held, NULL, NULL) != 0)
+	if (strcmp(s->pool, o->pool) != 0 ||
+	    catalog_holds(o->catalog, s->id, is_held, NULL, NULL) != 0)
 		return 0;
 	resolve_word(o->catalog, s, word);
 	n = snprintf(o->text + o->len, sizeof(o->text) - o->len, "%s%.60s@%.60s",
@@ -413,7 +414,8 @@ static int drop_work(int wrapper, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int tree = fd_open_dir(wrapper, LAYOUT_TREE);
 
-	return tree < 0 ? err_sys(err, -tree, "open", LAYOUT_TREE) : work_drop(tree, &job->ctx, err);
+	return tree < 0 ? err_sys(err, -tree, "open", LAYOUT_TREE)
+			: work_drop(tree, &job->ctx, err);
 }
 
 int op_copy_tree(struct job *job, struct pool_root *from_pool, int from_wrapper, int wrapper,
@@ -476,10 +478,12 @@ int op_make_generation(struct fsd *f, struct job *job, int stage, int wrapper,
 	g->created = settle_now();
 	/* A snapshot's commit makes what was written before it durable at no extra cost. */
 	r = at_once ? store_generation(job, wrapper, g, as_of, err) : 0;
-	if (r == 0 && stage >= 0 && (r = layout_stage_live_like(stage, g->number, from.wrapper)) < 0)
+	if (r == 0 && stage >= 0 &&
+	    (r = layout_stage_live_like(stage, g->number, from.wrapper)) < 0)
 		r = err_sys(err, -r, "link live", job->site_name);
 	if (r == 0)
-		r = op_copy_tree(job, from_pool, from.wrapper, wrapper, live ? POOL_COPY_LIVE : 0, err);
+		r = op_copy_tree(job, from_pool, from.wrapper, wrapper,
+			live ? POOL_COPY_LIVE : 0, err);
 	if (r < 0 || at_once)
 		return r;
 	g->created = late_now();
@@ -522,8 +526,8 @@ int op_note(struct fsd *f, struct job *job, const char *key, json_t *value, stru
 
 int op_keep_told(struct fsd *f, struct job *job, struct err *err)
 {
-	return op_note(f, job, "told", json_pack("{s:O,s:O*,s:s*}", "result", job->result, "warnings",
-		job->warnings, "method", job->method), err);
+	return op_note(f, job, "told", json_pack("{s:O,s:O*,s:s*}", "result", job->result,
+		"warnings", job->warnings, "method", job->method), err);
 }
 
 void op_recall_told(struct job *job)
@@ -543,7 +547,7 @@ int op_store_snapshot(struct job *job, int stage, const char *kind, int64_t gene
 	int64_t look, json_t *labels, struct err *err)
 {
 	struct cat_snapshot s = {
-		.created = job->started, /* before anything was copied, also when it is stored again */
+		.created = job->started, /* before any copying, also when it is stored again */
 		.generation = generation,
 		.expires = job_int(job, "expires"),
 		.job = job->id,

@@ -38,8 +38,8 @@ int op_plan_expires(const char *text, int64_t *when, struct err *err);
 int op_plan_parts(struct job *job, struct err *err);
 
 /*
- * May the site be taken away? "protected"; of a deletion that fsd asked for, since its time was over:
- * "not_expired". Asked by plan, and by run again: what was queued before the job may have changed it.
+ * May the site be taken away? "protected"; of a deletion that fsd asked for, since its time was
+ * over: "not_expired". Asked by plan, and by run again: a job queued before may have changed it.
  */
 int op_require_deletable(const struct job *job, const struct cat_site *site, struct err *err);
 /* "not_expired" if fsd asked for the job, and what it is about (`name`) has not expired. */
@@ -56,8 +56,8 @@ bool op_expect_method(struct job *job, const struct pool_root *from, bool live);
 void op_expect_copy(struct job *job, const struct pool_root *from, const struct cat_site *site,
 	bool live);
 
-/* Has the site no snapshot of this name, neither in the catalog nor in the pool, and no job that will
- * make one? */
+/* Has the site no snapshot of this name, neither in the catalog nor in the pool, and no job that
+ * will make one? */
 bool op_snapshot_name_free(struct fsd *f, const struct pool_root *pool, const char *site_id,
 	const char *name);
 
@@ -92,8 +92,8 @@ int op_copy_tree(struct job *job, struct pool_root *from_pool, int from_wrapper,
  * recovery. */
 int op_note(struct fsd *f, struct job *job, const char *key, json_t *value, struct err *err);
 
-/* What finish came to (result, warnings, method), noted before the last of what it goes by is removed:
- * recovery may find nothing left to do, and is to tell it all the same. */
+/* What finish came to (result, warnings, method), noted before the last of what it goes by is
+ * removed: recovery may find nothing left to do, and is to tell it all the same. */
 int op_keep_told(struct fsd *f, struct job *job, struct err *err);
 void op_recall_told(struct job *job);
 
@@ -121,8 +121,9 @@ int op_record_site(struct fsd *f, struct job *job, const char *name, struct cat_
 int op_record_snapshot(struct fsd *f, struct job *job, struct err *err);
 
 /*
- * What recovery reads: 1 and the document; 0 where there is none, or something that fsd never wrote,
- * which writes documents whole; -errno where that cannot be seen. A negative dirfd is an -errno.
+ * What recovery reads: 1 and the document; 0 where there is none, or something that fsd never
+ * wrote, which writes documents whole; -errno where that cannot be seen. A negative dirfd is an
+ * -errno.
  */
 int op_doc_load(int dirfd, const char *name, json_t **doc);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Comparing trees of sites and snapshots. Whoever changes a file may give it the size and the times
- * it had, but not its ctime. So a walk reads files that were changed since the one tree was a copy of
- * the other, and no others: the documents say when that was.
+ * it had, but not its ctime. So a walk reads files that were changed since the one tree was a copy
+ * of the other, and no others: the documents say when that was.
  */
 #ifndef FSD_OP_COMPARE_H
 #define FSD_OP_COMPARE_H

@@ -99,7 +99,8 @@ int copy_out_place(struct copy_out *c, uint64_t ino, unsigned flags, struct err 
 	if (copy_out_names(c, c->o.name, ino) == 0) {
 		renameat2(c->o.parent, c->o.name, c->o.parent, c->side, flags);
 		return err_set(err, EBUSY, "source_changed", c->o.path,
-			"somebody put another directory in the place of the one that was made for it");
+			"somebody put another directory in the place of the one that "
+			"was made for it");
 	}
 	return copy_out_sync(c, err);
 }
@@ -129,12 +130,12 @@ int copy_out_revert(struct copy_out *c, uint64_t ino, struct err *err)
 
 	if (r == 0)
 		r = remove_side(c, ino, err);
-	/* Or it may come back when nobody remembers it; also where it was removed in an earlier try. */
+	/* Or it may come back when nobody remembers it; also where an earlier try removed it. */
 	if (r == 0)
 		r = copy_out_sync(c, err);
 	if (r == 0 || !outside_given_up(c->job, err))
 		return r;
-	err_hint(&c->job->err, "it was out of reach: %.150s or %.150s.fsd-%s may be left", c->o.path,
-		c->o.path, c->job->text);
+	err_hint(&c->job->err, "it was out of reach: %.150s or %.150s.fsd-%s may be left",
+		c->o.path, c->o.path, c->job->text);
 	return 0;
 }

@@ -36,7 +36,7 @@ int copy_out_fill(struct copy_out *c, int tree, int dir, struct snap_copy_opts o
 	struct err *err);
 
 /* The rename to DIR of the directory with this inode, with flags of renameat2(2), and fsync of what
- * receives it. -EBUSY "source_changed": somebody had put another one in its place, which is back. */
+ * receives it. -EBUSY "source_changed": another one had been put in its place, which is back. */
 int copy_out_place(struct copy_out *c, uint64_t ino, unsigned flags, struct err *err);
 int copy_out_sync(struct copy_out *c, struct err *err);
 
@@ -44,8 +44,8 @@ int copy_out_sync(struct copy_out *c, struct err *err);
  * 1, 0, -errno. */
 int copy_out_names(const struct copy_out *c, const char *name, uint64_t ino);
 
-/* Recovery before the commit point, of what is not open yet: remove, durably, what is beside DIR, if
- * it is the job's own. `ino` is 0 where nothing was noted yet. */
+/* Recovery before the commit point, of what is not open yet: remove, durably, what is beside DIR,
+ * if it is the job's own. `ino` is 0 where nothing was noted yet. */
 int copy_out_revert(struct copy_out *c, uint64_t ino, struct err *err);
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A site becomes a plain directory again. By rename where the driver can give its tree away, else by
- * a copy beside DIR that is compared byte by byte; the rename to DIR is the commit point. Then the
- * site is parked as a deleted one is; when its only tree was given away, it is gone. The symlink
- * that import --link made may be the DIR: it is exchanged.
+ * A site becomes a plain directory again. By rename where the driver can give its tree away, else
+ * by a copy beside DIR that is compared byte by byte; the rename to DIR is the commit point. Then
+ * the site is parked as a deleted one is; when its only tree was given away, it is gone. The
+ * symlink that import --link made may be the DIR: it is exchanged.
  *
  * What is on its way is noted in staging/JOB/eject.json: {"ino": the directory's, "generation",
  * "released": by rename, "since", "until"}.
@@ -69,8 +69,8 @@ static void show_kept(struct job *job, const struct cat_site *site, const struct
 
 	json_decref(names);
 	if (n)
-		job_step(job, "put what %zu earlier %s replaced, and kept for undo, beside it as %s.fsd-JOB",
-			n, n == 1 ? "job" : "jobs", o->path);
+		job_step(job, "put what %zu earlier %s replaced, and kept for undo, beside it as "
+			"%s.fsd-JOB", n, n == 1 ? "job" : "jobs", o->path);
 }
 
 static void show_steps(struct fsd *f, struct job *job, const struct cat_site *site,
@@ -146,7 +146,8 @@ static void eject_release(struct eject *e)
 }
 #define _cleanup_eject_ __attribute__((cleanup(eject_release)))
 #define EJECT_INIT(j) \
-	((struct eject){.job = (j), .out = COPY_OUT_INIT(j), .site = -1, .wrapper = -1, .stage = -1})
+	((struct eject){.job = (j), .out = COPY_OUT_INIT(j), .site = -1, .wrapper = -1, \
+		.stage = -1})
 
 /* The site in sites/ or, once it is parked, in deleted/. 0 also when it is nowhere. */
 static int open_site(struct fsd *f, struct eject *e, struct err *err)
@@ -284,7 +285,8 @@ static int give_copy(struct eject *e, int tree, struct err *err)
 
 	if (side < 0)
 		return side;
-	r = copy_out_fill(&e->out, tree, side, (struct snap_copy_opts){.source_is_live = true}, err);
+	r = copy_out_fill(&e->out, tree, side,
+		(struct snap_copy_opts){.source_is_live = true}, err);
 	if (r == 0)
 		r = late_verify(&l, err);
 	if (r == 0)
@@ -539,7 +541,7 @@ static int merge(struct eject *e, const json_t *note, int dir, struct err *err)
 					 ejected(e, looked), err);
 }
 
-/* DIR/.fsd-JOB, what that job replaced, is nobody's any more: beside it as DIR.fsd-JOB, for the user. */
+/* DIR/.fsd-JOB, what that job replaced, is nobody's any more: beside it as DIR.fsd-JOB. */
 static int put_beside(struct eject *e, int dir, const char *work, struct err *err)
 {
 	char name[NAME_MAX + 1];
@@ -549,8 +551,8 @@ static int put_beside(struct eject *e, int dir, const char *work, struct err *er
 		r = layout_move(dir, work, e->out.o.parent, name);
 	if (r < 0)
 		return err_sys(err, -r, "rename", work);
-	job_warn(e->job, "what was replaced and kept for undo is %s now; remove it when it is not needed",
-		name);
+	job_warn(e->job, "what was replaced and kept for undo is %s now; remove it when it is not "
+		"needed", name);
 	return fd_sync(dir) < 0 ? err_sys(err, errno, "fsync", e->out.o.path) : 0;
 }
 
@@ -605,8 +607,9 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 	if (was_released(note))
 		job->method = METHOD_MOVE;
 	e.own_link = json_is_true(json_object_get(job->intent, "own_link"));
+	/* DIR may lie on another file system than the pool. */
 	placed = copy_out_open(&e.out, &part) == 0 && finish_link(&e, note, &part) == 0 &&
-		copy_out_sync(&e.out, &part) == 0; /* it may lie on another file system than the pool */
+		copy_out_sync(&e.out, &part) == 0;
 	r = retire(&e, note, err);
 	if (r == 0 && placed)
 		placed = finish_dir(&e, note, &part) == 0;

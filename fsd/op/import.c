@@ -325,8 +325,8 @@ static int copy(struct job *job, const struct outside *o, struct err *err)
 	if (r < 0)
 		return r;
 	info = mode_is(job, "copy") ? NULL
-				    : json_pack("{s:I,s:I,s:b}", "since", (json_int_t)since, "until",
-					      (json_int_t)late_now(), "keep", (int)lost);
+				    : json_pack("{s:I,s:I,s:b}", "since", (json_int_t)since,
+					      "until", (json_int_t)late_now(), "keep", (int)lost);
 	r = furnish(job, stage, wrapper, o, info, err);
 	json_decref(info);
 	return r == 0 ? commit(job, err) : r;
@@ -413,7 +413,7 @@ static int open_side(const struct after *a)
 	return -ENOENT;
 }
 
-/* Bring late writes over. -ENOTEMPTY: the old directory has what the site has not, and is to stay. */
+/* Bring late writes over. -ENOTEMPTY: the old directory has what the site has not, and stays. */
 static int merge(struct after *a, int from, struct err *err)
 {
 	_cleanup_fd_ int to = layout_open_tree(a->site, 1);
@@ -585,11 +585,12 @@ static int give_up(struct after *a, const char *why, struct err *err)
 {
 	char reason[ERR_TEXT_SIZE];
 
-	snprintf(reason, sizeof(reason), "it is out of reach (%.150s); what was written in it since it was "
-		"copied is there, or beside it in DIR.fsd-%s, and not in the site", why, a->job->text);
+	snprintf(reason, sizeof(reason), "it is out of reach (%.150s); what was written in it "
+		"since it was copied is there, or beside it in DIR.fsd-%s, and not in the site",
+		why, a->job->text);
 	job_fault(a->job, "failed", a->o.path, reason);
-	return mode_is(a->job, "link") ? meta_change(a->site, META_SITE, a->job->site_name, "linked",
-						 json_text(a->o.path), err)
+	return mode_is(a->job, "link") ? meta_change(a->site, META_SITE, a->job->site_name,
+						 "linked", json_text(a->o.path), err)
 				       : 0;
 }
 

@@ -343,7 +343,8 @@ static int run_measure(struct fsd *f, struct job *job, struct err *err)
 {
 	int64_t live;
 	_cleanup_fd_ int site = op_open_site(f, job, err);
-	_cleanup_fd_ int wrapper = site < 0 ? site : layout_open_live(site, job->site_name, &live, err);
+	_cleanup_fd_ int wrapper = site < 0 ? site
+					    : layout_open_live(site, job->site_name, &live, err);
 	struct snap_usage u = {0};
 	struct tree_at tree;
 	int r;

@@ -77,8 +77,8 @@ static int verify_one(enum snap_change change, const char *path, const char *fro
 	(void)from;
 	if (change == SNAP_ADDED) /* in the copy only: removed from the old one since */
 		return 0;
-	if (r == 0 && change == SNAP_REMOVED && S_ISSOCK(st.st_mode)) /* never copied, and reported */
-		return 0;
+	if (r == 0 && change == SNAP_REMOVED && S_ISSOCK(st.st_mode))
+		return 0; /* never copied, and reported */
 	return r == 0 && ctime_of(&st) <= l->since ? -EBADE : 0;
 }
 
@@ -152,11 +152,11 @@ static int collect(enum snap_change what, const char *path, const char *from, vo
  * What comes over waits in the work directory `.fsd-JOB` of `to` under a number, and by an exchange
  * what it replaces gets that name: it is kept, since somebody may hold it. WORK_PLAN there lists
  * them, each before it is exchanged: {"made", "items": [{"path", "name", "staged": the inode that
- * waits, "ino", "size", "mtime": of what was judged ("ino" 0: nothing was there)}]}, and "done" once
- * all is over (worker/kept.h).
+ * waits, "ino", "size", "mtime": of what was judged ("ino" 0: nothing was there)}]}, and "done"
+ * once all is over (worker/kept.h).
  *
- * Names of one inode come together: an exchange changes the ctime that tells whose the others are, so
- * all are judged before the first. They are listed at once, with links of one copy.
+ * Names of one inode come together: an exchange changes the ctime that tells whose the others are,
+ * so all are judged before the first. They are listed at once, with links of one copy.
  */
 #define ITEMS_MAX 2000 /* the plan is written anew for each */
 
@@ -384,9 +384,10 @@ static bool judge(struct merge *m, const struct change *c, size_t more, struct s
 	}
 	if (look(l->from, c->path, &old) < 0 || ctime_of(&old) <= l->since)
 		return false; /* as it was copied: the other side changed it */
-	/* When a directory's came to differ is not to be told: each entry that comes changes its ctime. */
+	/* When a directory's came to differ cannot be told: each new entry changes its ctime. */
 	if (c->what == SNAP_METADATA && S_ISDIR(old.st_mode)) {
-		leave(m, c->path, "the directory's owner, mode or attributes are not those of the copy");
+		leave(m, c->path, "the directory's owner, mode or attributes are not those "
+			"of the copy");
 		return false;
 	}
 	r = look(l->to, c->path, now);
@@ -470,7 +471,8 @@ static int merge_each(struct merge *m, const struct changes *changes)
 		uint64_t before = m->late->merged + m->told;
 
 		if (c->done ||
-			(last && strcmp(c->path, last->path) != 0 && path_is_below(c->path, last->path)))
+			(last && strcmp(c->path, last->path) != 0 &&
+				path_is_below(c->path, last->path)))
 			continue;
 		r = merge_one(m, c, changes->items + changes->n);
 		last = m->late->merged + m->told > before && handled_whole(c) ? c : last;
@@ -522,8 +524,8 @@ static int end(struct merge *m, struct err *err)
 
 /* ---- after a crash ---- */
 
-/* A visitor's write that an exchange took out, and a crash kept from being seen, goes back. What its
- * name in the work directory holds then (enum holds), or -errno. */
+/* A visitor's write that an exchange took out, and a crash kept from being seen, goes back. What
+ * its name in the work directory holds then (enum holds), or -errno. */
 static int mend_item(struct merge *m, const json_t *item, const char *path)
 {
 	const char *leaf;
@@ -648,7 +650,8 @@ static int begin(struct merge *m, const char *name, struct err *err)
 	return m->items ? 0 : err_sys(err, ENOMEM, "merge", name);
 }
 
-static int merge_all(struct merge *m, const struct changes *changes, const char *name, struct err *err)
+static int merge_all(struct merge *m, const struct changes *changes, const char *name,
+	struct err *err)
 {
 	int r;
 
@@ -663,7 +666,8 @@ static int merge_all(struct merge *m, const struct changes *changes, const char 
 
 int late_merge(struct late *l, struct err *err)
 {
-	const struct snap_diff_opts opts = {.ignore_dir_mtime = true, .trusted_until = {0, l->since}};
+	const struct snap_diff_opts opts = {
+		.ignore_dir_mtime = true, .trusted_until = {0, l->since}};
 	_cleanup_merge_ struct merge m = {.late = l, .work = -1};
 	struct changes changes = {0};
 	char name[32];

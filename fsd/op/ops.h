@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Every kind of job there is. To add one: a row in fsd/core/request_table.c, a const struct here. */
+/* Every kind of job. To add one: a row in fsd/core/request_table.c, a const struct here. */
 #ifndef FSD_OP_OPS_H
 #define FSD_OP_OPS_H
 

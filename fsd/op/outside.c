@@ -302,7 +302,7 @@ int outside_open(const struct job *job, struct outside *o, struct err *err)
 	return r < 0 ? err_sys(err, -r, "open", o->path) : outside_require(o, &id, err);
 }
 
-/* Two file systems of one type cannot be told apart beforehand (a subvolume is a device of its own). */
+/* Two file systems of one type cannot be told apart beforehand (a subvolume is its own device). */
 enum pool_method outside_method(const struct pool_root *p, int fd)
 {
 	struct statfs out, in;
@@ -317,8 +317,8 @@ bool outside_given_up(const struct job *job, struct err *err)
 {
 	if (job->given_up)
 		return true;
-	err_hint(err, "mount what held it, or remove what is in the way, and fsd goes on by itself; only "
-		"if it is gone for good: fsctl job cancel %s", job->text);
+	err_hint(err, "mount what held it, or remove what is in the way, and fsd goes on by "
+		"itself; only if it is gone for good: fsctl job cancel %s", job->text);
 	return false;
 }
 

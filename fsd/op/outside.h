@@ -38,7 +38,7 @@ void outside_touch(struct fsd *f, const struct request *r);
 /* A path that was planned once, from a site's document: the configuration of today vouches. */
 int outside_find(struct fsd *f, const char *path, struct outside *o, struct err *err);
 
-/* Which directory its parent is: an inode alone is not, every ext4 has the same one for its root. */
+/* Which directory its parent is: an inode alone is not, each ext4 has the same one for its root. */
 struct outside_id {
 	int64_t ino, born; /* born: ns; 0: its file system does not tell, as of an ext4's root */
 	int64_t fs;	   /* where that is of the file system's UUID (ext4, btrfs); else 0 */
@@ -64,8 +64,8 @@ bool outside_given_up(const struct job *job, struct err *err);
 int outside_look(struct outside *o);
 
 /*
- * Make the symbolic link `name` beside it, owned like `owner`, durably with the rename that follows. The
- * folder may belong to others: it is the link that is given away, or nothing.
+ * Make the symbolic link `name` beside it, owned like `owner`, durably with the rename that
+ * follows. The folder may belong to others: it is the link that is given away, or nothing.
  */
 int outside_make_link(const struct outside *o, const char *name, const char *target,
 	const struct stat *owner, struct err *err);

@@ -52,7 +52,8 @@ static int check_tree(struct job *job, int site, int64_t number, struct err *err
 
 	if (wrapper == -ENOENT) {
 		err_set(err, ENOENT, "bad_generation", job->site_name,
-			"generation %" PRId64 " is not in pool %s", number, job->pool->config->name);
+			"generation %" PRId64 " is not in pool %s", number,
+			job->pool->config->name);
 		err_hint(err, "fsctl generation list %.100s names those that are; if it names this "
 			"one, fsctl pool scan %s", job->site_name, job->pool->config->name);
 		return -ENOENT;
@@ -302,8 +303,8 @@ static int find_retirement(struct fsd *f, int64_t number, struct resolved *undo,
 }
 
 /*
- * A retirement of this generation that was asked for before comes first, and may fail. What there is
- * when it is this job's turn is published: the generation, or a copy of the snapshot that it has
+ * A retirement of this generation that was asked for before comes first, and may fail. What there
+ * is when it is this job's turn is published: the generation, or a copy of the snapshot that it has
  * become, whose number is reserved here.
  */
 static int plan_number(struct fsd *f, struct job *job, const struct cat_site *site, int64_t number,
@@ -519,9 +520,9 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 	if (r == 0)
 		r = publish_finish(f, job, site, number, err);
 	if (r == 0 && is_copy(job, number))
-		job_warn(job, "generation %" PRId64 " has become the snapshot %s meanwhile; generation %"
-			PRId64 " is a copy of it", job_int(job, "retiring"), job_str(job, "source"),
-			number);
+		job_warn(job, "generation %" PRId64 " has become the snapshot %s meanwhile; "
+			"generation %" PRId64 " is a copy of it", job_int(job, "retiring"),
+			job_str(job, "source"), number);
 	return r;
 }
 

@@ -114,8 +114,9 @@ static int find_own_link(struct fsd *f, struct job *job, struct link *l, struct 
 
 	if (r == 0)
 		return says(l, l->o.name, l->old, err);
-	err_hint(err, "%.150s is a link to the site and has to follow: mount what holds it; if it is gone "
-		"for good, make an empty folder there: mkdir -p %.*s", job_str(job, "linked"),
+	err_hint(err, "%.150s is a link to the site and has to follow: mount what holds it; if it "
+		"is gone for good, make an empty folder there: mkdir -p %.*s",
+		job_str(job, "linked"),
 		(int)(strrchr(job_str(job, "linked"), '/') - job_str(job, "linked")),
 		job_str(job, "linked"));
 	return r;
@@ -325,8 +326,8 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 	if (r < 0 && !outside_given_up(job, err))
 		return r;
 	if (r < 0)
-		job_warn(job, "%s was not changed and leads to no site: %s: %s", job_str(job, "linked"),
-			err->object, err->reason);
+		job_warn(job, "%s was not changed and leads to no site: %s: %s",
+			job_str(job, "linked"), err->object, err->reason);
 	return drop_bridge(job, "from", err);
 }
 

@@ -31,7 +31,8 @@ static int plan_whole(struct fsd *f, struct job *job, const struct cat_site *sit
 		job_int(job, "generation"), job->method);
 	job_step(job, "publish %s:%" PRId64 "; %s:%" PRId64 " is retired and kept", site->name,
 		job_int(job, "generation"), site->name, site->live);
-	time_format(source->kind == SOURCE_SNAPSHOT ? source->snapshot.created : clock_real(), when);
+	time_format(source->kind == SOURCE_SNAPSHOT ? source->snapshot.created : clock_real(),
+		when);
 	snprintf(job->confirm, sizeof(job->confirm),
 		"Restore all of %.100s from %.150s? Files written since %.30s go back too; undo "
 		"brings them forward again.",

@@ -47,8 +47,8 @@ static bool other_mount(int dirfd, const char *name, const struct statx *tree)
 {
 	struct statx st;
 
-	if (statx(dirfd, name, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_MNT_ID,
-		    &st) < 0)
+	if (statx(dirfd, name, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW,
+		    STATX_BASIC_STATS | STATX_MNT_ID, &st) < 0)
 		return false;
 	return st.stx_dev_major != tree->stx_dev_major || st.stx_dev_minor != tree->stx_dev_minor ||
 	       st.stx_mnt_id != tree->stx_mnt_id;
@@ -113,7 +113,8 @@ static int open_live(struct job *job, int site, int64_t *number, struct err *err
 	_cleanup_fd_ int wrapper = layout_open_live(site, job->site_name, number, err);
 	int fd = wrapper < 0 ? wrapper : fd_open_dir(wrapper, LAYOUT_TREE);
 
-	return wrapper >= 0 && fd < 0 ? err_sys(err, -fd, "open the live tree", job->site_name) : fd;
+	return wrapper >= 0 && fd < 0 ? err_sys(err, -fd, "open the live tree", job->site_name)
+				      : fd;
 }
 
 static int plan_paths(struct job *job, int tree, const struct path_list *paths, struct err *err)
@@ -177,11 +178,13 @@ static int tell_lost(struct job *job, int source, int tree, const char *path, st
 	static const struct snap_diff_opts opts = {0};
 	_cleanup_fd_ int from = open_dir_at(source, path), to = open_dir_at(tree, path);
 	uint64_t lost = 0;
-	int r = from < 0 || to < 0 ? 0 : snap_diff(from, to, &opts, &job->ctx, count_lost, &lost, err);
+	int r = from < 0 || to < 0 ? 0
+				   : snap_diff(from, to, &opts, &job->ctx, count_lost, &lost, err);
 
 	if (r == 0 && lost)
-		job_warn(job, "%s: %" PRIu64 " files and directories that %s does not have go with what "
-			"is replaced; undo brings them back", path, lost, job_str(job, "source"));
+		job_warn(job, "%s: %" PRIu64 " files and directories that %s does not have go with "
+			"what is replaced; undo brings them back", path, lost,
+			job_str(job, "source"));
 	return r;
 }
 
@@ -533,7 +536,7 @@ int restore_paths_committed(struct job *job, int site)
 	_cleanup_fd_ int work = open_work(job, site, &tree);
 
 	if (work == -ENOENT || (work == -EBADMSG && fd_exists(job->pool->staging, job->text) == 0))
-		return 0; /* a damaged link waits to be mended: by jobs that this one must not hold up */
+		return 0; /* a damaged link waits to be mended by jobs that this must not hold up */
 	return work < 0 ? work : change_committed(job, work);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * `restore SOURCE [PATH...] --to DIR`: a copy of the source, or of chosen paths of it, as a plain
- * directory elsewhere. Nothing in a pool is changed, not even to stage the job: it works with a pool
- * that is full. What is on its way is noted in the intent instead ("ino"). A job that was
+ * directory elsewhere. Nothing in a pool is changed, not even to stage the job: it works with a
+ * pool that is full. What is on its way is noted in the intent instead ("ino"). A job that was
  * interrupted before its commit point is run once more.
  */
 #include <errno.h>

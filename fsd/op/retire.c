@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A retired generation becomes an undo snapshot once its grace time is over: what was written to it
- * late ends in a listed snapshot, never in the trash. It moves itself, so that whoever still holds a
- * file of it writes into the snapshot.
+ * late ends in a listed snapshot, never in the trash. It moves itself, so that whoever still holds
+ * a file of it writes into the snapshot.
  *
  * A shell of the snapshot, all but the generation, is put in its place first; the rename of
  * gen/N into it is the commit point. So the only copy of what visitors wrote never lies where
@@ -145,7 +145,8 @@ static int move_in(struct job *job, int site, struct err *err)
 	if (r == 0)
 		r = fd_sync(from);
 	step("retire.moved");
-	return r < 0 ? err_sys(err, -r, "move the generation into its snapshot", job->site_name) : 0;
+	return r < 0 ? err_sys(err, -r, "move the generation into its snapshot", job->site_name)
+		     : 0;
 }
 
 static int run(struct fsd *f, struct job *job, struct err *err)

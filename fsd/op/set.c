@@ -129,7 +129,7 @@ static void put(json_t *object, const char *key, json_t *value)
 		json_object_set(object, key, value);
 }
 
-/* `n` labels or holds are to become `after`. Where an older fsd made too many they may become fewer. */
+/* `n` labels or holds are to become `after`. Where an older fsd made too many, fewer will do. */
 static int refuse_many(const struct job *job, const char *what, size_t n, size_t after,
 	struct err *err)
 {
@@ -140,8 +140,8 @@ static int refuse_many(const struct job *job, const char *what, size_t n, size_t
 		return 0;
 	snprintf(object, sizeof(object), "%s%s%s", job->site_name, site ? "" : "@",
 		site ? "" : job_str(job, "name"));
-	err_set(err, E2BIG, "too_large", object, "it would have %zu %s, and may have %d", after, what,
-		EACH_MAX);
+	err_set(err, E2BIG, "too_large", object, "it would have %zu %s, and may have %d",
+		after, what, EACH_MAX);
 	err_hint(err, "take some away first: fsctl %s show %.200s lists them",
 		site ? "site" : "snapshot", object);
 	return -E2BIG;
@@ -149,7 +149,8 @@ static int refuse_many(const struct job *job, const char *what, size_t n, size_t
 
 static int refuse_many_labels(const struct job *job, json_t *doc, struct err *err)
 {
-	json_t *set = json_object_get(job->intent, "set"), *labels = json_object_get(doc, "labels"), *v;
+	json_t *set = json_object_get(job->intent, "set"), *v;
+	json_t *labels = json_object_get(doc, "labels");
 	size_t n = json_object_size(labels), after = n;
 	const char *key;
 
@@ -285,8 +286,8 @@ static void add_setting(struct request *request, const char *prefix, const char 
 	request_add(request, F_SET, item);
 }
 
-/* An undo that deletes, a snapshot even for good, is not what anybody means by it; and one that left the
- * time out would count as an undo of all. */
+/* An undo that deletes, a snapshot even for good, is not what anybody means by it; and one that
+ * left the time out would count as an undo of all. */
 static int refuse_over(const struct cat_job *done, const char *noun, const char *object,
 	json_t *before, struct err *err)
 {
@@ -298,9 +299,9 @@ static int refuse_over(const struct cat_job *done, const char *noun, const char 
 	err_set(err, EBUSY, "expired", object,
 		"it was to expire at %s before, which is over: it would be deleted at once",
 		time_format(expires, when));
-	err_hint(err, "fsctl job show %s says what was there before, fsctl %s set %.100s KEY=VALUE sets "
-		"it; if it is to go: fsctl %s delete %.100s", job_id_format(done->id, job), noun, object,
-		noun, object);
+	err_hint(err, "fsctl job show %s says what was there before, fsctl %s set %.100s KEY=VALUE "
+		"sets it; if it is to go: fsctl %s delete %.100s", job_id_format(done->id, job),
+		noun, object, noun, object);
 	return -EBUSY;
 }
 

@@ -51,7 +51,7 @@ static int plan_delete(struct fsd *f, struct job *job, struct err *err)
 	return 0;
 }
 
-/* A rebuilt catalog knows what it was called, unless the pool is full: deleting is what helps then. */
+/* A rebuilt catalog knows what it was called, unless the pool is full: then deleting helps. */
 static int note_name(struct job *job, int dir, const struct cat_site *site, struct err *err)
 {
 	int r = meta_change(dir, META_SITE, site->name, "name", json_string(site->name), err);
@@ -61,7 +61,8 @@ static int note_name(struct job *job, int dir, const struct cat_site *site, stru
 	if (r != -ENOSPC && r != -EDQUOT)
 		return r;
 	err_clear(err);
-	job_warn(job, "the pool is full: if the catalog is lost, the deleted site has no name but its id");
+	job_warn(job, "the pool is full: if the catalog is lost, the deleted site has no name "
+		"but its id");
 	return 0;
 }
 
@@ -164,7 +165,8 @@ static int plan_undelete(struct fsd *f, struct job *job, struct err *err)
 	if (r == 0)
 		r = op_plan_name(f, job, name ? name : site.name, err);
 	if (r == -EEXIST && strcmp(err->code, "name_taken") == 0)
-		err_hint(err, "fsctl site rename %s NEW makes the name free", name ? name : site.name);
+		err_hint(err, "fsctl site rename %s NEW makes the name free",
+			name ? name : site.name);
 	if (r < 0)
 		return r;
 	strcpy(job->site_id, site.id);
@@ -224,8 +226,9 @@ static int record_undelete(struct fsd *f, struct job *job, struct err *err)
 		return r;
 	r = op_record_site(f, job, job_str(job, "name"), &now, err);
 	if (r == 0 && before.expires && !now.expires)
-		job_warn(job, "it does not expire any more: its time was over at %s; fsctl site set %s "
-			"expires=TIME gives it another", time_format(before.expires, when), now.name);
+		job_warn(job, "it does not expire any more: its time was over at %s; fsctl site "
+			"set %s expires=TIME gives it another",
+			time_format(before.expires, when), now.name);
 	return r;
 }
 

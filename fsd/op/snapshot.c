@@ -243,8 +243,8 @@ static int plan_delete(struct fsd *f, struct job *job, struct err *err)
 	job_intend_str(job, "name", s.snapshot.name);
 	job_intend(job, "view", present_snapshot(f, f->catalog, &s.snapshot));
 	job_step(job, "delete %s for good", s.text);
-	snprintf(job->confirm, sizeof(job->confirm), "Delete the snapshot %.300s? This cannot be undone.",
-		s.text);
+	snprintf(job->confirm, sizeof(job->confirm),
+		"Delete the snapshot %.300s? This cannot be undone.", s.text);
 	return 0;
 }
 

@@ -29,8 +29,8 @@ struct wanted {
 	const char *folder; /* what the copy's paths are relative to in the source: "" or "a/b" */
 };
 
-/* A snap_copy_opts.skip (its argument is a struct wanted): leaves out what is neither wanted, nor in
- * what is wanted, nor on the way to it. */
+/* A snap_copy_opts.skip (its argument is a struct wanted): leaves out what is neither wanted, nor
+ * in what is wanted, nor on the way to it. */
 bool wanted_skips(const char *path, void *arg);
 
 /* Has the copy of `path`, which is to be dir/at, been made? A live source may have lost it since

@@ -13,8 +13,8 @@ enum role auth_role(const struct config *config, const struct actor *actor);
 
 /*
  * May this peer ask this? 0, or -EACCES "forbidden" with what would help. The least role is the
- * table's (fsd/core/request_table.c); but what lets housekeeping delete an object (releasing a hold,
- * setting when it expires, taking its protection off) takes the role that deleting it takes.
+ * table's (fsd/core/request_table.c); but what lets housekeeping delete an object (releasing a
+ * hold, setting when it expires, taking its protection off) takes the role that deleting it takes.
  */
 int auth_check(const struct config *config, const struct request *r, struct err *err);
 

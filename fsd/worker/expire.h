@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What time does: sites and snapshots expire, generations retire, and the records of old jobs and events
- * go. What goes for good after undo_keep is removal.h's.
+ * What time does: sites and snapshots expire, generations retire, and the records of old jobs and
+ * events go. What goes for good after undo_keep is removal.h's.
  */
 #ifndef FSD_WORKER_EXPIRE_H
 #define FSD_WORKER_EXPIRE_H

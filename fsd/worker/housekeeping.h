@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What happens by itself: offline pools looked at again, kept links swept, expired snapshots and sites
- * and retired generations turned into jobs, old jobs forgotten, and in a thread of its own whatever
- * walks trees (removal.h).
+ * What happens by itself: offline pools looked at again, kept links swept, expired snapshots and
+ * sites and retired generations turned into jobs, old jobs forgotten, and in a thread of its own
+ * whatever walks trees (removal.h).
  */
 #ifndef FSD_WORKER_HOUSEKEEPING_H
 #define FSD_WORKER_HOUSEKEEPING_H

@@ -157,8 +157,8 @@ static void explain(const struct job *job, struct err *err)
 	if (!job->pool || *err->hint)
 		return;
 	if (err->num == ENOSPC)
-		err_hint(err, "free some space where it was written; in pool %s: fsctl snapshot list, "
-			"then fsctl snapshot delete", job->pool->config->name);
+		err_hint(err, "free some space where it was written; in pool %s: fsctl snapshot "
+			"list, then fsctl snapshot delete", job->pool->config->name);
 	else if ((err->num == EROFS || err->num == EIO) && pool_root_writable(job->pool, &why) < 0)
 		err_hint(err, "pool %s: %.150s; %.180s", why.object, why.reason, why.hint);
 }

@@ -97,8 +97,8 @@ static bool has_room(const struct job *job)
 	       (atomic_load(&p->online) && p->busy < atomic_load(&p->jobs));
 }
 
-/* The job, or what it has to wait for, which is as urgent as the job is; NULL: that runs already, or
- * finds no room. */
+/* The job, or what it has to wait for, which is as urgent as the job is; NULL: that runs already,
+ * or finds no room. */
 static struct job *first_step(const struct jobs *j, struct job *job)
 {
 	struct job *o;
@@ -120,8 +120,9 @@ static void count_busy(const struct jobs *j)
 			job->pool->busy = 0;
 	}
 	for (const struct job *job = j->head; job; job = job->next) {
+		/* One that only waits to be looked at takes nobody's place. */
 		if (job->pool && job->state == JOB_RUNNING && !job->look_again)
-			job->pool->busy++; /* one that only waits to be looked at takes nobody's place */
+			job->pool->busy++;
 	}
 }
 

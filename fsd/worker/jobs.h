@@ -33,7 +33,8 @@ struct pool_root;
 /* What a job holds while it is queued or runs; jobs wait for earlier ones they conflict with. */
 #define JOB_LOCKS_MAX 6
 struct job_lock {
-	char key[CAT_NAME_SIZE + 64]; /* "site:ID", "snapshot:ID", "name:NAME", "pool:NAME", "dir:PATH" */
+	/* "site:ID", "snapshot:ID", "name:NAME", "pool:NAME", "dir:PATH" */
+	char key[CAT_NAME_SIZE + 64];
 	bool exclusive;
 };
 #define JOB_LOCK_DIR "dir:" /* what follows is a path without symlinks */
@@ -49,7 +50,7 @@ struct op_kind {
 	enum job_priority priority;
 
 	/* Look once at what lies outside of the pools, with no lock held: on storage that does not
-	 * answer this request stays here, and nobody else has to wait for it. NULL: all is in pools. */
+	 * answer this request stays here, and nobody else waits for it. NULL: all is in pools. */
 	void (*touch)(struct fsd *f, const struct request *r);
 
 	/*
@@ -59,26 +60,26 @@ struct op_kind {
 	int (*plan)(struct fsd *f, struct job *job, struct err *err);
 
 	/* For the question and for dry_run: look into the trees and complete plan, warnings and the
-	 * question (never take it back). No lock is held, it may take long and ends when job->ctx is
-	 * canceled; the job is dropped afterwards. NULL: nothing to look for. */
+	 * question (never take it back). No lock is held, it may take long and ends when job->ctx
+	 * is canceled; the job is dropped afterwards. NULL: nothing to look for. */
 	int (*survey)(struct fsd *f, struct job *job, struct err *err);
 
-	/* Work up to and including the commit point, on a job thread without locks. On failure before
-	 * it, only what lies in the job's staging directory (swept by the caller) and what revert
-	 * undoes may be left. */
+	/* Work up to and including the commit point, on a job thread without locks. On failure
+	 * before it, only what lies in the job's staging directory (swept by the caller) and what
+	 * revert undoes may be left. */
 	int (*run)(struct fsd *f, struct job *job, struct err *err);
 
-	/* Was the commit point passed? Looks at the pool alone. 1; 0; -errno: it cannot be seen, and
-	 * nothing is touched until it can. NULL: the job changes nothing that matters and is simply
-	 * run again. */
+	/* Was the commit point passed? Looks at the pool alone. 1; 0; -errno: it cannot be seen,
+	 * and nothing is touched until it can. NULL: the job changes nothing that matters and is
+	 * simply run again. */
 	int (*committed)(struct fsd *f, struct job *job, struct err *err);
 
-	/* Undo what run did outside of staging before the commit point; idempotent, tried again where
-	 * it fails. NULL: nothing. */
+	/* Undo what run did outside of staging before the commit point; idempotent, tried again
+	 * where it fails. NULL: nothing. */
 	int (*revert)(struct fsd *f, struct job *job, struct err *err);
 
-	/* Steps after the commit point; idempotent. A failure is tried again, and the job has not ended
-	 * before: what can be done without is a warning or part of the result. NULL: none. */
+	/* Steps after the commit point; idempotent. A failure is tried again, and the job has not
+	 * ended before: what can be done without is a warning or part of the result. NULL: none. */
 	int (*finish)(struct fsd *f, struct job *job, struct err *err);
 
 	/* Bring the catalog in line with the pool and fill job->result: write_lock is held, a
@@ -88,8 +89,8 @@ struct op_kind {
 	/* How to undo it: fill `request` (initialised by the callee) with the job to run instead,
 	 * whose plan finds "discard_since" in its intent when the caller said so.
 	 * NULL: it cannot be undone; `why_not` says so. */
-	int (*undo)(struct fsd *f, const struct cat_job *done, json_t *intent, struct request *request,
-		struct err *err);
+	int (*undo)(struct fsd *f, const struct cat_job *done, json_t *intent,
+		struct request *request, struct err *err);
 	/* Does its record say already that `undo` will find nothing? NULL: never. */
 	bool (*beyond_undo)(const struct cat_job *done);
 	const char *why_not; /* hint for an undo of a kind without one */
@@ -162,7 +163,7 @@ struct jobs {
 	/* Called without locks when a job has ended, with its JSON object (borrowed). */
 	void (*on_end)(struct fsd *f, int64_t id, json_t *view);
 	unsigned queued, running;
-	unsigned unsettled; /* of those that run: they hold no thread and are to be looked at again */
+	unsigned unsettled; /* of those that run: without a thread, to be looked at again */
 	unsigned most;	    /* that may run at once */
 	unsigned threads;   /* started; never fewer than ever ran at once */
 	pthread_t *thread_ids;
@@ -216,8 +217,8 @@ void jobs_look(struct fsd *f);
 /* Is any unfinished job holding this key exclusively, or at all? Names it. */
 bool jobs_holds(struct fsd *f, const char *type, const char *name, bool any,
 	char holder[JOB_ID_SIZE]);
-/* Which directory that an unfinished job holds does this one lie in, or does lie in it? Jobs of one and
- * the same wait for each other. */
+/* Which directory that an unfinished job holds does this one lie in, or does lie in it? Jobs of one
+ * and the same wait for each other. */
 bool jobs_holds_nested(struct fsd *f, const struct job_lock *dir, struct job_lock *found,
 	char holder[JOB_ID_SIZE]);
 /* Does one hold it exclusively that has begun and is not recorded yet? */
@@ -261,16 +262,16 @@ int job_row(const struct job *job, enum job_state state, struct cat_job *row);
 /* The JSON object of a job in memory: before it is queued, or ended, on its thread. */
 json_t *job_view(const struct job *job, enum job_state state);
 /*
- * It failed with job->err: finish or undo it by what the pool says, and set job->outcome (JOB_QUEUED:
- * the daemon stops, and it shall run again). -errno: which it is cannot be seen, or it cannot be
- * brought to an end. Then nothing is recorded and the job keeps its locks: it is job_unsettled() and
- * looked at again.
+ * It failed with job->err: finish or undo it by what the pool says, and set job->outcome
+ * (JOB_QUEUED: the daemon stops, and it shall run again). -errno: which it is cannot be seen, or it
+ * cannot be brought to an end. Then nothing is recorded and the job keeps its locks: it is
+ * job_unsettled() and looked at again.
  */
 int job_settle(struct fsd *f, struct job *job, struct err *err);
 /* Say so, in the log and in `fsctl status`, until it is settled. */
 void job_unsettled(struct fsd *f, const struct job *job, const struct err *why);
 
-/* An error about a path in a tree is one about "SITE: PATH": the source's, or the directory's that is
+/* An error about a path in a tree is one about "SITE: PATH": the source's, or that of what is
  * imported. */
 void job_name_tree(const struct job *job, struct err *err);
 
@@ -286,8 +287,8 @@ int job_conclude(struct fsd *f, struct job *job, struct err *err);
 /* The same, again and again until the catalog has it, and logged. -errno: fsd stops, and the next
  * start finds it as it was. */
 int job_end(struct fsd *f, struct job *job, struct err *err);
-/* On a thread of the queue, without locks: run it and decide what it came to and, unless it goes back
- * to the queue (JOB_QUEUED), end it. -errno: it cannot be decided yet. */
+/* On a thread of the queue, without locks: run it and decide what it came to and, unless it goes
+ * back to the queue (JOB_QUEUED), end it. -errno: it cannot be decided yet. */
 int job_execute(struct fsd *f, struct job *job);
 
 #endif

@@ -141,8 +141,8 @@ static int recover(struct fsd *f, struct pool_root *pool, const struct cat_job *
 	if (r < 0)
 		return r;
 	if (jobs_in_the_way(f, job)) {
-		/* So it cannot have begun. What it asks for may hold already, but will not when it is
-		 * its turn. */
+		/* So it cannot have begun. What it asks for may hold already, but will not
+		 * when it is its turn. */
 		jobs_enqueue(f, job);
 		return 0;
 	}

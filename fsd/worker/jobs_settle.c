@@ -77,8 +77,8 @@ void job_unsettled(struct fsd *f, const struct job *job, const struct err *why)
 	err_set(&e, why->num, "job_unsettled", job->text,
 		"the job cannot be brought to an end (%.100s%s%.150s); until then what it holds "
 		"stays locked", why->object, *why->object ? ": " : "", why->reason);
-	err_hint(&e, "%s", *why->hint ? why->hint : "mend what the reason names; fsd looks again every "
-		"few seconds, and at its start");
+	err_hint(&e, "%s", *why->hint ? why->hint : "mend what the reason names; fsd looks again "
+		"every few seconds, and at its start");
 	log_err(LOG_ERR, "a job cannot be settled", &e, "job", job->text, "kind",
 		op_specs[job->shown].name, "site", job->site_name, NULL);
 	problems_add(&f->problems, true, job_scope(job->id, scope), &e);

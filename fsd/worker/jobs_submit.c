@@ -41,7 +41,8 @@ static int undo_refused(const struct cat_job *done, const struct op_kind *kind, 
 	struct err *err)
 {
 	if (strcmp(done->state, "done") != 0)
-		return err_set(err, EBUSY, "not_done", text, "only a job that is done can be undone");
+		return err_set(err, EBUSY, "not_done", text,
+			"only a job that is done can be undone");
 	if (done->undone_by) {
 		char by[JOB_ID_SIZE];
 
@@ -353,7 +354,8 @@ int jobs_submit(struct fsd *f, struct request *r, int64_t *out, json_t **view,
 	pthread_mutex_lock(&f->write_lock);
 	ret = submit(f, r, actor, out, view, survey, err);
 	pthread_mutex_unlock(&f->write_lock);
-	if (ret < 0 && (ret == -ENOSPC || ret == -EROFS) && strcmp(err->code, "below_min_free") != 0)
+	if (ret < 0 && (ret == -ENOSPC || ret == -EROFS) &&
+	    strcmp(err->code, "below_min_free") != 0)
 		log_err(LOG_ERR, "cannot write the catalog", err, "actor", actor, NULL);
 	return ret;
 }

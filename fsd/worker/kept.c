@@ -158,7 +158,8 @@ static int look_at_work(struct kept_work *w, struct snap_ctx *ctx, struct err *e
 		char *path = NULL;
 
 		if (r < 0 || !name || strchr(name, '/') ||
-			json_text_decode(json_string_value(json_object_get(item, "path")), &path) < 0)
+			json_text_decode(json_string_value(json_object_get(item, "path")),
+				&path) < 0)
 			continue;
 		r = look_at_entry(w, name, path, ctx, err);
 		free(path);
@@ -199,7 +200,8 @@ static int take_out(const struct sweep *s, int tree, const char *name, char out[
 	char holder[JOB_ID_SIZE];
 	int r = 0;
 
-	if (snprintf(out, NAME_MAX + 1, SNAP_WORK_GONE "%s", name + strlen(SNAP_WORK_PREFIX)) > NAME_MAX)
+	if (snprintf(out, NAME_MAX + 1, SNAP_WORK_GONE "%s", name + strlen(SNAP_WORK_PREFIX)) >
+	    NAME_MAX)
 		return -ENAMETOOLONG;
 	pthread_mutex_lock(&s->f->write_lock);
 	if (!jobs_holds(s->f, "site", s->site, true, holder))
@@ -326,8 +328,8 @@ static bool is_inode(int fd, uint64_t ino)
 }
 
 /*
- * It is not where it was put. If the directory that had it is still there, it is gone; else the disk of
- * both may not be mounted, so it is looked for until undo_keep is over twice.
+ * It is not where it was put. If the directory that had it is still there, it is gone; else the
+ * disk of both may not be mounted, so it is looked for until undo_keep is over twice.
  */
 static int lost_parked(const struct sweep *s, const struct parked *p, int parent)
 {
@@ -337,7 +339,8 @@ static int lost_parked(const struct sweep *s, const struct parked *p, int parent
 		return fd_sync(parent);
 	if (p->since >= s->before - fsd_config(s->f)->undo_keep)
 		return -ENOENT;
-	err_set(&err, ENOENT, "not_found", p->path, "it is not where import put it, nor is its folder");
+	err_set(&err, ENOENT, "not_found", p->path,
+		"it is not where import put it, nor is its folder");
 	err_hint(&err, "if it comes back, it is yours to remove");
 	cannot(s, "a directory that import put aside is not looked for any more", &err);
 	return 0;
@@ -359,7 +362,8 @@ static int note_removal(const struct sweep *s, int site, const struct parked *p,
 }
 
 /* 0: all of it may go, or there are late writes; -errno. */
-static int look_at_parked(const struct sweep *s, int site, int dir, struct parked *p, struct err *err)
+static int look_at_parked(const struct sweep *s, int site, int dir, struct parked *p,
+	struct err *err)
 {
 	int r;
 
@@ -391,7 +395,8 @@ static int remove_parked(const struct sweep *s, int site, struct parked *p)
 	r = look_at_parked(s, site, dir, p, &err);
 	if (r == 0 && !p->late.total) {
 		r = snap_remove_held(parent, name, dir, s->ctx, &err);
-		if (r == 0 && (r = fd_sync(parent)) < 0) /* or it may come back when nobody knows of it */
+		/* Or it may come back when nobody knows of it. */
+		if (r == 0 && (r = fd_sync(parent)) < 0)
 			err_sys(&err, -r, "fsync", p->path);
 		step("kept.removed");
 	}
@@ -432,7 +437,8 @@ static void sweep_parked(const struct sweep *s, int site)
 
 static void sweep_site(struct sweep *s, const char *id, const char *name)
 {
-	_cleanup_fd_ int site = *name ? layout_open_site(s->r, name) : fd_open_dir(s->r->deleted, id);
+	_cleanup_fd_ int site = *name ? layout_open_site(s->r, name)
+				      : fd_open_dir(s->r->deleted, id);
 	_cleanup_free_ int64_t *numbers = NULL;
 	unsigned n = 0;
 

@@ -3,8 +3,8 @@
  * What something else has taken the place of is kept for undo_keep: what a change in place replaced
  * (work.h), a directory that import put aside, a site that was ejected by copy. Somebody may still
  * hold it and write there, and what he writes is nowhere else. So it is looked at before it is
- * removed: if something was written since, an event tells of it (KIND.late_writes) and it is kept, by
- * ctimes, which nobody can set.
+ * removed: if something was written since, an event tells of it (KIND.late_writes) and it is kept,
+ * by ctimes, which nobody can set.
  */
 #ifndef FSD_WORKER_KEPT_H
 #define FSD_WORKER_KEPT_H
@@ -20,9 +20,9 @@ struct snap_ctx;
 /*
  * Remove what was kept longer than undo_keep in a pool:
  *   work directories in the trees of its sites; if written to, kept for another undo_keep;
- *   directories that import has put aside (site.json "parked": {"path", "ino", "parent", "since"}); if
- *   written to, left to their owner. One that is not found is forgotten when its folder is there, or
- *   undo_keep is over twice.
+ *   directories that import has put aside (site.json "parked": {"path", "ino", "parent",
+ *   "since"}); if written to, left to their owner. One that is not found is forgotten when its
+ *   folder is there, or undo_keep is over twice.
  * `c` is the caller's reader. write_lock must not be held.
  */
 void kept_sweep(struct fsd *f, struct catalog *c, struct pool_root *r, struct snap_ctx *ctx);
@@ -35,11 +35,11 @@ void kept_sweep(struct fsd *f, struct catalog *c, struct pool_root *r, struct sn
 int kept_ejected(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx,
 	struct err *err);
 
-/* What an import of the deleted site `id`, whose time is over, had put aside: remove it. Is there still
- * something to look for? Only the site knows of it. write_lock must not be held. */
+/* What an import of the deleted site `id`, whose time is over, had put aside: remove it. Is there
+ * still something to look for? Only the site knows of it. write_lock must not be held. */
 bool kept_parked(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx);
 
-/* May the deleted site go? By the catalog and the configuration as they are now; write_lock is held. */
+/* May the deleted site go? By catalog and configuration as they are now; write_lock is held. */
 bool kept_may_purge(struct fsd *f, const char *id, struct err *err);
 
 #endif

@@ -117,16 +117,16 @@ int layout_open_live(int site, const char *name, int64_t *number, struct err *er
 		return bad_live(name, err);
 	}
 	if (fd == -ENOENT) {
-		err_set(err, EBADMSG, "bad_live", name, "its live generation %" PRId64 " is missing",
-			*number);
+		err_set(err, EBADMSG, "bad_live", name,
+			"its live generation %" PRId64 " is missing", *number);
 		return bad_live(name, err);
 	}
 	if (fd < 0)
 		return err_sys(err, -fd, "open the live generation", name);
 	if (fd_exists(fd, LAYOUT_TREE) == 0) {
 		close(fd);
-		err_set(err, EBADMSG, "bad_live", name, "its live generation %" PRId64 " has no tree",
-			*number);
+		err_set(err, EBADMSG, "bad_live", name,
+			"its live generation %" PRId64 " has no tree", *number);
 		return bad_live(name, err);
 	}
 	return fd;
@@ -228,7 +228,8 @@ static int one_snapshot(const char *name, void *arg)
 static int snapshots_of_site(const char *site, void *arg)
 {
 	struct snapshots *s = arg;
-	_cleanup_fd_ int dir = strlen(site) < ID_SIZE ? fd_open_dir(s->r->snapshots, site) : -ENOENT;
+	_cleanup_fd_ int dir = strlen(site) < ID_SIZE ? fd_open_dir(s->r->snapshots, site)
+						      : -ENOENT;
 
 	if (dir < 0)
 		return dir == -ENOENT || dir == -ENOTDIR || dir == -ELOOP ? 0 : dir;

@@ -18,8 +18,8 @@
 
 /* Descriptors of existing directories; the caller closes. The fd or -errno (err may be NULL). */
 int layout_open_site(const struct pool_root *r, const char *name);
-/* Has sites/ something of this name that is a site, or ought to be? A symlink is none to anybody who
- * looks for sites: a rename has one there for a moment (op/rename.c). 1, 0 or -errno. */
+/* Has sites/ something of this name that is a site, or ought to be? A symlink is none to anybody
+ * who looks for sites: a rename has one there for a moment (op/rename.c). 1, 0 or -errno. */
 int layout_has_site(const struct pool_root *r, const char *name);
 int layout_open_snapshot(const struct pool_root *r, const char *site_id, const char *name);
 /* .fsd/snapshots/SITE-ID, made durably when it is missing. */
@@ -32,8 +32,8 @@ int layout_open_tree(int site, int64_t number);
 /* The number that `live` points to; accepted only as gen/N/tree. 0, -ENOENT, -EBADMSG. */
 int layout_live(int site, int64_t *number);
 
-/* The wrapper of the live generation of site `name`, its number in *number. The fd, or -errno and *err:
- * "bad_live" says how to mend it. `err` may be NULL. */
+/* The wrapper of the live generation of site `name`, its number in *number. The fd, or -errno and
+ * *err: "bad_live" says how to mend it. `err` may be NULL. */
 int layout_open_live(int site, const char *name, int64_t *number, struct err *err);
 
 /* Numbers of the generations on disk, ascending, malloc'd. 0 or -errno. */
@@ -77,13 +77,13 @@ int layout_exchange(int dir, const char *a, const char *b);
 int layout_publish(int site, int64_t number, int64_t job);
 /* What publishes and crashes leave in a site; each with those before. */
 enum layout_left {
-	LEFT_OLD,	 /* live.old.JOB of more than two seconds ago, which nobody walks any more */
+	LEFT_OLD,	 /* live.old.JOB of over two seconds ago, which nobody walks any more */
 	LEFT_UNFINISHED, /* live.JOB and a half written site.json: no job may hold the site */
 	LEFT_ALL,	 /* live.old.JOB of a moment ago */
 };
 /* Remove it. How many of all these stay, or -errno. */
 int layout_sweep_site(int site, enum layout_left what);
-/* Move the site `name`, open as `site`, from sites/ to deleted/`id`. Its links of publishes go first:
+/* Move the site `name`, open as `site`, from sites/ to deleted/`id`. Links of publishes go first:
  * nobody looks for them there. That, and documents replaced before, are durable with the rename. */
 int layout_park(const struct pool_root *r, int site, const char *name, const char *id);
 

@@ -60,8 +60,8 @@ static int too_large(int dirfd, const char *name, size_t len, struct err *err)
 	fd_path(dirfd, name, path, sizeof(path));
 	err_set(err, E2BIG, "too_large", path, "it would have %zu KiB, and may have %u", len >> 10,
 		META_SIZE_MAX >> 10);
-	err_hint(err, "nothing was changed; what makes it large are labels, holds or paths: take some "
-		"away, or name fewer at once");
+	err_hint(err, "nothing was changed; what makes it large are labels, holds or paths: take "
+		"some away, or name fewer at once");
 	return -E2BIG;
 }
 

@@ -138,7 +138,8 @@ void pools_release(struct pools *p)
 void pools_follow(struct pools *p, const struct config *config)
 {
 	for (unsigned i = 0; i < p->n; i++)
-		atomic_store(&p->items[i].jobs, config_pool(config, p->items[i].config->name)->jobs);
+		atomic_store(&p->items[i].jobs,
+			config_pool(config, p->items[i].config->name)->jobs);
 }
 
 struct pool_root *pools_find(const struct pools *p, const char *name)
@@ -236,8 +237,8 @@ static int open_root(struct pool_root *r, bool known, struct err *err)
 	if (!known && mkdir(path, 0755) < 0 && errno != EEXIST) {
 		err_sys(err, errno, "mkdir", path);
 		if (err->num == ENOENT)
-			err_hint(err, "make the folder above it (mount its file system first), or change "
-				"\"path\" in [pool %s]", r->config->name);
+			err_hint(err, "make the folder above it (mount its file system first), or "
+				"change \"path\" in [pool %s]", r->config->name);
 		return -err->num;
 	}
 	r->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -424,7 +425,8 @@ static int open_storage(struct pool_root *r, const struct cat_pool *known, char 
 	fd_close(&r->control);
 	ret = make(r, err);
 	if (ret == 0)
-		ret = lock_take(r->control, LOCK_FILE, r->config->path, LOCK_WAIT, &r->lock_fd, err);
+		ret = lock_take(r->control, LOCK_FILE, r->config->path, LOCK_WAIT,
+			&r->lock_fd, err);
 	if (ret == 0)
 		ret = identify(r, known, err);
 	if (ret == 0)
@@ -535,8 +537,8 @@ int pool_root_writable(const struct pool_root *r, struct err *err)
 	err_set(err, error, error == EROFS ? "read_only" : "io_error", r->config->name,
 		"the file system of the pool at %.150s %s", r->config->path,
 		error == EROFS ? "is read-only" : "has stopped: input/output error");
-	err_hint(err, "dmesg says why; mount it read-write again, or where it is damaged stop fsd, check "
-		"it and mount it anew");
+	err_hint(err, "dmesg says why; mount it read-write again, or where it is damaged stop fsd, "
+		"check it and mount it anew");
 	return -error;
 }
 

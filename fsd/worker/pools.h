@@ -92,8 +92,8 @@ int pool_root_verify(struct pool_root *r, struct err *err);
 /*
  * The same pool stands there again by another mount, or on another device: open it, and put its
  * descriptors in the place of the old ones, numbers and all, so that whoever looks meanwhile sees
- * the one or the other. Nobody may be at work in it. It stays offline: its jobs are to be recovered.
- * Blocks like pool_root_open, with the same errors.
+ * the one or the other. Nobody may be at work in it. It stays offline: its jobs are to be
+ * recovered. Blocks like pool_root_open, with the same errors.
  */
 int pool_root_reopen(struct pool_root *r, struct catalog *c, pthread_mutex_t *write_lock,
 	struct err *err);
@@ -111,7 +111,7 @@ struct pool_space {
 };
 int pool_root_space(const struct pool_root *r, const struct config *config, struct pool_space *out);
 
-/* -EROFS "read_only" or -EIO when the file system takes no change any more; what is read is served. */
+/* -EROFS "read_only" or -EIO when the file system takes no change any more; reading goes on. */
 int pool_root_writable(const struct pool_root *r, struct err *err);
 
 /* -ENOSPC "below_min_free" with what to delete, when new clones and snapshots are refused. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The API's objects (docs/api.md) from the catalog's records. New references; NULL without memory. */
+/* The API's objects (docs/api.md) from catalog records. New references; NULL without memory. */
 #ifndef FSD_WORKER_PRESENT_H
 #define FSD_WORKER_PRESENT_H
 

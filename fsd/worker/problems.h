@@ -34,7 +34,7 @@ void problems_release(struct problems *p);
 bool problems_add(struct problems *p, bool critical, const char *scope, const struct err *err);
 /* Forget all of a scope. */
 void problems_clear(struct problems *p, const char *scope);
-/* The same, but for what is added again between the two: what stays wrong is listed all the time. */
+/* The same, but for what is added again between the two: what stays wrong stays listed. */
 void problems_begin(struct problems *p, const char *scope);
 void problems_end(struct problems *p, const char *scope);
 void problems_each(struct problems *p, void (*fn)(bool critical, const struct err *, void *),

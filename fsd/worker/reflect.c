@@ -167,7 +167,7 @@ static bool has_id(int dir, const char *id)
 	return same;
 }
 
-/* Does what the catalog says of this site still stand? Where its pool is away: nobody can say not. */
+/* Does what the catalog says of this site still stand? With its pool away nobody can say no. */
 static bool stands(const struct pool_root *r, const struct cat_site *s)
 {
 	_cleanup_fd_ int dir = -1;
@@ -193,10 +193,10 @@ static int tell_twin(const struct pool_root *r, const char *name, const struct p
 
 	place(r, !name, name ? name : s->id, here);
 	place(other, s->deleted, s->deleted ? s->id : s->name, there);
-	err_set(err, EEXIST, "duplicate_id", here, "it has the id of %.250s, which is the site; this one "
-		"is left alone", there);
-	err_hint(err, "move it out of the pool, or give it an \"id\" of its own in site.json (uuidgen), "
-		"then fsctl pool scan %.60s", r->config->name);
+	err_set(err, EEXIST, "duplicate_id", here, "it has the id of %.250s, which is the site; "
+		"this one is left alone", there);
+	err_hint(err, "move it out of the pool, or give it an \"id\" of its own in site.json "
+		"(uuidgen), then fsctl pool scan %.60s", r->config->name);
 	return 1;
 }
 
@@ -205,10 +205,10 @@ static int tell_taken(const struct pool_root *r, const char *name, const struct 
 {
 	char here[PATH_MAX + NAME_SIZE];
 
-	err_set(err, EEXIST, "name_taken", place(r, false, name, here), "pool %.60s has the site of this "
-		"name; this one is left alone", other->config->name);
-	err_hint(err, "rename one of them: fsctl site rename %.100s NEW, or this directory; then fsctl pool "
-		"scan %.60s", name, r->config->name);
+	err_set(err, EEXIST, "name_taken", place(r, false, name, here), "pool %.60s has the site "
+		"of this name; this one is left alone", other->config->name);
+	err_hint(err, "rename one of them: fsctl site rename %.100s NEW, or this directory; then "
+		"fsctl pool scan %.60s", name, r->config->name);
 	return 1;
 }
 
@@ -245,8 +245,9 @@ int reflect_twin(struct fsd *f, struct catalog *c, struct pool_root *r, int dir,
 	if (ret < 0)
 		return ret;
 	other = pools_find(&f->pools, s.pool);
-	if (!other || (other == r && !s.deleted == !!name && (!name || strcmp(s.name, name) == 0)) ||
-		!stands(other, &s))
+	if (!other ||
+	    (other == r && !s.deleted == !!name && (!name || strcmp(s.name, name) == 0)) ||
+	    !stands(other, &s))
 		return 0;
 	return tell_twin(r, name, other, &s, err);
 }
@@ -342,7 +343,8 @@ int reflect_site(struct fsd *f, struct pool_root *r, const char *name, struct ca
 	if (ret < 0)
 		return ret;
 	if (ret == 1) /* what the catalog has by this name is not there any more */
-		return site_gone(f, r, name, NULL) < 0 ? err_sys(err, EIO, "forget", name) : -EEXIST;
+		return site_gone(f, r, name, NULL) < 0 ? err_sys(err, EIO, "forget", name)
+						       : -EEXIST;
 	ret = read_site(f, r, dir, name, &s, &doc, err);
 	if (ret < 0)
 		return ret;
@@ -432,7 +434,8 @@ static int refuse_shell(const struct pool_root *r, const char *site_id, const ch
 	struct err *err)
 {
 	err_set(err, ENOENT, "snapshot_unfinished", name,
-		"its generation is not in it; a retirement that was cut short leaves it with the site");
+		"its generation is not in it; a retirement that was cut short leaves it "
+		"with the site");
 	err_hint(err, "fsctl generation list SITE; then rm -r %s/.fsd/snapshots/%s/%s",
 		r->config->path, site_id, name);
 	return -ENOENT;

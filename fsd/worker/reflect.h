@@ -10,10 +10,10 @@
 #include "fsd/worker/state.h"
 
 /*
- * Has another directory the id of this one, and was it there before? Then that is the site, and this
- * one a copy of it that an administrator made or restored, which fsd does not touch; nor a second
- * site by the name of one in another pool. `dir` is sites/NAME of pool r, or with a NULL name
- * .fsd/deleted/ID. 1 and *err says what to do ("duplicate_id", "name_taken"), 0, -errno of the
+ * Has another directory the id of this one, and was it there before? Then that is the site, and
+ * this one a copy of it that an administrator made or restored, which fsd does not touch; nor a
+ * second site by the name of one in another pool. `dir` is sites/NAME of pool r, or with a NULL
+ * name .fsd/deleted/ID. 1 and *err says what to do ("duplicate_id", "name_taken"), 0, -errno of the
  * catalog.
  */
 int reflect_twin(struct fsd *f, struct catalog *c, struct pool_root *r, int dir, const char *name,

@@ -131,8 +131,8 @@ static void not_removed(const struct sweep *s, const char *name, const struct er
 	if (*why->hint)
 		err_hint(&e, "%s; fsd tries again every 10 s", why->hint);
 	else
-		err_hint(&e, "mend what the reason names, or remove it by hand; fsd tries again every "
-			"10 s");
+		err_hint(&e, "mend what the reason names, or remove it by hand; fsd tries again "
+			"every 10 s");
 	if (problems_add(&s->rm->f->problems, false, s->scope, &e))
 		log_err(LOG_WARNING, "cannot empty a pool's trash", &e, "pool", s->r->config->name,
 			NULL);

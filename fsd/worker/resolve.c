@@ -275,7 +275,8 @@ int resolve_source(struct fsd *f, struct catalog *c, const char *text, struct re
 	if (r < 0)
 		return r;
 	return pools_require(&f->pools,
-		out->kind == SOURCE_SNAPSHOT ? out->snapshot.pool : out->site.pool, &out->pool, err);
+		out->kind == SOURCE_SNAPSHOT ? out->snapshot.pool : out->site.pool, &out->pool,
+		err);
 }
 
 int resolve_open(const struct resolved *s)

@@ -36,7 +36,7 @@ void resolve_word(struct catalog *c, const struct cat_snapshot *s, char out[CAT_
 int resolve_source(struct fsd *f, struct catalog *c, const char *text, struct resolved *out,
 	struct err *err);
 
-/* Open the directory that holds live, gen/ and site.json: a site's, a snapshot's. The fd or -errno. */
+/* Open the directory of live, gen/ and site.json: a site's, a snapshot's. The fd or -errno. */
 int resolve_open(const struct resolved *s);
 /* Its absolute path as `fsctl path` prints it. Malloc'd or NULL. */
 char *resolve_path(const struct resolved *s);

@@ -262,8 +262,8 @@ static int keep(struct look *l, struct err *err)
 	if (r < 0)
 		return r;
 	return err_set(err, EBUSY, "late_writes", l->name,
-		"%" PRIu64 " paths were written in it since it was looked at, first: %s; it is kept for "
-		"another undo_keep", l->late.total, l->late.items[0].path);
+		"%" PRIu64 " paths were written in it since it was looked at, first: %s; it is "
+		"kept for another undo_keep", l->late.total, l->late.items[0].path);
 }
 
 int retired_look_again(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx,

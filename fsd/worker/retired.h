@@ -4,8 +4,8 @@
  * where nobody would look for it: an event generation.late_writes tells of it. Finding it takes a
  * walk over all of the tree, so that is no part of the retirement, which holds the site: a note in
  * the snapshot ("look" in its meta.json) asks for it, and goes when the event has been told. Where
- * the file system does not refuse it, whoever still holds a file of it may write on; so it is looked
- * at once more ("looked": since when) before it is deleted because its time is over.
+ * the file system does not refuse it, whoever still holds a file of it may write on; so it is
+ * looked at once more ("looked": since when) before it is deleted because its time is over.
  */
 #ifndef FSD_WORKER_RETIRED_H
 #define FSD_WORKER_RETIRED_H
@@ -23,8 +23,8 @@ struct snap_ctx;
 int retired_look(struct fsd *f, struct pool_root *r, struct snap_ctx *ctx);
 
 /*
- * The last look, for the job that is to delete the snapshot with this id because its time is over. 0:
- * it may; -EBUSY "late_writes": that was told, and it is kept for another undo_keep. Blocks;
+ * The last look, for the job that is to delete the snapshot with this id because its time is over.
+ * 0: it may; -EBUSY "late_writes": that was told, and it is kept for another undo_keep. Blocks;
  * write_lock must not be held.
  */
 int retired_look_again(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx,

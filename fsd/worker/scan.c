@@ -33,7 +33,8 @@ bool scan_at_work(struct fsd *f, const char *kind, const char *name, const char 
 
 	if (id && jobs_at_work_on(f, strcmp(kind, "snapshot") == 0 ? "snapshot" : "site", id))
 		return true;
-	snprintf(key, sizeof(key), "%s", name); /* a snapshot that is made is held by SITE-ID@SNAP */
+	/* A snapshot that is made is held by SITE-ID@SNAP. */
+	snprintf(key, sizeof(key), "%s", name);
 	slash = strchr(key, '/');
 	if (slash)
 		*slash = '@';
@@ -276,14 +277,14 @@ static void report_one(const char *kind, enum scan_change change, const char *na
 	if (strcmp(kind, "deleted") == 0)
 		kind = "deleted site";
 	if (change == SCAN_ADDED)
-		err_set(&e, 1, "not_in_catalog", name, "a %s of pool %s is not in the catalog", kind,
-			rep->pool);
+		err_set(&e, 1, "not_in_catalog", name, "a %s of pool %s is not in the catalog",
+			kind, rep->pool);
 	else if (change == SCAN_GONE)
 		err_set(&e, 1, "not_in_pool", name, "a %s of the catalog is not in pool %s", kind,
 			rep->pool);
 	else if (change == SCAN_UNFINISHED)
-		err_set(&e, 1, "snapshot_unfinished", name, "a %s of pool %s is without its generation",
-			kind, rep->pool);
+		err_set(&e, 1, "snapshot_unfinished", name,
+			"a %s of pool %s is without its generation", kind, rep->pool);
 	else
 		err_set(&e, 1, "other_id", name, "the %s in pool %s is not the catalog's", kind,
 			rep->pool);
@@ -291,7 +292,8 @@ static void report_one(const char *kind, enum scan_change change, const char *na
 		err_hint(&e, "if fsctl generation list shows that the site still has it: rm -r "
 			"%s/.fsd/snapshots/%s", rep->path, name);
 	else
-		err_hint(&e, "fsctl pool scan %s brings the catalog in line with the pool", rep->pool);
+		err_hint(&e, "fsctl pool scan %s brings the catalog in line with the pool",
+			rep->pool);
 	problems_add(&rep->f->problems, false, rep->scope, &e);
 }
 
@@ -301,8 +303,8 @@ static void report_more(const struct report *rep)
 
 	if (rep->n <= REPORT_MOST)
 		return;
-	err_set(&e, 1, "more_differences", rep->pool, "%u more of its sites and snapshots differ from the catalog",
-		rep->n - REPORT_MOST);
+	err_set(&e, 1, "more_differences", rep->pool,
+		"%u more of its sites and snapshots differ from the catalog", rep->n - REPORT_MOST);
 	err_hint(&e, "fsctl pool check %s lists all; fsctl pool scan %s brings the catalog in line "
 		"with the pool", rep->pool, rep->pool);
 	problems_add(&rep->f->problems, false, rep->scope, &e);

@@ -15,16 +15,16 @@ enum scan_change {
 };
 
 /*
- * Is a job at work on it, which will record what comes of it? `kind` and `name` as below; `id` may be
- * NULL: what is being made has a name in the pool before the catalog knows its id.
+ * Is a job at work on it, which will record what comes of it? `kind` and `name` as below; `id` may
+ * be NULL: what is being made has a name in the pool before the catalog knows its id.
  */
 bool scan_at_work(struct fsd *f, const char *kind, const char *name, const char *id);
 
 /*
  * What differs between the pool and the catalog by names and ids alone: called for each, `kind` is
  * "site", "deleted" or "snapshot", `name` is SITE, SITE-ID or SITE-ID/SNAP. `why`, else NULL,
- * explains SCAN_TWIN, SCAN_BROKEN and whatever cannot be read. What a job is at work on is left out: it will be
- * recorded. `c` is a handle of the caller's.
+ * explains SCAN_TWIN, SCAN_BROKEN and whatever cannot be read. What a job is at work on is left
+ * out: it will be recorded. `c` is a handle of the caller's.
  */
 typedef void scan_fn(const char *kind, enum scan_change change, const char *name,
 	const struct err *why, void *arg);

@@ -163,7 +163,8 @@ static int apply_snapshot(struct apply *a, const char *path)
 	is_known = catalog_snapshot_get(a->f->catalog, site, slash + 1, &known, NULL) == 0;
 	if (scan_at_work(a->f, "snapshot", path, is_known ? known.id : NULL))
 		return 0;
-	return judge(a, path, reflect_snapshot(a->f, a->job->pool, site, slash + 1, NULL, &err), &err);
+	return judge(a, path, reflect_snapshot(a->f, a->job->pool, site, slash + 1, NULL, &err),
+		&err);
 }
 
 static int apply(struct apply *a, int (*one)(struct apply *a, const char *name), const char *name)

@@ -40,8 +40,8 @@ struct workq {
 };
 
 /*
- * Answers do not wait for jobs being planned, and neither waits for a request that names a directory
- * outside of the pools, which may lie on a server that does not answer.
+ * Answers do not wait for jobs being planned, and neither waits for a request that names a
+ * directory outside of the pools, which may lie on a server that does not answer.
  */
 enum queue { QUERIES, SUBMITS, OUTSIDE, N_QUEUES };
 

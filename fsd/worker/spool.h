@@ -12,7 +12,7 @@
 
 #define SPOOL_MAX (32u << 20) /* bytes of one */
 #define SPOOLS 32	      /* that are kept at once: the newest, */
-#define SPOOLS_MAX (128u << 20) /* and no more than these bytes of all, also while they are written, */
+#define SPOOLS_MAX (128u << 20) /* and no more than these bytes of all, also while written, */
 				/* nor more than the disk has free besides */
 
 struct spools {
@@ -32,12 +32,12 @@ void spools_release(struct spools *s);
 /* ---- writing ---- */
 
 struct spool;
-/* `all` has to outlive it. `beside`: a file in whose folder it goes. NULL without memory; touches no
- * disk. */
+/* `all` has to outlive it. `beside`: a file in whose folder it goes. NULL without memory; touches
+ * no disk. */
 struct spool *spool_new(struct spools *all, const char *beside);
 void spool_free(struct spool **s);
-/* Append a line, without its end; the oldest ones that are kept make room. 0; -EFBIG: it has no room for
- * more; -ENOSPC: there is none besides what others need; -errno. */
+/* Append a line, without its end; the oldest ones that are kept make room. 0; -EFBIG: it has no
+ * room for more; -ENOSPC: there is none besides what others need; -errno. */
 int spool_add(struct spool *s, const char *line);
 
 /* ---- reading ---- */

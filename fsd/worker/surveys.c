@@ -23,7 +23,8 @@ struct survey {
 
 struct surveys {
 	struct fsd *f;
-	pthread_mutex_t lock; /* all of items; what `job` points to is its thread's, but for the ctx */
+	/* For all of items; what `job` points to is its thread's, but for the ctx. */
+	pthread_mutex_t lock;
 	struct survey items[SURVEYS];
 };
 

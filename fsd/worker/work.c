@@ -175,7 +175,8 @@ int work_remove(int tree, const char *name, int work, struct snap_ctx *ctx, stru
 	if (r == 0)
 		r = unlinkat(work, SNAP_WORK_MARK, 0) < 0 && errno != ENOENT ? -errno : 0;
 	step("work.unmarked");
-	return r < 0 ? err_sys(err, -r, "remove", name) : snap_remove_held(tree, name, work, ctx, err);
+	return r < 0 ? err_sys(err, -r, "remove", name)
+		     : snap_remove_held(tree, name, work, ctx, err);
 }
 
 int work_drop(int tree, struct snap_ctx *ctx, struct err *err)

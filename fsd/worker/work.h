@@ -31,8 +31,8 @@ int work_open(int tree, const char *name);
 json_t *work_list(int tree);
 
 /*
- * Remove the one that `work` is open on, which once was tree/name. Its mark goes last: what a crash or
- * a nested file system leaves of it stays fsd's own, and no part of the tree.
+ * Remove the one that `work` is open on, which once was tree/name. Its mark goes last: what a crash
+ * or a nested file system leaves of it stays fsd's own, and no part of the tree.
  */
 int work_remove(int tree, const char *name, int work, struct snap_ctx *ctx, struct err *err);
 

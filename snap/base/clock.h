@@ -25,11 +25,11 @@ const char *time_name(int64_t real_ns, char out[TIME_TEXT_SIZE]);
  */
 int time_parse(const char *text, int64_t *real_ns);
 
-/* "90s", "15m", "24h", "7d", "4w", and "0": a number that has no unit could mean anything. 0, -EINVAL
- * or -ERANGE. */
+/* "90s", "15m", "24h", "7d", "4w", and "0": a number that has no unit could mean anything. 0,
+ * -EINVAL or -ERANGE. */
 int duration_parse(const char *text, int64_t *ns);
-/* The same backwards, in the largest unit that needs no fraction ("7d", never weeks); whole seconds.
- * Returns out. */
+/* The same backwards, in the largest unit that needs no fraction ("7d", never weeks); whole
+ * seconds. Returns out. */
 const char *duration_format(int64_t ns, char out[TIME_TEXT_SIZE]);
 
 #endif

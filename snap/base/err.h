@@ -14,9 +14,9 @@
 
 struct err {
 	int num;		      /* errno value, > 0; 0 while nothing failed */
-	const char *code;	      /* stable API code, static storage: "name_taken", "io_error" */
+	const char *code;	      /* stable API code, static storage: "name_taken" */
 	char object[ERR_OBJECT_SIZE]; /* the name or path it is about; "" if none */
-	bool in_tree;		      /* object is a path in a tree; whoever knows the tree names it */
+	bool in_tree;		      /* object is a path in a tree; who knows the tree names it */
 	char reason[ERR_TEXT_SIZE];   /* one sentence, no trailing full stop */
 	char hint[ERR_TEXT_SIZE];     /* what to do next; "" if nothing helps */
 };

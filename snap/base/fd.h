@@ -69,8 +69,8 @@ void fd_sync_add(void);
 /* How many flushes this process has made; tests hold operations to their budget. */
 unsigned long fd_sync_count(void);
 
-/* Where `fd` was opened, with /NAME behind it unless `name` is NULL: for messages and for the kernel's
- * own tables, never to open by. What has no path is "". 0, or -ENAMETOOLONG with `out` cut short. */
+/* Where `fd` was opened, with /NAME behind it unless `name` is NULL: for messages and the
+ * kernel's own tables, never to open by. No path: "". 0, or -ENAMETOOLONG with `out` cut short. */
 int fd_path(int fd, const char *name, char *out, size_t size);
 
 /* mkdirat; an existing directory is success. 0 or -errno. */
@@ -79,8 +79,8 @@ int fd_mkdir(int dirfd, const char *name, mode_t mode);
 /* Does this name exist beneath dirfd (not following a symlink)? 1, 0 or -errno. */
 int fd_exists(int dirfd, const char *name);
 
-/* Is it a symbolic link with this text? An empty name: the link itself, that dirfd is open on (O_PATH).
- * 1, 0 or -errno. */
+/* Is it a symbolic link with this text? An empty name: the link itself, that dirfd is open on
+ * (O_PATH). 1, 0 or -errno. */
 int fd_is_link_to(int dirfd, const char *name, const char *text);
 
 #endif

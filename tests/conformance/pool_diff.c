@@ -40,8 +40,8 @@ static char *diff_text(int from, int to, bool *renames)
 
 	assert_int_equal(mkdirat(env.root, "scratch", 0755), 0);
 	scratch = fd_open_dir(env.root, "scratch");
-	assert_done(env.driver->tree_diff(env.pool, at(from), at(to), scratch, &opts, &env.ctx, note, &r,
-		&env.err));
+	assert_done(env.driver->tree_diff(env.pool, at(from), at(to), scratch, &opts, &env.ctx,
+		note, &r, &env.err));
 	assert_true(r.sorted);
 	assert_empty(scratch);
 	assert_int_equal(unlinkat(env.root, "scratch", AT_REMOVEDIR), 0);

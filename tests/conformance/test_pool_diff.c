@@ -372,7 +372,7 @@ static void meaning_check(struct meaning *m)
 static unsigned renames;
 
 /* `branches`: where both used an inode number in one transaction, for a file here and a directory
- * there, the kernel gives up or tells nonsense that is refused. Returns whether neither happened. */
+ * there, the kernel gives up or tells nonsense that is refused. Returns whether it did neither. */
 static bool compare_by_send(int a, int b, const struct print *old, const struct print *new,
 	bool branches)
 {

@@ -98,8 +98,8 @@ class Daemon:
 
     def configure(self, *more):
         """The settings it has at its next start: the usual ones and these."""
-        lines = ['[fsd]', f'catalog = {self.catalog}', f'socket = {self.socket}', 'api_user = nobody',
-                 'min_free = 0%', *self.settings, *more]
+        lines = ['[fsd]', f'catalog = {self.catalog}', f'socket = {self.socket}',
+                 'api_user = nobody', 'min_free = 0%', *self.settings, *more]
         for name, (path, driver) in self.pools.items():
             lines += [f'[pool {name}]', f'path = {path}', f'driver = {driver}']
         (self.folder / 'fsd.conf').write_text('\n'.join(lines) + '\n')

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Late writes: a directory is copied, written to, and then its copy takes its place. And what was kept
-of it, when undo_keep is over.
+"""Late writes: a directory is copied, written to, and then its copy takes its place. And what was
+kept of it, when undo_keep is over.
 
 Each of these has the daemon for itself: it is held at a step, or started anew."""
 
@@ -86,7 +86,7 @@ class Late(Ask):
 
 
 class Merge:
-    """What a late merge has to come to, of `old`'s late writes into `new`; they have been written."""
+    """What a late merge has to come to, of `old`'s late writes into `new`; they are written."""
 
     def __init__(self, s, old, new, only, conflict):
         names = [only if p == 'only' else p for p in (*CHANGED, PAIR[1])]
@@ -239,7 +239,8 @@ def kept(s):
     ask = import_late(s, late_directory(s), 'link', conflict=False)
     job = ended(s, ask)['id']
     name = ask.request['name']
-    return name, pathlib.Path(f'{ask.request["dir"]}.fsd-{job}'), s.path(name).resolve() / f'.fsd-{job}'
+    return (name, pathlib.Path(f'{ask.request["dir"]}.fsd-{job}'),
+            s.path(name).resolve() / f'.fsd-{job}')
 
 
 def is_parked(s, site):

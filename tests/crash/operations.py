@@ -528,10 +528,11 @@ def pool_check(s, site='alpha'):
 OPERATIONS = {f.__name__.replace('_', '-'): f for f in (
     site_create, site_create_from, clone_live, clone_dirty, clone_snapshot, clone_generation,
     clone_other_pool, clone_live_other_pool, site_set, site_rename, site_delete, site_undelete,
-    delete_published, delete_in_queue, site_measure, snapshot, snapshot_first, snapshot_dirty, snapshot_delete, snapshot_hold,
-    snapshot_release, snapshot_set, generation_create, generation_dirty, generation_delete,
-    generation_retire, publish, publish_mend, rollback, restore, restore_to, undo_restore, undo_publish,
-    undo_retiring, undo_rename, undo_delete, undo_set, pool_scan, pool_check)}
+    delete_published, delete_in_queue, site_measure, snapshot, snapshot_first, snapshot_dirty,
+    snapshot_delete, snapshot_hold, snapshot_release, snapshot_set, generation_create,
+    generation_dirty, generation_delete, generation_retire, publish, publish_mend, rollback,
+    restore, restore_to, undo_restore, undo_publish, undo_retiring, undo_rename, undo_delete,
+    undo_set, pool_scan, pool_check)}
 
 from in_place import OPERATIONS as IN_PLACE  # these stand on what is above
 from late import OPERATIONS as ALONE

@@ -44,8 +44,8 @@ class OneOf:
 
 
 def fingerprint(tree):
-    """Of all names, types, owners, times, contents beneath a directory, but for what fsd keeps in it
-    for undo."""
+    """Of all names, types, owners, times, contents beneath a directory, but for what fsd keeps in
+    it for undo."""
     sums = hashlib.blake2b(digest_size=12)
     count = 0
 

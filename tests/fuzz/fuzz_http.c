@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A stranger's request as text: "METHOD\nTARGET\nTYPE\nBODY". What passes must be a good request. */
+/* A stranger's request as text: "METHOD\nTARGET\nTYPE\nBODY". What passes must be a good one. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -42,8 +42,8 @@ void page_mark(char out[PAGE_MARK_SIZE], int64_t mark);
 /* Write all files of a page beneath a directory, in place where they exist. 0 or -errno. */
 int page_write(int tree, int64_t mark);
 
-/* Start `n` readers of the site directory `path`; they have each read a page on return. 0 or -errno,
- * -EIO when a reader ended by itself. */
+/* Start `n` readers of the site directory `path`; they have each read a page on return. 0 or
+ * -errno, -EIO when a reader ended by itself. */
 int page_readers_start(struct page_readers *r, const char *path, unsigned n);
 /* Stop and wait for them, and free all but the tallies. */
 void page_readers_stop(struct page_readers *r);

@@ -194,8 +194,8 @@ class Daemon:
         code = ('import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n'
                 's.sendall(sys.stdin.buffer.read())\n'
                 'while d := s.recv(65536): sys.stdout.buffer.write(d)')
-        head = (f'POST /v1/jobs?wait=60 HTTP/1.1\r\nHost: fsd\r\nConnection: close\r\nContent-Type: '
-                f'application/json\r\nContent-Length: {len(body)}\r\n\r\n').encode()
+        head = (f'POST /v1/jobs?wait=60 HTTP/1.1\r\nHost: fsd\r\nConnection: close\r\n'
+                f'Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n').encode()
         r = subprocess.run(['/usr/bin/python3', '-c', code, str(self.socket)], input=head + body,
                            capture_output=True, user=user, group=group, extra_groups=[],
                            check=True, cwd='/')

@@ -377,7 +377,8 @@ def test_events__tell_what_was_written_in_a_retired_generation(api):
     event, = [e for e in api.get('/v1/events?limit=100')['items']
               if e['kind'] == 'generation.late_writes']
     data = event['data']
-    assert (event['job'], event['site']['id'], data['snapshot'], data['total'], len(data['paths'])) == (
+    assert (event['job'], event['site']['id'], data['snapshot'], data['total'],
+            len(data['paths'])) == (
         api.last, result['snapshot']['site']['id'], 'undo-1', 120, 100)
 
 

@@ -286,7 +286,8 @@ def test_cli__the_plan_of_a_cancel_stops_nothing(shop):
     shop.steps.until('job.ran', {'kind': 'snapshot', 'site': 'shop', 'name': 'a'})
     job = shop.json('job', 'list')['items'][0]['id']
     shown = shop.fsctl('job', 'cancel', job, '--dry-run').stdout
-    assert shown.startswith('nothing was changed') and f'stop job {job}, the snapshot of shop' in shown
+    assert shown.startswith('nothing was changed')
+    assert f'stop job {job}, the snapshot of shop' in shown
     assert shop.json('job', 'cancel', job, '-n')['job']['state'] == 'running'
     assert shop.steps.go_on()['state'] == 'done'
     assert 'has already ended' in fails(shop, 4, 'job', 'cancel', job, '-n')

@@ -88,7 +88,8 @@ def test_diff__of_a_clone_sees_what_was_changed_on_either_side(shop):
     shop.fsctl('snapshot', 'shop@a')
     for source, name in (('shop', 'fresh'), ('shop@a', 'old'), ('shop@a', 'older')):
         shop.fsctl('clone', source, name)
-    live = {name: shop.live.parents[1] / name / 'live' for name in ('shop', 'fresh', 'old', 'older')}
+    live = {name: shop.live.parents[1] / name / 'live'
+            for name in ('shop', 'fresh', 'old', 'older')}
     for pair in (('shop', 'fresh'), ('fresh', 'shop'), ('old', 'older'), ('shop@a', 'old'),
                  ('old', 'shop@a'), ('shop', 'old')):
         assert_equal(shop, *pair)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Import and eject: directories become sites and sites become directories, by copy, move and link."""
+"""Import and eject: directories become sites and sites directories, by copy, move and link."""
 
 import contextlib
 import ctypes
@@ -126,7 +126,8 @@ class Host:
         return error
 
     def import_refused(self, code, path, **more):
-        return self.refused(code, **{'kind': 'site-import', 'name': 'shop', 'dir': str(path), **more})
+        return self.refused(code, **{'kind': 'site-import', 'name': 'shop', 'dir': str(path),
+                                     **more})
 
     def sites(self):
         return [s['name'] for s in self.daemon.http('GET', '/v1/sites')[1]['items']]
@@ -166,7 +167,7 @@ def same(a, b):
 
 @pytest.mark.parametrize('mode', ['copy', 'move', 'link'])
 def test_import__takes_for_fsds_own_only_what_can_be(host, mode):
-    """A name that merely begins like a work directory is the site's, there and in what is made of it."""
+    """A name that merely begins like a work directory is the site's, also in what is made of it."""
     path = host.make()
     theirs = ('.fsd-cache/x', '.fsd-1', 'a/.fsd-1m8c7azcv', '.fsd-packages/x',
               'a/.nfs0000000000a1b2c300000001/x')
@@ -294,7 +295,8 @@ def test_import__refuses_pools_and_the_system(host, mode):
         host.import_refused('inside_pool', host.pool / inside, mode=mode)
     host.import_refused('inside_pool', host.pool, mode=mode)
     host.import_refused('holds_pool', host.root, mode=mode)
-    for system in ('/', '/etc', '/usr', '/proc', '/proc/self', '/dev', '/sys/kernel', '/tmp', '/var'):
+    for system in ('/', '/etc', '/usr', '/proc', '/proc/self', '/dev', '/sys/kernel', '/tmp',
+                   '/var'):
         error = host.ask(kind='site-import', name='shop', dir=system, mode=mode)[1]
         assert error['code'] in ('system_directory', 'holds_pool', 'is_symlink'), (system, error)
     if mode != 'copy':
@@ -510,7 +512,7 @@ def test_import_move__takes_late_writes_along(host, scratch):
 
 
 def test_import_move__keeps_what_was_written_after_the_last_look(host, scratch):
-    """By somebody who holds a file and a directory of it, between the merge and the end, and later."""
+    """By somebody who holds a file and a directory of it, between merge and end, and later."""
     path = elsewhere(host, scratch)
     log = os.open(path / 'index.php', os.O_WRONLY | os.O_APPEND)
     held = os.open(path / 'a', os.O_RDONLY | os.O_DIRECTORY)
@@ -748,8 +750,8 @@ def test_import_link__brings_over_what_was_written_meanwhile(host):
     job = host.steps.go_on()
     assert job['state'] == 'done', job['error']
     assert os.readlink(path) == str(live)
-    read = {p: (live / p).read_text() for p in ('late', 'a/new', 'dir/inner', 'both', 'gone', 'theirs',
-                                                'added')}
+    read = {p: (live / p).read_text() for p in ('late', 'a/new', 'dir/inner', 'both', 'gone',
+                                                'theirs', 'added')}
     assert read == {'late': 'late', 'a/new': 'new', 'dir/inner': 'new', 'both': 'new one',
                     'gone': 'old', 'theirs': 'new one', 'added': 'new one'}
     warnings = ' '.join(job['result']['warnings'])
@@ -1276,7 +1278,8 @@ def test_eject__refuses(host):
 
 @contextlib.contextmanager
 def dead_mount(where):
-    """A file system whose server takes requests and answers none; yields what is readable when it has one."""
+    """A file system whose server takes requests and answers none; yields what is readable when it
+    has one."""
     where.mkdir()
     libc = ctypes.CDLL(None, use_errno=True)
     fuse = os.open('/dev/fuse', os.O_RDWR | os.O_CLOEXEC)

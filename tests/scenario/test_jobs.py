@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The queue of a real daemon: what goes first, and what a job that waits keeps from being deleted."""
+"""The queue of a real daemon: what goes first, and what waiting jobs keep from being deleted."""
 
 import json
 import os
@@ -127,7 +127,8 @@ def test_undo__that_would_delete_is_refused(daemon):
     undo = {}
     for noun, name in (('site', 'shop'), ('snapshot', 'shop@a')):
         daemon.fsctl(noun, 'set', name, 'expires=2s', 'label.x=old')
-        undo[noun, name] = daemon.json(noun, 'set', name, 'expires=never', 'label.x=new')['job']['id']
+        done = daemon.json(noun, 'set', name, 'expires=never', 'label.x=new')
+        undo[noun, name] = done['job']['id']
     # In time it puts back what is left.
     soon = daemon.json('site', 'set', 'shop', 'expires=1h')['job']['id']
     daemon.fsctl('site', 'set', 'shop', 'expires=never')
@@ -148,7 +149,7 @@ def test_undo__that_would_delete_is_refused(daemon):
 
 
 def test_queue__hurries_what_stands_in_the_way_of_something_urgent(busy):
-    """Else a viewer's question, or housekeeping, held up a restore as long as others ask for clones."""
+    """Else a viewer's question, or housekeeping, held up a restore while others ask for clones."""
     for name in ('held', 'shop', 'other'):
         busy.fsctl('site', 'create', name)
         busy.fsctl('snapshot', f'{name}@a')
@@ -254,7 +255,7 @@ def test_cancel__of_what_runs_leaves_nothing(busy):
 
 
 def test_recovery__keeps_the_order_in_which_changes_were_asked_for(busy):
-    """What the last one asks for holds already when the daemon comes back, but not after the first."""
+    """What the last one asks for holds when the daemon comes back, but not after the first."""
     busy.fsctl('site', 'create', 'shop')
     busy.fsctl('site', 'set', 'shop', 'label.stage=old')
     with busy.steps.held('tree.made') as reached:
@@ -363,8 +364,8 @@ def test_stop__cuts_a_job_short_that_goes_on_at_the_next_start(make_daemon):
 
 
 def retired_site(daemon):
-    """shop, with generations 1 and 2 retired and 3 live, each with a file that says which it is; the
-    job that retired 1."""
+    """shop, with generations 1 and 2 retired and 3 live, each with a file that says which it is;
+    the job that retired 1."""
     live = daemon.pools['main'] / 'sites/shop/live'
     daemon.fsctl('site', 'create', 'shop')
     (live / 'file').write_text('1')

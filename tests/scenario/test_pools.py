@@ -169,7 +169,8 @@ def test_pool__that_became_read_only_refuses_changes_and_serves(mount, make_daem
     daemon.fsctl('snapshot', 'shop@a')
     before = sorted(str(p) for p in (where / 'pool').rglob('*'))
     command('mount', '-o', 'remount,errors=remount-ro', where)
-    device = os.path.basename(subprocess.check_output(['findmnt', '-no', 'SOURCE', where], text=True))
+    source = subprocess.check_output(['findmnt', '-no', 'SOURCE', where], text=True)
+    device = os.path.basename(source)
     pathlib.Path(f'/sys/fs/ext4/{device.strip()}/trigger_fs_error').write_text('for a test')
     for args in (('snapshot', 'shop@b'), ('clone', 'shop', 'copy'), ('site', 'create', 'new'),
                  ('restore', 'shop@a', '--yes'), ('site', 'rename', 'shop', 'other'),
@@ -205,7 +206,8 @@ def test_pool__that_is_nearly_full_takes_nothing_new(mount, make_daemon, scratch
     daemon.process.send_signal(signal.SIGHUP)
     wait_until(lambda: checked(daemon)[0] == 1, daemon)
     assert 'min_free keeps' in checked(daemon)[1] and 'fsctl snapshot list' in checked(daemon)[1]
-    for refused in (('snapshot', 'shop@two'), ('clone', 'shop', 'copy'), ('clone', 'shop@one', 'copy'),
+    for refused in (('snapshot', 'shop@two'), ('clone', 'shop', 'copy'),
+                    ('clone', 'shop@one', 'copy'),
                     ('site', 'create', 'copy', '--from', 'shop'),
                     ('site', 'create', 'copy', '--pool', 'main'),
                     ('clone', 'far1', 'copy', '--pool', 'main'),
@@ -442,7 +444,8 @@ def test_pool__with_a_strangers_folder_among_the_snapshots_is_served(daemon):
     pool = pathlib.Path(next(iter(daemon.pools.values())))
     strange = pool / '.fsd/snapshots' / ('x' * 245) / 'one'
     strange.mkdir(parents=True)
-    (strange / 'meta.json').write_text('{"format": 1, "id": "6f6a0e6c-0000-4000-8000-000000000000"}')
+    (strange / 'meta.json').write_text(
+        '{"format": 1, "id": "6f6a0e6c-0000-4000-8000-000000000000"}')
     daemon.stop()
     daemon.start()
     daemon.json('pool', 'scan')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""tools/quickstart in a copy of the source, as root and as an ordinary user: what a newcomer sees."""
+"""tools/quickstart in a copy of the source, as root and an ordinary user: what a newcomer sees."""
 
 import os
 import pathlib
@@ -30,7 +30,8 @@ class Newcomer:
         shutil.copytree(SOURCE, self.tree, symlinks=True, ignore=generated)
         if self.is_other():
             folder.chmod(0o755)
-            subprocess.run(['chown', '-R', f'{NOBODY.pw_uid}:{NOBODY.pw_gid}', self.tree], check=True)
+            subprocess.run(['chown', '-R', f'{NOBODY.pw_uid}:{NOBODY.pw_gid}', self.tree],
+                           check=True)
 
     def is_other(self):
         return self.user == 'user' and os.geteuid() == 0

@@ -18,7 +18,8 @@ class Readers:
     """test_readers --watch: one reader of each way, until it is left."""
 
     def __init__(self, site):
-        self.process = subprocess.Popen([program('tests/readers/test_readers'), '--watch', str(site)],
+        self.process = subprocess.Popen([program('tests/readers/test_readers'), '--watch',
+                                         str(site)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout.readline() == 'reading\n'
 
@@ -51,7 +52,8 @@ def test_publish__shows_readers_of_a_daemon_no_error_and_no_mixture(kind, mount,
     write_page(site / 'live', 1)
     with Readers(site) as readers:
         for _ in range(PUBLISHES):
-            number = daemon.json('generation', 'create', 'shop')['job']['result']['generation']['number']
+            made = daemon.json('generation', 'create', 'shop')['job']['result']
+            number = made['generation']['number']
             write_page(site / f'gen/{number}/tree', number)
             daemon.fsctl('publish', f'shop:{number}')
         told, text = readers.told()

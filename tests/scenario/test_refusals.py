@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What cannot be done is refused with code, object and reason; nothing has changed, nothing is left.
+"""What cannot be done is refused with code, object, reason; nothing has changed, nothing is left.
 
 Import has its own (test_import.py), what a disk does that became read-only is with the pools, and
 what clients do to a connection with the api's unit tests.

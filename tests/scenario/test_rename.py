@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A site that was imported with --link is renamed: whoever comes by the directory misses nothing."""
+"""A site imported with --link is renamed: whoever comes by the directory misses nothing."""
 
 import contextlib
 import os
@@ -254,7 +254,8 @@ def test_rename__follows_one_that_was_asked_for_before_it(apart):
     assert status == 202, answer
     with apart.readers():
         apart.steps.go_on()
-        wait_for(lambda: apart.daemon.http('GET', f'/v1/jobs/{answer["job"]["id"]}')[1]['state'] == 'done')
+        path = f'/v1/jobs/{answer["job"]["id"]}'
+        wait_for(lambda: apart.daemon.http('GET', path)[1]['state'] == 'done')
     apart.expect('salon')
     apart.done(kind='undo', job=answer['job']['id'])
     apart.expect('boutique')

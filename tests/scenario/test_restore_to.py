@@ -32,7 +32,8 @@ def restored(shop, path, source='shop@s', **more):
 
 
 def refused(shop, code, path, **more):
-    return shop.refused(code, **{'kind': 'restore-to', 'source': 'shop@s', 'dir': str(path), **more})
+    return shop.refused(code, **{'kind': 'restore-to', 'source': 'shop@s', 'dir': str(path),
+                                 **more})
 
 
 def left(folder):
@@ -105,7 +106,8 @@ def test_restore_to__operators_may_not(make_daemon, mount):
 
 def test_restore_to__plan_changes_nothing(shop):
     before = shop.look()
-    for paths, step in (({}, 'copy shop@s to '), ({'paths': ['a', 'a/x', 'link']}, 'copy 2 paths of')):
+    for paths, step in (({}, 'copy shop@s to '),
+                        ({'paths': ['a', 'a/x', 'link']}, 'copy 2 paths of')):
         plan = shop.ask(kind='restore-to', source='shop@s', dir=str(shop.outside / 'out'),
                         dry_run=True, **paths)[1]['plan']
         assert plan['steps'][0].startswith(step) and str(shop.outside / 'out') in plan['steps'][0]
@@ -206,6 +208,7 @@ def test_restore_to__command_line(shop, scratch):
         'source': 'shop@s', 'dir': str(scratch / 'j')}
     for option in (['--exact'], ['--site', 'shop']):
         r = daemon.fsctl('restore', 'shop@s', '--to', scratch / 'x', *option, check=False)
-        assert r.returncode == 2 and f'{option[0]}: this option makes no sense with --to' in r.stderr
+        assert r.returncode == 2
+        assert f'{option[0]}: this option makes no sense with --to' in r.stderr
     r = daemon.fsctl('restore', 'shop@s', '--to', scratch / 'j', check=False)
     assert r.returncode == 4 and f'{scratch}/j: there is something of this name' in r.stderr

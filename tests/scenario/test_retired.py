@@ -188,7 +188,8 @@ def test_retired__is_looked_at_once_more_before_it_expires(shop):
     wait_for(lambda: len(shop.told()) == 2)
     wait_for(lambda: shop.daemon.json('job', 'list')['items'][0]['state'] == 'failed')
     job = shop.daemon.json('job', 'show', shop.daemon.json('job', 'list')['items'][0]['id'])
-    assert 'shop@undo-1' in job['error']['object'] and 'first: upload' in job['error']['reason'], job
+    assert 'shop@undo-1' in job['error']['object'], job
+    assert 'first: upload' in job['error']['reason'], job
     assert all_of(shop, 'name') == ['undo-1'] and (tree / 'upload').read_text() == 'latelater'
     restarted_when_over(shop)
     wait_for(lambda: all_of(shop, 'name') == [])

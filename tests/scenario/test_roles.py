@@ -135,7 +135,8 @@ def test_operator__has_nothing_deleted_by_housekeeping(shop):
     kept = [operator.job('snapshot', 'set', 'shop@a', 'expires=never'),
             operator.job('snapshot', 'hold', 'shop@a'),
             operator.job('site', 'set', 'shop', 'protected=yes')]
-    refused = [('snapshot', 'release', 'shop@a'), ('snapshot', 'release', 'shop@a', '--tag', 'audit'),
+    refused = [('snapshot', 'release', 'shop@a'),
+               ('snapshot', 'release', 'shop@a', '--tag', 'audit'),
                ('snapshot', 'set', 'shop@a', 'expires=1s'), ('site', 'set', 'shop', 'expires=1s'),
                ('site', 'set', 'shop', 'protected=no'),
                ('site', 'set', 'shop', 'protected=no', 'expires=1s')]

@@ -31,8 +31,8 @@ class Request:
                 os.setegid(0)
         body = json.dumps({'kind': 'restore', 'source': 'shop@a', 'dry_run': True})
         self.socket.sendall((f'POST /v1/jobs HTTP/1.1\r\nHost: fsd\r\nConnection: close\r\n'
-                             f'Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n'
-                             f'{body}').encode())
+                             'Content-Type: application/json\r\n'
+                             f'Content-Length: {len(body)}\r\n\r\n{body}').encode())
 
     def answer(self):
         text = b''

@@ -68,8 +68,8 @@ class Row:
     def print(self):
         value, peer, ratio, goal = self.texts()
         rest = ', '.join(t for t in (peer, ratio, goal and f'goal {goal}', self.note) if t)
-        print(f'{self.verdict:4} {self.cell:9} {self.what}: {value}{" (" + rest + ")" if rest else ""}',
-              flush=True)
+        rest = f' ({rest})' if rest else ''
+        print(f'{self.verdict:4} {self.cell:9} {self.what}: {value}{rest}', flush=True)
 
     def data(self):
         return {'cell': self.cell, 'what': self.what, 'value': self.value, 'unit': self.unit,
@@ -137,7 +137,8 @@ class Report:
     def write_markdown(self, path, seconds):
         lines = ['# Benchmarks', '',
                  'Written by the command below; it measures fsd beside its peer in one run, so the',
-                 'ratios say more than the times. Medians, whole processes where a command is named.',
+                 'ratios say more than the times. Medians, whole processes where a command is '
+                 'named.',
                  '', '| | |', '| --- | --- |']
         facts = {**self.facts, 'command': f'`{self.command}`', 'took': f'{seconds:.0f} s',
                  'goals missed': f'{len(self.missed())} of '

@@ -59,8 +59,9 @@ static int split(const struct cli *c, struct fields *f, const char *word, char m
 	const char *second, bool optional)
 {
 	const char *at = strchr(word, mark);
-	const char *wanted = mark == ':' ? (optional ? "write SITE or SITE:N" : "write SITE:N") :
-					   (optional ? "write SITE or SITE@NAME" : "write SITE@SNAP");
+	const char *wanted = mark == ':'
+		? (optional ? "write SITE or SITE:N" : "write SITE:N")
+		: (optional ? "write SITE or SITE@NAME" : "write SITE@SNAP");
 
 	if ((!at && !optional) || (at && (at == word || !at[1])))
 		return cli_usage(c, word, wanted);

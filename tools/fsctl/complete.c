@@ -303,7 +303,8 @@ static void zsh_completion(void)
 	     "\t\tcompadd -- $values $(__fsctl_names \"$names\" \"$cur\")\n"
 	     "\tfi\n"
 	     "}\n"
-	     "if [ \"$funcstack[1]\" = _fsctl ]; then _fsctl \"$@\"; else compdef _fsctl fsctl; fi");
+	     "if [ \"$funcstack[1]\" = _fsctl ]; then _fsctl \"$@\"; "
+	     "else compdef _fsctl fsctl; fi");
 }
 
 int print_completion(const char *shell)

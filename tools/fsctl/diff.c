@@ -43,7 +43,8 @@ static int each_recorded(const struct fsc_value *result, change_fn *put, size_t 
 	return 0;
 }
 
-static int each_in_pages(const struct cli *c, const struct fsc_value *job, change_fn *put, size_t *n)
+static int each_in_pages(const struct cli *c, const struct fsc_value *job, change_fn *put,
+	size_t *n)
 {
 	char *path = fsc_path("/v1/jobs/%s/changes", fsc_value_str(job, "id"));
 	struct fsc_list *list = NULL;

@@ -70,9 +70,9 @@ static void all_commands(void)
 	}
 	global_lines();
 	putchar('\n');
-	put_wrapped(stdout, "SOURCE is SITE, SITE@SNAP, SITE@latest, SITE@2026-11-22T03:00 (the newest "
-		"before) or SITE:7 (a generation). \"fsctl COMMAND --help\" says more, fsctl(1) "
-		"everything.", 0, 0, width());
+	put_wrapped(stdout, "SOURCE is SITE, SITE@SNAP, SITE@latest, SITE@2026-11-22T03:00 (the "
+		"newest before) or SITE:7 (a generation). \"fsctl COMMAND --help\" says more, "
+		"fsctl(1) everything.", 0, 0, width());
 }
 
 /* "snapshot" is both: a command and the first word of others. */
@@ -91,7 +91,8 @@ void print_noun_help(const char *noun)
 	printf("usage: fsctl %s COMMAND ... [OPTIONS]\n\n", noun);
 	commands_of(noun);
 	putchar('\n');
-	put_wrapped(stdout, "\"fsctl COMMAND --help\" says more, fsctl(1) everything.", 0, 0, width());
+	put_wrapped(stdout, "\"fsctl COMMAND --help\" says more, fsctl(1) everything.", 0, 0,
+		width());
 }
 
 void print_help(const struct command *cmd)

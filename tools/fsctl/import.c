@@ -79,7 +79,8 @@ static int read_lines(const struct cli *c, struct lines *l)
 	while (r == 0 && getline(&text, &size, f) >= 0)
 		r = read_line(c, l, text, ++number);
 	if (r == 0 && ferror(f))
-		r = cli_error(c, FSC_EXIT_FAILED, "cannot_read", l->file, strerrordesc_np(errno), NULL);
+		r = cli_error(c, FSC_EXIT_FAILED, "cannot_read", l->file, strerrordesc_np(errno),
+			NULL);
 	free(text);
 	if (f != stdin)
 		fclose(f);
@@ -92,7 +93,8 @@ static int import_each(struct cli *c, const struct lines *l)
 	size_t failed = 0, printed = 0;
 	int r = 0, last = 0;
 
-	for (size_t i = 0; i < l->n && r != FSC_EXIT_INTERRUPTED && r != FSC_EXIT_UNREACHABLE; i++) {
+	for (size_t i = 0; i < l->n && r != FSC_EXIT_INTERRUPTED && r != FSC_EXIT_UNREACHABLE;
+	     i++) {
 		c->args[0] = l->items[i].name;
 		c->args[1] = l->items[i].dir;
 		r = job_item(c, &printed);
@@ -130,6 +132,7 @@ int run_import(struct cli *c)
 	if (file && c->args[0])
 		return cli_usage(c, NULL, "--list stands in the place of NAME and DIR");
 	if (!file && !c->args[1])
-		return cli_usage(c, NULL, c->args[0] ? "DIR is missing" : "NAME and DIR, or --list, are missing");
+		return cli_usage(c, NULL, c->args[0] ? "DIR is missing"
+					     : "NAME and DIR, or --list, are missing");
 	return file ? import_list(c, file) : run_job(c);
 }

@@ -17,7 +17,8 @@ static int interrupted(const struct cli *c, const char *id)
 
 	snprintf(reason, sizeof(reason), "the wait was interrupted, job %.40s goes on", id);
 	snprintf(hint, sizeof(hint),
-		"\"fsctl job wait %.40s\" waits for it, \"fsctl job cancel %.40s\" stops it", id, id);
+		"\"fsctl job wait %.40s\" waits for it, \"fsctl job cancel %.40s\" stops it",
+		id, id);
 	return cli_error(c, FSC_EXIT_INTERRUPTED, "interrupted", NULL, reason, hint);
 }
 
@@ -339,9 +340,9 @@ static int show_cancel(struct cli *c)
 	else if (c->json)
 		print_json_as("job", job);
 	else if (!c->quiet)
-		printf("nothing was changed; this would be done:\n  1. stop job %s, the %s%s%s that is "
-			"%s\n", c->args[0], kind ? kind : "?", site ? " of " : "", site ? site : "",
-			fsc_value_str(job, "state"));
+		printf("nothing was changed; this would be done:\n  1. stop job %s, the %s%s%s "
+			"that is %s\n", c->args[0], kind ? kind : "?", site ? " of " : "",
+			site ? site : "", fsc_value_str(job, "state"));
 	fsc_value_free(&job);
 	return r;
 }

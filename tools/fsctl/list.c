@@ -105,8 +105,8 @@ static size_t least_width(const struct shape *s, size_t i)
 	return s->columns[i]->wide && s->width[i] > least ? least : s->width[i];
 }
 
-/* A table that is broken over lines is none: the last columns go where they find no room, then those
- * that may be cut give what is missing, the last one first. */
+/* A table that is broken over lines is none: the last columns go where they find no room, then
+ * those that may be cut give what is missing, the last one first. */
 static void shape_fit(struct shape *s, size_t room)
 {
 	size_t least = 0, needed = 0, n = 0;

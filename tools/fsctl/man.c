@@ -87,7 +87,8 @@ static void section(const char *name, const char *const list[])
 }
 
 static const char *const sources[] = {
-	"A \\fISOURCE\\fR is something with a tree:", ".TP", "\\fISITE\\fR", "the live tree of a site",
+	"A \\fISOURCE\\fR is something with a tree:",
+	".TP", "\\fISITE\\fR", "the live tree of a site",
 	".TP", "\\fISITE\\fB@\\fISNAP\\fR", "a snapshot",
 	".TP", "\\fISITE\\fB@latest\\fR", "its newest snapshot; undo snapshots do not count",
 	".TP", "\\fISITE\\fB@2026\\-11\\-22T03:00\\fR",
@@ -102,22 +103,23 @@ static const char *const description[] = {
 	"(^C) does not stop the job.", NULL};
 
 static const char *const output[] = {
-	"Lists are aligned tables on a terminal, without the columns that are empty or find no room "
-	"there, and lines of tab\\-separated values with exact "
-	"numbers and times in UTC elsewhere. Control characters in names and paths are shown as "
-	"\\exNN, unusual paths as C strings. Sizes on a terminal are in powers of 1024 (KiB, MiB, GiB).",
+	"Lists are aligned tables on a terminal, without the columns that are empty or find no "
+	"room there, and lines of tab\\-separated values with exact numbers and times in UTC "
+	"elsewhere. Control characters in names and paths are shown as \\exNN, unusual paths as C "
+	"strings. Sizes on a terminal are in powers of 1024 (KiB, MiB, GiB).",
 	".PP",
-	"With \\fB\\-\\-json\\fR a list is {\\(dqitems\\(dq: [...], \\(dqnext\\(dq: CURSOR or null}, a "
-	"read is the object, and what makes a job answers {\\(dqjob\\(dq: {...}} with what was made "
-	"in \\(dqresult\\(dq. An error is an object with \\(dqcode\\(dq, \\(dqtitle\\(dq, "
-	"\\(dqobject\\(dq, \\(dqreason\\(dq and \\(dqhint\\(dq on standard error; the output stays "
-	"empty where a request was refused. \\fBevent follow\\fR prints an object a line. Sizes are "
-	"bytes, durations seconds, times RFC 3339.",
-	".PP", "With \\fB\\-\\-quiet\\fR only the name of what is new is printed, as a SOURCE where "
-	"it is one.", NULL};
+	"With \\fB\\-\\-json\\fR a list is {\\(dqitems\\(dq: [...], \\(dqnext\\(dq: CURSOR or "
+	"null}, a read is the object, and what makes a job answers {\\(dqjob\\(dq: {...}} with "
+	"what was made in \\(dqresult\\(dq. An error is an object with \\(dqcode\\(dq, "
+	"\\(dqtitle\\(dq, \\(dqobject\\(dq, \\(dqreason\\(dq and \\(dqhint\\(dq on standard error; "
+	"the output stays empty where a request was refused. \\fBevent follow\\fR prints an object "
+	"a line. Sizes are bytes, durations seconds, times RFC 3339.",
+	".PP", "With \\fB\\-\\-quiet\\fR only the name of what is new is printed, as a SOURCE "
+	"where it is one.", NULL};
 
 static const char *const checks[] = {
-	".SS check", "\\fBok\\fR, or a line \\fIPATH\\fB: \\fIREASON\\fR for each thing that is wrong:",
+	".SS check",
+	"\\fBok\\fR, or a line \\fIPATH\\fB: \\fIREASON\\fR for each thing that is wrong:",
 	".TP", "\\fB.: site.json: \\fI...\\fR", "the site's document cannot be read or is damaged",
 	".TP", "\\fBmeta.json: \\fI...\\fR", "the snapshot's document is",
 	".TP", "\\fBgen/\\fIN\\fB: meta.json: \\fI...\\fR", "the document of generation N is",
@@ -130,15 +132,16 @@ static const char *const checks[] = {
 	"neither a snapshot nor a copy can be made of it; unmount it, or move it out of the tree",
 	".TP", "\\fIPATH\\fB: \\fI...\\fR", "this entry of the tree cannot be read",
 	".SS pool check",
-	"\\fBok\\fR, or a line \\fINAME\\fB: \\fIREASON\\fR for each difference; NAME is a site's, the id of "
-	"a deleted site, or a site's id and a snapshot's name with a slash between them:",
+	"\\fBok\\fR, or a line \\fINAME\\fB: \\fIREASON\\fR for each difference; NAME is a site's, "
+	"the id of a deleted site, or a site's id and a snapshot's name with a slash between them:",
 	".TP", "\\fIKIND\\fB: not in the catalog\\fR",
 	"a site, deleted site or snapshot that came into the pool by other hands, or before the "
 	"catalog was lost; \\fBpool scan\\fR takes it in",
 	".TP", "\\fIKIND\\fB: in the catalog only\\fR",
 	"other hands took it out of the pool; put it back, or \\fBpool scan\\fR forgets it",
 	".TP", "\\fIKIND\\fB: not the one in the catalog\\fR",
-	"another site has its place (the id in site.json differs); \\fBpool scan\\fR goes by the pool",
+	"another site has its place (the id in site.json differs); \\fBpool scan\\fR goes by the "
+	"pool",
 	".TP", "\\fBsnapshot: its generation is not in it\\fR",
 	"making it was broken off; \\fBstatus\\fR says what to do",
 	".TP", "\\fBit has the id of \\fI...\\fR",

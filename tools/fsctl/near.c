@@ -75,7 +75,7 @@ const char *command_near(const char *word, const char *second)
 			consider(&n, second, cmd->words + len + 1, cmd->words);
 	}
 	if (!known && second && n.meant && n.meant[first_word(n.meant, first)])
-		return command_near(first, second) ?: n.meant; /* a noun that is no command by itself */
+		return command_near(first, second) ?: n.meant; /* a noun that is no command alone */
 	return n.meant;
 }
 

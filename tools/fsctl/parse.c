@@ -92,7 +92,8 @@ static int no_such_option(const struct parser *p, const char *shown)
 
 	if (!meant)
 		return cli_usage(p->c, shown,
-			cmd ? "no such option" : "no such option (those of a command come after it)");
+			cmd ? "no such option"
+			    : "no such option (those of a command come after it)");
 	snprintf(hint, sizeof(hint), "did you mean --%s?", meant);
 	return cli_error(p->c, FSC_EXIT_USAGE, "usage", shown, "no such option", hint);
 }
@@ -102,8 +103,8 @@ static int incomplete(const struct cli *c)
 	char hint[96];
 
 	snprintf(hint, sizeof(hint), "fsctl %s --help lists its commands", c->noun);
-	return cli_error(c, FSC_EXIT_USAGE, "usage", c->noun, "the second word of a command is missing",
-		hint);
+	return cli_error(c, FSC_EXIT_USAGE, "usage", c->noun,
+		"the second word of a command is missing", hint);
 }
 
 static int long_option(struct parser *p, const char *text)
@@ -279,7 +280,8 @@ static int check_together(const struct cli *c)
 			if (!c->options[k] || !is_in(o->not_with, c->cmd->options[k].name))
 				continue;
 			snprintf(shown, sizeof(shown), "--%s", c->cmd->options[k].name);
-			snprintf(reason, sizeof(reason), "this option makes no sense with --%s", o->name);
+			snprintf(reason, sizeof(reason), "this option makes no sense with --%s",
+				o->name);
 			return cli_usage(c, shown, reason);
 		}
 	}

@@ -86,7 +86,7 @@ static double part_of(uint64_t done, uint64_t total)
 	return !total ? -1 : done >= total ? 1 : (double)done / (double)total;
 }
 
-/* Entries or bytes, whichever is further from its end: small files take as long as their entries. */
+/* Entries or bytes, whichever is further from its end: small files take as long as entries. */
 static bool by_bytes(const struct fsc_progress *now)
 {
 	double entries = part_of(now->entries_done, now->entries_total);
@@ -121,7 +121,8 @@ static void add_counts(uint64_t done, uint64_t total, bool bytes, char *out, siz
 }
 
 /* "  12.0 MiB/s  0:42 left" */
-static void add_pace(const struct progress *p, const struct fsc_progress *now, char *out, size_t size)
+static void add_pace(const struct progress *p, const struct fsc_progress *now, char *out,
+	size_t size)
 {
 	bool bytes = by_bytes(now);
 	double rate = bytes ? p->bytes.rate : p->entries.rate;
@@ -141,7 +142,7 @@ static void add_pace(const struct progress *p, const struct fsc_progress *now, c
 	}
 }
 
-/* Everything, or where that finds no room what tells most: the counts that are behind, and the pace. */
+/* Everything, or where that finds no room what tells most: the counts behind, and the pace. */
 static void numbers(const struct progress *p, const struct fsc_progress *now, bool all, char *out,
 	size_t size)
 {

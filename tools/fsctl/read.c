@@ -37,7 +37,8 @@ static int page_path(const struct listing *l, char **path)
 		!strstr(l->c->cmd->path, "/generations");
 	char limit[16];
 
-	snprintf(limit, sizeof(limit), "%d", l->left < 0 || l->left > PAGE_MAX ? PAGE_MAX : l->left);
+	snprintf(limit, sizeof(limit), "%d",
+		l->left < 0 || l->left > PAGE_MAX ? PAGE_MAX : l->left);
 	*path = strdup(l->path);
 	if (!*path || (paged && fsc_path_add(path, "limit", limit) < 0) ||
 		fsc_path_add(path, cursor_name(l->path), l->next) < 0)

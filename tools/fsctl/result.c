@@ -292,7 +292,8 @@ static void print_generation(const struct fsc_value *job, const struct fsc_value
 	const struct fsc_value *g = fsc_value_at(result, "generation");
 
 	fputs("generation ", stdout);
-	put_safe(stdout, fsc_value_str(g, "site.name") ? str(g, "site.name") : str(job, "site.name"));
+	put_safe(stdout, fsc_value_str(g, "site.name") ? str(g, "site.name")
+							       : str(job, "site.name"));
 	printf(":%lld %s", (long long)fsc_value_int(g, "number", 0), what);
 	print_stats(job);
 	putchar('\n');

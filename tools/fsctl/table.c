@@ -41,23 +41,26 @@ const struct command commands[] = {
 		{OPT_POOL("the new site's pool (the source's)"),
 			{"method", "METHOD", W_TEXT, "method",
 				.choices = "snapshot reflink hardlink copy",
-				.help = "how: snapshot, reflink, hardlink or copy (the pool's best)"},
+				.help = "how: snapshot, reflink, hardlink or copy (the pool's "
+					"best)"},
 			OPT_EXPIRES("delete it after this time (7d, 24h, or never)")}},
 	{"restore", "restore", NULL, run_job, "bring a site back to a snapshot",
 		"The whole tree becomes a new generation of the site, which is published; the one "
-		"before is kept and \"fsctl undo\" brings it back. With PATHs only these are put in "
-		"place, each by one rename; what they replace is kept for undo. A directory becomes what "
-		"it was: what was made in it since goes with what is replaced, and a warning counts it. "
-		"With --to nothing of the site is touched.",
+		"before is kept and \"fsctl undo\" brings it back. With PATHs only these are put "
+		"in place, each by one rename; what they replace is kept for undo. A directory "
+		"becomes what it was: what was made in it since goes with what is replaced, and a "
+		"warning counts it. With --to nothing of the site is touched.",
 		{{"SOURCE", W_SOURCE, "source"},
 			{"PATH", W_PATHS, "paths", ARG_OPTIONAL | ARG_MANY}},
 		{{"only", "PARTS", W_PARTS, "only", .choices = "code data config",
 			 .help = "only these parts: code,data,config"},
 			{"exact", NULL, W_NONE, "exact",
-				.help = "also remove data that the snapshot does not have (code always goes)"},
+				.help = "also remove data that the snapshot does not have (code "
+					"always goes)"},
 			{"site", "SITE", W_SITE, "site", .help = "restore into this site"},
 			{"to", "DIR", W_DIR, "dir", .asks = "restore-to", .not_with = "exact site",
-				.help = "write a copy to the new directory DIR, leave the site alone"}}},
+				.help = "write a copy to the new directory DIR, leave the site "
+					"alone"}}},
 	{"publish", "publish", NULL, run_job, "make another generation the live one",
 		"The switch is atomic: who reads \"live\" sees one generation or the other.",
 		{{"SITE:N", W_GENERATION}}, {{0}}},
@@ -70,14 +73,17 @@ const struct command commands[] = {
 			.help = "also throw away what changed since the job"}}},
 	{"diff", "diff", NULL, run_diff, "compare two trees",
 		"A alone is compared with the live tree of the same site. Each difference is one "
-		"line: + added, - removed, M content changed, m metadata changed, R renamed (old -> "
-		"new). A file whose content changed while its size and time did not is found between a "
-		"tree and a copy of it (a site and its snapshot, or its clone); between two copies, as "
-		"two snapshots, only where the pool's driver is btrfs. Paths with unusual characters "
-		"are quoted as in C. PATHs come after B; after \"--\" every word is a PATH. A PATH "
-		"that is in neither tree is an error (exit code 3). Up to 100,000 differences are "
-		"printed; \"fsctl job show\" has their numbers and the first hundred.",
-		{{"A", W_SOURCE, "a"}, {"B", W_SOURCE, "b", ARG_OPTIONAL, "PATHs stand behind \"--\": fsctl diff A -- PATH"},
+		"line: + added, - removed, M content changed, m metadata changed, R renamed (old "
+		"-> new). A file whose content changed while its size and time did not is found "
+		"between a tree and a copy of it (a site and its snapshot, or its clone); between "
+		"two copies, as two snapshots, only where the pool's driver is btrfs. Paths with "
+		"unusual characters are quoted as in C. PATHs come after B; after \"--\" every "
+		"word is a PATH. A PATH that is in neither tree is an error (exit code 3). Up to "
+		"100,000 differences are printed; \"fsctl job show\" has their numbers and the "
+		"first hundred.",
+		{{"A", W_SOURCE, "a"},
+			{"B", W_SOURCE, "b", ARG_OPTIONAL,
+				"PATHs stand behind \"--\": fsctl diff A -- PATH"},
 			{"PATH", W_PATHS, "paths", ARG_OPTIONAL | ARG_MANY}},
 		{{"exit-code", NULL, W_NONE, .local = LOCAL_EXIT_CODE,
 			.help = "exit with 1 where there are differences"}}},
@@ -86,8 +92,8 @@ const struct command commands[] = {
 		"SITE@SNAP and SITE:N print the tree itself.",
 		{{"SOURCE", W_SOURCE, "source"}}, {{0}}},
 	{"check", "check", NULL, run_check, "compare a tree with what is known of it",
-		"Prints \"ok\", or a line for each thing that is wrong, and exits with 1; OUTPUT in "
-		"fsctl(1) says what each means.", {{"SOURCE", W_SOURCE, "source"}}, {{0}}},
+		"Prints \"ok\", or a line for each thing that is wrong, and exits with 1; OUTPUT "
+		"in fsctl(1) says what each means.", {{"SOURCE", W_SOURCE, "source"}}, {{0}}},
 	{"status", NULL, "/v1/status", run_status, "say how the daemon and its pools are",
 		NULL, {{0}},
 		{{"check", NULL, W_NONE, .local = LOCAL_CHECK,
@@ -99,13 +105,15 @@ const struct command commands[] = {
 			{"from", "SOURCE", W_SOURCE, "from", .help = "its content (empty)"},
 			OPT_EXPIRES("delete it after this time (7d, 24h, or never)")}},
 	{"site import", "site-import", NULL, run_import, "bring in a directory as a site",
-		"The directory is copied, sharing storage where possible, and left alone. Where --move "
-		"has to copy, and with --link, it is kept beside as DIR.fsd-JOB for a while, since "
-		"somebody may still write there. With --list many are brought in, one after another: each "
-		"line of FILE is \"NAME DIR\"; one that fails is told, and the next goes on.",
+		"The directory is copied, sharing storage where possible, and left alone. Where "
+		"--move has to copy, and with --link, it is kept beside as DIR.fsd-JOB for a "
+		"while, since somebody may still write there. With --list many are brought in, one "
+		"after another: each line of FILE is \"NAME DIR\"; one that fails is told, and the "
+		"next goes on.",
 		{{"NAME", W_NEW, "name", ARG_OPTIONAL}, {"DIR", W_DIR, "dir", ARG_OPTIONAL}},
 		{OPT_POOL("its pool (the only one)"),
-			{"move", NULL, W_NONE, "mode", "move", .help = "move it instead of copying, by rename where possible"},
+			{"move", NULL, W_NONE, "mode", "move",
+				.help = "move it instead of copying, by rename where possible"},
 			{"link", NULL, W_NONE, "mode", "link", .not_with = "move",
 				.help = "and put a link to the live tree in the directory's place"},
 			{"list", "FILE", W_TEXT, .local = LOCAL_LIST,
@@ -123,8 +131,8 @@ const struct command commands[] = {
 		{{"measure", NULL, W_NONE, .local = LOCAL_MEASURE,
 			.help = "count its entries and bytes first"}}},
 	{"site set", "site-set", NULL, run_job, "set properties of a site",
-		"KEY is protected (yes, no), expires (7d, 24h, never) or label.NAME; \"label.NAME=\" "
-		"removes a label. There may be 100 labels.",
+		"KEY is protected (yes, no), expires (7d, 24h, never) or label.NAME; "
+		"\"label.NAME=\" removes a label. There may be 100 labels.",
 		{{"SITE", W_SITE, "site"}, {"KEY=VALUE", W_PAIRS, "set", ARG_MANY}}, {{0}}},
 	{"site rename", "site-rename", NULL, run_job, "rename a site", NULL,
 		{{"SITE", W_SITE, "site"}, {"NEW", W_NEW, "name"}}, {{0}}},
@@ -138,9 +146,10 @@ const struct command commands[] = {
 	{"snapshot show", NULL, "/v1/sites/%s/snapshots/%s", run_show, "show a snapshot", NULL,
 		{{"SITE@SNAP", W_SNAPSHOT}}, {{0}}},
 	{"snapshot set", "snapshot-set", NULL, run_job, "set properties of a snapshot",
-		"KEY is expires (7d, 24h, never) or label.NAME; \"label.NAME=\" removes a label. There "
-		"may be 100 labels.",
-		{{"SITE@SNAP", W_SNAPSHOT, "source"}, {"KEY=VALUE", W_PAIRS, "set", ARG_MANY}}, {{0}}},
+		"KEY is expires (7d, 24h, never) or label.NAME; \"label.NAME=\" removes a label. "
+		"There may be 100 labels.",
+		{{"SITE@SNAP", W_SNAPSHOT, "source"}, {"KEY=VALUE", W_PAIRS, "set", ARG_MANY}},
+		{{0}}},
 	{"snapshot delete", "snapshot-delete", NULL, run_job, "delete a snapshot",
 		"This cannot be undone.", {{"SITE@SNAP", W_SNAPSHOT, "source"}}, {{0}}},
 	{"snapshot hold", "snapshot-hold", NULL, run_hold, "protect a snapshot from deletion", NULL,
@@ -152,14 +161,16 @@ const struct command commands[] = {
 		"make a generation that is not live yet",
 		"Work in it where \"fsctl path SITE:N\" says, then publish it.",
 		{{"SITE", W_SITE, "site"}},
-		{{"from", "SOURCE", W_SOURCE, "from", .help = "its content (the live generation's)"}}},
+		{{"from", "SOURCE", W_SOURCE, "from",
+			.help = "its content (the live generation's)"}}},
 	{"generation list", NULL, "/v1/sites/%s/generations", run_list,
 		"list the generations of a site", NULL, {{"SITE", W_SITE}}, {{0}}},
 	{"generation delete", "generation-delete", NULL, run_job,
 		"delete a generation that is not live", NULL, {{"SITE:N", W_GENERATION}}, {{0}}},
 
 	{"job list", NULL, "/v1/jobs", run_list, "list jobs, newest first", NULL, {{0}},
-		{{"state", "STATE", W_TEXT, "state", .choices = "queued running done failed canceled",
+		{{"state", "STATE", W_TEXT, "state",
+			 .choices = "queued running done failed canceled",
 			 .help = "only queued, running, done, failed or canceled ones"},
 			{"site", "SITE", W_SITE, "site", .help = "only those of this site"},
 			{"undoable", NULL, W_NONE, "undoable",
@@ -174,8 +185,8 @@ const struct command commands[] = {
 		{{"timeout", "SECONDS", W_NUMBER, .local = LOCAL_TIMEOUT,
 			.help = "give up after so many seconds (exit code 1)"}}},
 	{"job cancel", NULL, "/v1/jobs/%s", run_job_cancel, "stop a job",
-		"What it began is undone. A job that has ended is left as it is (exit code 4). One that waits "
-		"for a directory whose disk is not mounted gives that up.",
+		"What it began is undone. A job that has ended is left as it is (exit code 4). One "
+		"that waits for a directory whose disk is not mounted gives that up.",
 		{{"JOB", W_JOB}}, {{0}}},
 
 	{"pool list", NULL, "/v1/pools", run_list, "list pools", NULL, {{0}}, {{0}}},
@@ -187,8 +198,8 @@ const struct command commands[] = {
 		"Without a POOL all pools are scanned, one after another.",
 		{{"POOL", W_POOL, "pool", ARG_OPTIONAL}}, {{0}}},
 	{"pool check", "pool-check", NULL, run_check, "compare a pool with the catalog",
-		"Prints \"ok\", or a line for each difference, and exits with 1; OUTPUT in fsctl(1) "
-		"says what each means.", {{"POOL", W_POOL, "pool"}}, {{0}}},
+		"Prints \"ok\", or a line for each difference, and exits with 1; OUTPUT in "
+		"fsctl(1) says what each means.", {{"POOL", W_POOL, "pool"}}, {{0}}},
 
 	{"event list", NULL, "/v1/events", run_list, "list events, oldest first", NULL, {{0}},
 		{OPT_AFTER, OPT_LIMIT}},

@@ -37,7 +37,7 @@ enum { ARG_OPTIONAL = 1, ARG_MANY = 2 };
 struct arg {
 	const char *name;  /* as help shows it: "SITE" */
 	enum word_kind kind;
-	const char *field; /* of the request, or of the query; NULL: part of the path, or see kind */
+	const char *field; /* of the request or query; NULL: part of the path, or see kind */
 	unsigned flags;
 	const char *hint;  /* what may have been meant where fsd finds nothing of this name */
 };

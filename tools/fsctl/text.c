@@ -186,7 +186,9 @@ char *text_cut(const char *s, size_t width)
 		at += bytes;
 		taken += columns;
 	}
-	return asprintf(&out, "%.*s%s", (int)at, s, MB_CUR_MAX > 1 ? "\u2026" : "~") < 0 ? NULL : out;
+	if (asprintf(&out, "%.*s%s", (int)at, s, MB_CUR_MAX > 1 ? "\u2026" : "~") < 0)
+		return NULL;
+	return out;
 }
 
 void put_wrapped(FILE *f, const char *words, size_t at, size_t indent, size_t width)

@@ -27,8 +27,8 @@ size_t text_width(const char *s);
 /* The text, or what of it takes one column less than `width` and a mark that it was cut: what looks
  * like a path must not be another one. malloc'd; NULL without memory. */
 char *text_cut(const char *s, size_t width);
-/* Words, broken into lines that end before column `width`; the first line begins at column `at`, the
- * others are indented by `indent`. Ends the last line. */
+/* Words, broken into lines that end before column `width`; the first line begins at column `at`,
+ * the others are indented by `indent`. Ends the last line. */
 void put_wrapped(FILE *f, const char *words, size_t at, size_t indent, size_t width);
 
 #define SIZE_TEXT 32

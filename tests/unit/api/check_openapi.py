@@ -163,7 +163,7 @@ def compare_prose(ops, text):
 
 
 def compare_manual(ops, manual):
-    """fsd.conf(5) lists the kinds of jobs after each of the groups whose members may ask for them."""
+    """fsd.conf(5) lists the kinds of jobs after each group whose members may ask for them."""
     kinds = {op["name"]: op["role"] for op in ops if not op["path"]}
     for role in ("viewer", "operator", "admin"):
         found = re.search(r"^\.I %s_group\n(.*?)^\.(?:PP|RE)$" % role, manual, re.M | re.S)
@@ -218,8 +218,8 @@ def mutations(root, ops):
     for i, op in enumerate(ops):
         yield "table: " + op["name"], root, ops[:i] + ops[i + 1:]
         for k, field in enumerate(op["fields"]):
-            for key, value in (("name", "xyz"), ("type", "xyz"), ("required", not field["required"]),
-                               ("words", "x y"), ("max", 7)):
+            for key, value in (("name", "xyz"), ("type", "xyz"),
+                               ("required", not field["required"]), ("words", "x y"), ("max", 7)):
                 # The others of POST /v1/jobs stand for this one.
                 if field["name"] in OUTSIDE and not op["path"]:
                     continue

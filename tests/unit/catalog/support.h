@@ -56,7 +56,7 @@ struct cat_site sample_site(unsigned i);	 /* in pool 0 */
 struct cat_snapshot sample_snapshot(unsigned i); /* of site 0, created at 1000 + i */
 struct cat_job sample_job(int64_t id);
 
-/* One of each record, about site i in pool i; the transaction is the caller's. Stops at the first error. */
+/* One of each record, about site i in pool i, in the caller's transaction. Stops at an error. */
 int put_each(struct catalog *c, unsigned i, struct err *err);
 /* How many of put_each()'s eight kinds of records are there: 8 or 0 if writes are atomic. */
 int count_each(struct catalog *c, unsigned i);

@@ -305,7 +305,7 @@ static void test_new_catalog__opens_after_the_disk_was_full(void **state)
 	sweep(*state, FULL, true);
 }
 
-static void test_read__that_fails_and_is_ignored_does_not_lose_the_transaction_silently(
+static void test_read__that_fails_and_is_ignored_does_not_lose_a_transaction_silently(
 	void **state)
 {
 	struct scratch *s = *state;
@@ -338,7 +338,7 @@ int main(void)
 		TEST_BARE(test_transaction__is_whole_or_absent_after_a_torn_write),
 		TEST_BARE(test_transaction__is_whole_or_absent_when_the_disk_is_full),
 		TEST_BARE(
-			test_read__that_fails_and_is_ignored_does_not_lose_the_transaction_silently),
+			test_read__that_fails_and_is_ignored_does_not_lose_a_transaction_silently),
 		TEST_BARE(test_new_catalog__opens_after_one_failed_call),
 		TEST_BARE(test_new_catalog__opens_after_the_disk_went),
 		TEST_BARE(test_new_catalog__opens_after_a_torn_write),

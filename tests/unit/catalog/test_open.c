@@ -126,13 +126,15 @@ static void test_open__refuses_a_catalog_that_others_can_write(void **state)
 	assert_ok(catalog_open(s->path, CATALOG_CREATE, &s->c, &err), err);
 	catalog_close(&s->c);
 	assert_int_equal(chmod(s->path, 0620), 0);
-	assert_fails(catalog_open(s->path, CATALOG_CREATE, &s->c, &err), EPERM, "catalog_exposed", err);
+	assert_fails(catalog_open(s->path, CATALOG_CREATE, &s->c, &err), EPERM, "catalog_exposed",
+		err);
 	assert_string_equal(err.object, s->path);
 	assert_int_equal(chmod(s->path, 0644), 0);
 	snprintf(log, sizeof(log), "%s-wal", s->path);
 	close(open(log, O_CREAT | O_WRONLY, 0600));
 	assert_int_equal(chmod(log, 0666), 0);
-	assert_fails(catalog_open(s->path, CATALOG_CREATE, &s->c, &err), EPERM, "catalog_exposed", err);
+	assert_fails(catalog_open(s->path, CATALOG_CREATE, &s->c, &err), EPERM, "catalog_exposed",
+		err);
 	assert_int_equal(unlink(log), 0);
 	assert_ok(catalog_open(s->path, CATALOG_CREATE, &s->c, &err), err);
 	catalog_close(&s->c);

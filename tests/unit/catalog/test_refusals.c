@@ -100,9 +100,8 @@ static void test_check__finds_a_reference_to_nothing(void **state)
 	struct err err = ERR_INIT;
 
 	make(s, 3);
-	assert_ok(sql_exec(s->c, "PRAGMA foreign_keys = 0; DELETE FROM sites; PRAGMA foreign_keys = 1",
-			  &err),
-		err);
+	assert_ok(sql_exec(s->c, "PRAGMA foreign_keys = 0; DELETE FROM sites; "
+		"PRAGMA foreign_keys = 1", &err), err);
 	assert_fails(catalog_check(s->c, &err), EUCLEAN, "catalog_corrupt", err);
 }
 
@@ -126,8 +125,8 @@ static void test_too_long_value__is_corrupt(void **state)
 	make(s, 1);
 	assert_ok(sql_exec(s->c, "UPDATE sites SET name = printf('%0201d', 1)", &err), err);
 	err = ERR_INIT;
-	assert_int_equal(catalog_site_get(s->c, "00000000-0000-7000-8000-007300000000", &site, &err),
-		-EUCLEAN);
+	assert_int_equal(catalog_site_get(s->c, "00000000-0000-7000-8000-007300000000", &site,
+				 &err), -EUCLEAN);
 	assert_string_equal(err.code, "catalog_corrupt");
 }
 

@@ -214,7 +214,8 @@ static char *http(int status, const char *json)
 {
 	char *out;
 	int n = asprintf(&out,
-		"HTTP/1.1 %d X\r\nContent-Type: application/%sjson\r\nContent-Length: %zu\r\n\r\n%s",
+		"HTTP/1.1 %d X\r\nContent-Type: application/%sjson\r\n"
+		"Content-Length: %zu\r\n\r\n%s",
 		status, status < 300 ? "" : "problem+", strlen(json), json);
 
 	assert(n > 0);

@@ -58,8 +58,8 @@ static int terminal_words(struct world *w, const char *after, const char *keys,
 #define fsctl_tty(w, after, keys, ...) terminal_words(w, after, keys, WORDS(__VA_ARGS__))
 
 #define DONE(kind, result)                                                                         \
-	"{\"job\":{\"id\":\"0j1\",\"kind\":\"" kind "\",\"state\":\"done\",\"site\":{\"id\":\"u\","  \
-	"\"name\":\"shop\"},\"result\":" result ",\"stats\":{\"seconds\":0.003,"                   \
+	"{\"job\":{\"id\":\"0j1\",\"kind\":\"" kind "\",\"state\":\"done\",\"site\":{"             \
+	"\"id\":\"u\",\"name\":\"shop\"},\"result\":" result ",\"stats\":{\"seconds\":0.003,"      \
 	"\"method\":\"snapshot\"},\"error\":null,\"undoable\":false}}"
 #define SNAPSHOT_DONE                                                                              \
 	DONE("snapshot", "{\"snapshot\":{\"site\":{\"id\":\"u\",\"name\":\"shop\"},"               \
@@ -81,7 +81,8 @@ static void test_cli__requests_say_what_was_typed(void **state)
 	} cases[] = {
 		{{"snapshot", "shop"}, "{\"kind\":\"snapshot\",\"site\":\"shop\"}"},
 		{{"snapshot", "shop@n1", "--expires", "7d"},
-			"{\"kind\":\"snapshot\",\"site\":\"shop\",\"name\":\"n1\",\"expires\":\"7d\"}"},
+			"{\"kind\":\"snapshot\",\"site\":\"shop\",\"name\":\"n1\","
+			"\"expires\":\"7d\"}"},
 		{{"--expires=7d", "snapshot", "shop"}, NULL},
 		{{"snapshot", "--expires=7d", "shop"},
 			"{\"kind\":\"snapshot\",\"site\":\"shop\",\"expires\":\"7d\"}"},
@@ -92,15 +93,19 @@ static void test_cli__requests_say_what_was_typed(void **state)
 			"{\"kind\":\"clone\",\"source\":\"shop@2026-06-30T22:00:00Z\","
 			"\"name\":\"new\"}"},
 		{{"clone", "shop@2026-11-22T03:00Z", "new"},
-			"{\"kind\":\"clone\",\"source\":\"shop@2026-11-22T03:00Z\",\"name\":\"new\"}"},
+			"{\"kind\":\"clone\",\"source\":\"shop@2026-11-22T03:00Z\","
+			"\"name\":\"new\"}"},
 		{{"restore", "shop@n1", "a/b", "--exact", "-y", "c"},
 			"{\"kind\":\"restore\",\"source\":\"shop@n1\",\"exact\":true,"
 			"\"paths\":[\"a/b\",\"c\"],\"confirm\":true}"},
 		{{"restore", "shop@n1", "--only", "code,data"},
-			"{\"kind\":\"restore\",\"source\":\"shop@n1\",\"only\":[\"code\",\"data\"]}"},
-		{{"publish", "shop:7"}, "{\"kind\":\"publish\",\"site\":\"shop\",\"generation\":7}"},
+			"{\"kind\":\"restore\",\"source\":\"shop@n1\","
+			"\"only\":[\"code\",\"data\"]}"},
+		{{"publish", "shop:7"},
+			"{\"kind\":\"publish\",\"site\":\"shop\",\"generation\":7}"},
 		{{"rollback", "shop"}, "{\"kind\":\"rollback\",\"site\":\"shop\"}"},
-		{{"rollback", "shop:3"}, "{\"kind\":\"rollback\",\"site\":\"shop\",\"generation\":3}"},
+		{{"rollback", "shop:3"},
+			"{\"kind\":\"rollback\",\"site\":\"shop\",\"generation\":3}"},
 		{{"undo", "0j1", "--discard-since"},
 			"{\"kind\":\"undo\",\"job\":\"0j1\",\"discard_since\":true}"},
 		{{"diff", "shop@a", "shop", "x"},
@@ -167,7 +172,8 @@ static void test_cli__paths_that_are_not_utf8_are_escaped(void **state)
 
 	peer_always(w->peer, "POST /v1/jobs", 200, SNAPSHOT_DONE);
 	fsctl(w, "restore", "shop@a", "caf\xe9\\x", "caf\xc3\xa9");
-	assert_non_null(strstr(sent(w, 0), "[\"\xef\xbf\xbd" "caf\\\\xe9\\\\\\\\x\",\"caf\xc3\xa9\"]"));
+	assert_non_null(strstr(sent(w, 0),
+		"[\"\xef\xbf\xbd" "caf\\\\xe9\\\\\\\\x\",\"caf\xc3\xa9\"]"));
 }
 
 static void test_cli__reads_ask_for_the_right_paths(void **state)
@@ -383,7 +389,8 @@ static void test_cli__plans_are_printed(void **state)
 		"\"warnings\":[\"3 files are newer\"],\"confirm\":\"sure?\"}}");
 	assert_int_equal(fsctl(w, "restore", "shop@a", "-n"), 0);
 	assert_string_equal(w->ran.out,
-		"nothing was changed; this would be done:\n  1. make generation 8\n  2. publish it\n"
+		"nothing was changed; this would be done:\n"
+		"  1. make generation 8\n  2. publish it\n"
 		"method: snapshot\nsize: 1,234 entries, 4.8 MiB\nwarning: 3 files are newer\n"
 		"asks: sure?\n");
 	assert_int_equal(fsctl(w, "restore", "shop@a", "-n", "--json"), 0);
@@ -420,7 +427,8 @@ static void test_cli__check_says_what_is_wrong(void **state)
 	assert_int_equal(fsctl(w, "check", "shop"), 0);
 	assert_string_equal(w->ran.out, "ok\n");
 	peer_always(w->peer, "POST /v1/jobs", 200,
-		DONE("check", "{\"ok\":false,\"problems\":[{\"path\":\"live\",\"reason\":\"dangles\"}]}"));
+		DONE("check", "{\"ok\":false,\"problems\":[{\"path\":\"live\","
+			"\"reason\":\"dangles\"}]}"));
 	assert_int_equal(fsctl(w, "check", "shop"), 1);
 	assert_string_equal(w->ran.out, "live: dangles\n");
 }
@@ -438,14 +446,17 @@ static void test_cli__lists_go_through_all_pages_and_stop_at_the_limit(void **st
 		"{\"items\":[{\"name\":\"a\"}],\"next\":\"c\\\"1\"}");
 	assert_int_equal(fsctl(w, "site", "list"), 0);
 	assert_string_equal(w->ran.out,
-		"a\tmain\t\t\t\t\t1500\t\t\t\nb\t\t\t\t\t\t\t\t\tk=v,l=w\nc\\x0a\\x1b\t\t\t\t\t\t\t\t\t\n");
+		"a\tmain\t\t\t\t\t1500\t\t\t\n"
+		"b\t\t\t\t\t\t\t\t\tk=v,l=w\n"
+		"c\\x0a\\x1b\t\t\t\t\t\t\t\t\t\n");
 	assert_int_equal(fsctl(w, "site", "list", "--quiet"), 0);
 	assert_string_equal(w->ran.out, "a\nb\nc\\x0a\\x1b\n");
 	assert_int_equal(fsctl(w, "site", "list", "--json"), 0);
 	assert_true(strncmp(w->ran.out, "{\"items\": [\n{\"name\": \"a\"", 24) == 0);
 	assert_non_null(strstr(w->ran.out, "\n], \"next\": null}\n"));
 	assert_int_equal(fsctl(w, "site", "list", "--json", "--limit", "1"), 0);
-	assert_string_equal(w->ran.out, "{\"items\": [\n{\"name\": \"a\"}\n], \"next\": \"c\\\"1\"}\n");
+	assert_string_equal(w->ran.out,
+		"{\"items\": [\n{\"name\": \"a\"}\n], \"next\": \"c\\\"1\"}\n");
 	/* Also where more came than was asked for. */
 	peer_always(w->peer, "GET /v1/sites?limit=1 ", 200,
 		"{\"items\":[{\"name\":\"a\"},{\"name\":\"b\"}],\"next\":null}");
@@ -542,8 +553,8 @@ static void test_cli__nothing_from_outside_drives_a_terminal(void **state)
 	struct world *w = *state;
 
 	peer_always(w->peer, "POST /v1/jobs", 404,
-		"{\"code\":\"x\",\"object\":\"\\u001b]0;x\\u0007\",\"reason\":\"a\\u009bb\\u202ec\","
-		"\"hint\":\"\\r\\n\"}");
+		"{\"code\":\"x\",\"object\":\"\\u001b]0;x\\u0007\","
+		"\"reason\":\"a\\u009bb\\u202ec\",\"hint\":\"\\r\\n\"}");
 	assert_int_equal(fsctl(w, "snapshot", "shop"), 3);
 	assert_string_equal(w->ran.err,
 		"fsctl: snapshot \\x1b]0;x\\x07: a\\x9bb\\u202ec\nhint: \\x0d\\x0a\n");
@@ -632,7 +643,8 @@ static void test_cli__a_job_is_about_a_site_or_a_pool(void **state)
 	struct world *w = *state;
 
 	peer_always(w->peer, "GET /v1/jobs", 200,
-		"{\"items\":[{\"id\":\"0j2\",\"kind\":\"pool-scan\",\"site\":null,\"pool\":\"main\"},"
+		"{\"items\":[{\"id\":\"0j2\",\"kind\":\"pool-scan\",\"site\":null,"
+		"\"pool\":\"main\"},"
 		"{\"id\":\"0j1\",\"kind\":\"clone\",\"site\":{\"name\":\"shop\"},"
 		"\"pool\":\"main\"}],\"next\":null}");
 	assert_int_equal(fsctl_tty(w, "", NULL, "job", "list"), 0);
@@ -651,14 +663,15 @@ static void test_cli__a_table_fits_the_terminal(void **state)
 		"\"retired\":\"2026-11-22T04:00:00Z\",\"retired_by\":\"1m0000000\"},"
 		"{\"site\":{\"name\":\"shop\"},\"number\":2,\"live\":true,"
 		"\"created\":\"2026-11-22T04:00:00Z\",\"method\":\"copy\","
-		"\"consistency\":\"atomic\",\"origin\":\"shop@a\",\"retired\":null}],\"next\":null}");
+		"\"consistency\":\"atomic\",\"origin\":\"shop@a\",\"retired\":null}],"
+		"\"next\":null}");
 	/* 100 columns: the origin is cut. */
 	assert_int_equal(fsctl_tty(w, "", NULL, "generation", "list", "shop"), 0);
 	assert_string_equal(w->ran.out,
-		"GENERATION LIVE CREATED             METHOD CONSISTENCY ORIGIN          RETIRED           "
-		"  BY JOB\r\n"
-		"shop:1     no   2026-11-22 04:00:00 copy   settled     /var/www/custo\u2026 2026-11-22 05:00:"
-		"00 1m0000000\r\n"
+		"GENERATION LIVE CREATED             METHOD CONSISTENCY ORIGIN          "
+		"RETIRED             BY JOB\r\n"
+		"shop:1     no   2026-11-22 04:00:00 copy   settled     /var/www/custo\u2026 "
+		"2026-11-22 05:00:00 1m0000000\r\n"
 		"shop:2     yes  2026-11-22 05:00:00 copy   atomic      shop@a\r\n");
 	/* 60: the last columns find no room. */
 	terminal_words(w, "", NULL, (const char *const[]){"/bin/sh", "-c",

@@ -486,7 +486,8 @@ static void test_wait__goes_on_over_a_lost_connection(void **state)
 static void test_outcome__names_success_parts_and_errors(void **state)
 {
 	struct fsc_value *done = parse("{\"state\":\"done\",\"result\":{\"failed\":[]}}");
-	struct fsc_value *part = parse("{\"state\":\"done\",\"result\":{\"failed\":[{\"path\":1}]}}");
+	struct fsc_value *part = parse("{\"state\":\"done\",\"result\":{\"failed\":["
+				       "{\"path\":1}]}}");
 	struct fsc_value *full = parse("{\"state\":\"failed\",\"error\":{\"code\":\"no_space\","
 				       "\"status\":507,\"reason\":\"the pool is full\"}}");
 	struct fsc_value *queued = parse("{\"state\":\"queued\"}");
@@ -583,7 +584,8 @@ static void test_events__come_once_each_over_a_lost_connection(void **state)
 	struct fsc_events *events = NULL;
 	const struct fsc_value *e;
 
-	peer_say(w->peer, STREAM "26\r\nid: 5\ndata: {\"n\":5}\n\nid: 6\ndata: {\"n\r\n", PEER_CLOSE);
+	peer_say(w->peer, STREAM "26\r\nid: 5\ndata: {\"n\":5}\n\nid: 6\ndata: {\"n\r\n",
+		PEER_CLOSE);
 	peer_say(w->peer, STREAM "16\r\nid: 6\ndata: {\"n\":6}\n\n\n\r\n", PEER_HANG);
 	assert_int_equal(fsc_events_open(w->fsc, "4", &events, &w->err), 0);
 	assert_int_equal(fsc_events_next(events, 5000, &e, &w->err), 1);

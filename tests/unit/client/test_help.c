@@ -56,14 +56,16 @@ static void test_usage__says_what_was_meant(void **state)
 {
 	(void)state;
 	REFUSED("fsctl: snapshto: no such command\n"
-		"hint: did you mean \"fsctl snapshot\"? fsctl --help lists all\n", "snapshto", "shop");
+		"hint: did you mean \"fsctl snapshot\"? fsctl --help lists all\n",
+		"snapshto", "shop");
 	REFUSED("fsctl: jobs: no such command\n"
 		"hint: did you mean \"fsctl job list\"? fsctl --help lists all\n", "jobs");
 	REFUSED("fsctl: site lsit: no such command\n"
 		"hint: did you mean \"fsctl site list\"? fsctl --help lists all\n", "site", "lsit");
 	REFUSED("fsctl: sit: no such command\n"
 		"hint: did you mean \"fsctl site list\"? fsctl --help lists all\n", "sit", "lsit");
-	REFUSED("fsctl: site foo: no such command\nhint: fsctl site --help lists them\n", "site", "foo");
+	REFUSED("fsctl: site foo: no such command\nhint: fsctl site --help lists them\n",
+		"site", "foo");
 	REFUSED("fsctl: xyzzy: no such command\nhint: fsctl --help lists them\n", "help", "xyzzy");
 	REFUSED("fsctl: site: the second word of a command is missing\n"
 		"hint: fsctl site --help lists its commands\n", "site");
@@ -71,8 +73,8 @@ static void test_usage__says_what_was_meant(void **state)
 		"shop@a", "--exatc");
 	REFUSED("fsctl: restore --verbose: no such option\nhint: fsctl restore --help\n", "restore",
 		"shop@a", "--verbose");
-	REFUSED("fsctl: job list --state runing: it is one of queued, running, done, failed, canceled\n"
-		"hint: fsctl job list --help\n", "job", "list", "--state", "runing");
+	REFUSED("fsctl: job list --state runing: it is one of queued, running, done, failed, "
+		"canceled\nhint: fsctl job list --help\n", "job", "list", "--state", "runing");
 }
 
 static void test_help__of_a_noun_lists_its_commands(void **state)
@@ -114,8 +116,10 @@ static void test_help__fits_the_terminal(void **state)
 	for (const struct command *cmd = commands; cmd->words; cmd++) {
 		char command[256];
 
-		snprintf(command, sizeof(command), "stty cols 60; exec %s %s --help", FSCTL, cmd->words);
-		run_on_terminal(&r, NULL, "", NULL, (const char *const[]){"/bin/sh", "-c", command, NULL});
+		snprintf(command, sizeof(command), "stty cols 60; exec %s %s --help", FSCTL,
+			cmd->words);
+		run_on_terminal(&r, NULL, "", NULL,
+			(const char *const[]){"/bin/sh", "-c", command, NULL});
 		assert_int_equal(r.code, 0);
 		fits(r.out, 60);
 		ran_release(&r);

@@ -30,7 +30,8 @@ static int shell(struct world *w, const char *script)
 	assert_true(asprintf(&whole,
 			    "set -e; root=%s; cd $root; build=" BUILD "; source=" SOURCE
 			    "; cc='" COMPILER "'\n"
-			    "pc=$(find . -name fsclient.pc); lib=$root/$(dirname $(dirname ${pc:-./.}))\n"
+			    "pc=$(find . -name fsclient.pc); "
+			    "lib=$root/$(dirname $(dirname ${pc:-./.}))\n"
 			    "export PKG_CONFIG_PATH=$lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root\n"
 			    "export LD_LIBRARY_PATH=$lib\n%s", w->root, script) > 0);
 	run(&w->ran, peer_url(w->peer), (const char *const[]){"/bin/sh", "-c", whole, NULL});

@@ -102,8 +102,8 @@ static void test_http__takes_chunks_extensions_and_trailers(void **state)
 static void test_http__skips_interim_answers(void **state)
 {
 	(void)state;
-	takes("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", 200, "x",
-		0);
+	takes("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", 200,
+		"x", 0);
 	refuses("HTTP/1.1 100 C\r\n\r\nHTTP/1.1 100 C\r\n\r\nHTTP/1.1 100 C\r\n\r\n"
 		"HTTP/1.1 100 C\r\n\r\nHTTP/1.1 100 C\r\n\r\n");
 	refuses("HTTP/1.1 101 Switching\r\n\r\n");
@@ -212,7 +212,8 @@ static void test_http__reads_connection_and_type(void **state)
 	struct got g;
 
 	(void)state;
-	feed(&h, &g, HEAD "Connection: x, Close\r\nContent-Type: TEXT/Event-Stream; charset=utf-8\r\n"
+	feed(&h, &g, HEAD "Connection: x, Close\r\n"
+			  "Content-Type: TEXT/Event-Stream; charset=utf-8\r\n"
 			  "Content-Length: 0\r\n\r\n", 100);
 	assert_false(h.keep_alive);
 	assert_string_equal(h.type, "text/event-stream");

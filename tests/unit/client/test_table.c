@@ -527,10 +527,12 @@ static void test_progress__goes_by_what_is_further_from_its_end(void **state)
 
 	(void)state;
 	line_of(900, 20, 79, out);
-	assert_string_equal(out, "clone shop   20%  900/1,000 entries  20.0 MiB/100 MiB  1.0 MiB/s  1:21 left");
+	assert_string_equal(out,
+		"clone shop   20%  900/1,000 entries  20.0 MiB/100 MiB  1.0 MiB/s  1:21 left");
 	/* All bytes are there, and many entries are not: no 100 %, and still some time left. */
 	line_of(500, 100, 79, out);
-	assert_string_equal(out, "clone shop   50%  500/1,000 entries  100 MiB/100 MiB  10/s  51.0 s left");
+	assert_string_equal(out,
+		"clone shop   50%  500/1,000 entries  100 MiB/100 MiB  10/s  51.0 s left");
 	line_of(999, 100, 79, out);
 	assert_non_null(strstr(out, " 99%"));
 	/* Where there is little room the time stays. */

@@ -115,13 +115,13 @@ static void test_name__refuses_bad_bytes_and_says_why(void **state)
 
 static void test_name__refuses_words_of_the_command_line_and_dates(void **state)
 {
-	static const char *const bad[] = {"latest", "2026-11-22", "2026-11-31", "snapshot", "clone", "restore",
-		"publish", "rollback", "undo", "refresh", "diff", "history", "path", "check",
-		"status", "doctor", "backup", "prune", "recover", "migrate", "site", "generation",
-		"job", "pool", "store", "policy", "node", "export", "token", "platform", "balancer",
-		"event", "create", "import", "eject", "list", "show", "set", "rename", "delete",
-		"hold", "release", "scan", "wait", "log", "cancel", "verify", "init", "compact",
-		"unlock", "key", "run", "help", "version"};
+	static const char *const bad[] = {"latest", "2026-11-22", "2026-11-31", "snapshot", "clone",
+		"restore", "publish", "rollback", "undo", "refresh", "diff", "history", "path",
+		"check", "status", "doctor", "backup", "prune", "recover", "migrate", "site",
+		"generation", "job", "pool", "store", "policy", "node", "export", "token",
+		"platform", "balancer", "event", "create", "import", "eject", "list", "show", "set",
+		"rename", "delete", "hold", "release", "scan", "wait", "log", "cancel", "verify",
+		"init", "compact", "unlock", "key", "run", "help", "version"};
 
 	(void)state;
 	for (size_t i = 0; i < N(bad); i++) {
@@ -171,7 +171,8 @@ static void test_source__refuses_what_is_incomplete(void **state)
 {
 	static const char *const bad[] = {"", "@", "@a", ":1", "shop@", "shop:", "shop:0",
 		"shop:07", "shop:-1", "shop:1x", "shop:9223372036854775808", "shop@a@b", "Shop",
-		"shop@A", "shop@2026-13-01T00:00Z", "shop@2026-11-31", "shop@2026-11-30t25:00", "shop@../x", "../x", "shop/x", "shop@a:1",
+		"shop@A", "shop@2026-13-01T00:00Z", "shop@2026-11-31", "shop@2026-11-30t25:00",
+		"shop@../x", "../x", "shop/x", "shop@a:1",
 		"shop:1@a"};
 	char longest[3 * NAME_SIZE];
 

@@ -138,7 +138,8 @@ static void test_log__messages_of_threads_do_not_mix(void **state)
 /* The journal's socket in a /run of our own; -1 where that cannot be had. */
 static int own_journal(void)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX, .sun_path = "/run/systemd/journal/socket"};
+	struct sockaddr_un addr = {
+		.sun_family = AF_UNIX, .sun_path = "/run/systemd/journal/socket"};
 	int fd;
 
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||

@@ -19,9 +19,9 @@
 /* The same, where `condition` (bool (void)) says that the file system has what it is about. */
 #define on_scratch_if(f, condition) {#f, f, fixture_test_setup, fixture_test_teardown, condition}
 
-/* The whole of main(): a scratch file system of the kind that argv[1] names ("ext4", "xfs", "btrfs",
- * "tmpfs", or "plain": whatever /tmp is), and the tests on it. 77, meson's code for skipped, after
- * printing why it cannot be had. */
+/* The whole of main(): a scratch file system of the kind that argv[1] names ("ext4", "xfs",
+ * "btrfs", "tmpfs", or "plain": whatever /tmp is), and the tests on it. 77, meson's code for
+ * skipped, after printing why it cannot be had. */
 #define fixture_main(argc, argv, tests)                                                            \
 	fixture_run((argc) > 1 ? (argv)[1] : "plain", tests, sizeof(tests) / sizeof((tests)[0]))
 int fixture_run(const char *kind, const struct CMUnitTest *tests, size_t n);

@@ -674,7 +674,8 @@ int main(int argc, char **argv)
 		on_scratch(test_copy_entry__copies_any_type_under_another_name),
 		on_scratch(test_copy__inherits_no_acl_from_where_it_is_put),
 		on_scratch(test_engine__works_for_an_ordinary_user),
-		on_scratch_if(test_engine__stays_out_of_nested_subvolumes_and_their_stubs, on_btrfs),
+		on_scratch_if(test_engine__stays_out_of_nested_subvolumes_and_their_stubs,
+			on_btrfs),
 	};
 
 	return fixture_main(argc, argv, tests);

@@ -221,7 +221,8 @@ static int run_diff(int src, struct snap_ctx *ctx, struct err *e)
 	int dst = openat(scratch, "dst", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
 
 	differences = 0;
-	r = snap_diff(src, dst, &(struct snap_diff_opts){.full = true}, ctx, count, &differences, e);
+	r = snap_diff(src, dst, &(struct snap_diff_opts){.full = true}, ctx, count, &differences,
+		e);
 	close(dst);
 	return r;
 }

@@ -99,8 +99,8 @@ def silence(root):
                 yield f'{path}:{n}: {path.split("/")[0]} neither prints nor exits'
 
 
-# What names in trees get into: bytes that are no UTF-8, which json_pack() refuses as an "s", and the
-# member, or the whole entry of a list, is silently missing.
+# What names in trees get into: bytes that are no UTF-8, which json_pack() refuses as an "s", and
+# the member, or the whole entry of a list, is silently missing.
 BYTES = ('path', 'object', 'reason', 'hint', 'dir', 'directory')
 
 

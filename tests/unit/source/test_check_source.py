@@ -83,6 +83,7 @@ def test_spdx__missing_line_is_seen(tree):
 
 
 def test_headers__one_that_needs_another_is_seen(tree):
-    tree('snap/good.h', '#ifndef G\n#define G\n#include <stddef.h>\nstruct g { size_t n; };\n#endif\n')
+    tree('snap/good.h', '#ifndef G\n#define G\n#include <stddef.h>\n'
+                        'struct g { size_t n; };\n#endif\n')
     root = tree('snap/bad.h', '#ifndef B\n#define B\nstruct b { size_t n; };\n#endif\n')
     assert [v.split(': ')[0] for v in check_source.headers(root, ['cc'])] == ['snap/bad.h:1']

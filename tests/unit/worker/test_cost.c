@@ -130,7 +130,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_cost__of_a_snapshot, setup, harness_end),
 		cmocka_unit_test_setup_teardown(test_cost__of_a_clone, setup, harness_end),
-		cmocka_unit_test_setup_teardown(test_cost__of_going_back_and_forth, setup, harness_end),
+		cmocka_unit_test_setup_teardown(
+			test_cost__of_going_back_and_forth, setup, harness_end),
 		cmocka_unit_test_setup_teardown(test_cost__of_restored_paths, setup, harness_end),
 	};
 

@@ -114,7 +114,8 @@ static void test_expiry__is_asked_for_once_and_later_each_time_it_fails(void **s
 	memcpy(kinds, real, sizeof(kinds));
 	kinds[OP_SNAPSHOT_DELETE] = &failing;
 	json_decref(harness_done(h, "site-create", "name", "shop", NULL));
-	json_decref(harness_done(h, "snapshot", "site", "shop", "name", "a", "expires", "1s", NULL));
+	json_decref(
+		harness_done(h, "snapshot", "site", "shop", "name", "a", "expires", "1s", NULL));
 	for (int64_t end = clock_real() + NSEC_PER_SEC; clock_real() <= end;)
 		nanosleep(&(struct timespec){.tv_nsec = NSEC_PER_MSEC}, NULL);
 	h->fsd.jobs.kinds = kinds;
@@ -243,7 +244,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			test_queue__of_one_user_leaves_room_for_others, harness_plain, harness_end),
 		cmocka_unit_test_setup_teardown(
-			test_job__that_ends_without_a_word_ends_as_its_errno_says, harness_plain, harness_end),
+			test_job__that_ends_without_a_word_ends_as_its_errno_says, harness_plain,
+			harness_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

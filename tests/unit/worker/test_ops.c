@@ -193,7 +193,8 @@ static void test_hold__keeps_a_snapshot_from_deletion(void **state)
 	make_site(h, "shop");
 	done(harness_done(h, "snapshot", "site", "shop", "name", "a", NULL));
 	done(harness_done(h, "snapshot-hold", "source", "shop@a", "hold", "1", NULL));
-	refused(harness_job(h, "snapshot-delete", "source", "shop@a", "confirm", "1", NULL), "held");
+	refused(harness_job(h, "snapshot-delete", "source", "shop@a", "confirm", "1", NULL),
+		"held");
 	done(harness_done(h, "snapshot-hold", "source", "shop@a", "hold", "0", NULL));
 	refused(harness_job(h, "snapshot-delete", "source", "shop@latest", NULL), "bad_source");
 	refused(harness_job(h, "snapshot-delete", "source", "shop", NULL), "bad_source");
@@ -234,7 +235,8 @@ static void test_set__labels_are_set_removed_and_undone(void **state)
 	assert_string_equal(harness_text(v, "result.site.labels.team"), "");
 	assert_int_equal(harness_int(v, "result.site.bytes.logical"), 3);
 	json_decref(v);
-	refused(harness_job(h, "site-set", "site", "shop", "set", "nonsense=1", NULL), "bad_request");
+	refused(harness_job(h, "site-set", "site", "shop", "set", "nonsense=1", NULL),
+		"bad_request");
 }
 
 static void test_diff__lists_changes_since_a_snapshot(void **state)
@@ -424,7 +426,8 @@ static void test_scan__takes_no_shell_for_a_snapshot(void **state)
 	assert_int_equal(unlink(h->config.catalog), 0);
 	harness_start(h);
 	v = harness_done(h, "pool-scan", "pool", "main", NULL);
-	assert_int_equal(json_array_size(json_object_get(json_object_get(v, "result"), "failed")), 2);
+	assert_int_equal(json_array_size(json_object_get(json_object_get(v, "result"), "failed")),
+		2);
 	json_decref(v);
 	refused(harness_job(h, "clone", "source", "shop@empty", "name", "x", NULL), "not_found");
 	refused(harness_job(h, "snapshot", "site", "shop", "name", "empty", NULL), "name_taken");
@@ -588,7 +591,8 @@ static void test_delete__minds_a_protection_that_was_queued_before_it(void **sta
 }
 
 /* As housekeeping does with what it found expired. */
-static int64_t expire(struct harness *h, enum op op, enum field f, const char *text, const char *code)
+static int64_t expire(struct harness *h, enum op op, enum field f, const char *text,
+	const char *code)
 {
 	struct err err = ERR_INIT;
 	struct request r;
@@ -690,7 +694,8 @@ static void test_rollback__goes_back_from_what_is_live_when_it_runs(void **state
 	done(harness_done(h, "generation-create", "site", "shop", NULL));
 	for (int i = 0; i < 2; i++) { /* nothing before it; then 1 before it */
 		harness_let_run(h, 0);
-		first = harness_submit(h, "publish", "site", "shop", "generation", i ? "3" : "2", NULL);
+		first = harness_submit(h, "publish", "site", "shop", "generation", i ? "3" : "2",
+			NULL);
 		second = harness_submit(h, "rollback", "site", "shop", NULL);
 		harness_let_run(h, 4);
 		done(harness_wait(h, first));
@@ -759,8 +764,8 @@ static void test_key__the_same_request_twice_is_one_job(void **state)
 	assert_string_equal(harness_text(b, "id"), harness_text(a, "id"));
 	json_decref(a);
 	json_decref(b);
-	refused(harness_job(h, "snapshot", "site", "shop", "name", "x", "idempotency_key", "k1", NULL),
-		"key_reused");
+	refused(harness_job(h, "snapshot", "site", "shop", "name", "x", "idempotency_key", "k1",
+			NULL), "key_reused");
 }
 
 static void test_dry_run__changes_nothing(void **state)
@@ -796,7 +801,8 @@ static void test_scan__rebuilds_a_lost_catalog(void **state)
 	refused(harness_job(h, "snapshot", "site", "shop", NULL), "not_found");
 	v = harness_done(h, "pool-scan", "pool", "main", NULL);
 	json_decref(v);
-	refused(harness_job(h, "snapshot-delete", "source", "shop@a", "confirm", "1", NULL), "held");
+	refused(harness_job(h, "snapshot-delete", "source", "shop@a", "confirm", "1", NULL),
+		"held");
 	v = harness_done(h, "site-measure", "site", "shop", NULL);
 	assert_string_equal(harness_text(v, "result.site.labels.owner"), "anna");
 	json_decref(v);

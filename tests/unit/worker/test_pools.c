@@ -120,7 +120,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
-			test_told__can_be_read_while_a_pool_is_tried_again, harness_plain, harness_end),
+			test_told__can_be_read_while_a_pool_is_tried_again, harness_plain,
+			harness_end),
 		cmocka_unit_test_setup_teardown(
 			test_told__can_be_read_while_a_pool_goes_away, harness_plain, harness_end),
 	};

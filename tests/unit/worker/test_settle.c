@@ -3,8 +3,8 @@
  * Jobs of which it cannot be seen what they came to: a disk that fails behind the commit point, or
  * when it is looked at. Nothing may be undone, swept or called done before it can be seen.
  *
- * fsync and syncfs are the linker's --wrap: a disk that fails on demand cannot be had. What a driver
- * answers is the fault driver's.
+ * fsync and syncfs are the linker's --wrap: a disk that fails on demand cannot be had. What a
+ * driver answers is the fault driver's.
  */
 #include <errno.h>
 #include <fcntl.h>
