@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Rules of the tree that no compiler checks: who may include whom, headers that compile alone,
-licences, sizes. One subcommand each; every violation is a line FILE:LINE: what; exit 1."""
+licences, sizes, columns. One subcommand each; every violation is a line FILE:LINE: what; exit 1."""
 
 import os
 import re
@@ -162,6 +162,17 @@ def sizes(root):
             yield f'{path}:1000: {len(lines)} lines; over 1000 is too long'
 
 
+def columns(root):
+    """With tabs of 8, in characters. No line is too good for it: strings can be broken, too."""
+    for path in [*sources(root, ('.c', '.h', '.py', 'meson.build')), 'meson.build']:
+        if not os.path.exists(os.path.join(root, path)):
+            continue
+        for n, line in enumerate(read(root, path).splitlines(), 1):
+            width = len(line.expandtabs(8))
+            if width > 100:
+                yield f'{path}:{n}: {width} columns; over 100 is too wide'
+
+
 def names(root):
     """The second test of a name hides the first from pytest."""
     for path in sources(root, ('.py',)):
@@ -194,7 +205,7 @@ def headers(root, compiler):
 def main():
     what, root, rest = sys.argv[1], sys.argv[2], sys.argv[3:]
     checks = {'includes': includes, 'silence': silence, 'bytes': bytes_in_json, 'spdx': spdx,
-              'sizes': sizes, 'names': names}
+              'sizes': sizes, 'columns': columns, 'names': names}
     found = headers(root, rest) if what == 'headers' else checks[what](root)
     count = 0
     for violation in found:

@@ -70,6 +70,15 @@ v = json_pack("{s:i,s:s}", "format", 1, "object",
                                                                             'fsd/op/a.c:6']
 
 
+def test_columns__wide_lines_are_seen(tree):
+    tree('snap/a.c', '\t' * 12 + 'abcd\n' + '\t' * 12 + 'abcde\n')
+    tree('tests/a.py', "'" + '\u00e9' * 98 + "'\n" + '#' * 101 + '\n')
+    tree('docs/a.md', 'x' * 101)
+    root = tree('meson.build', '\n\n' + 'x' * 101)
+    assert [v.split(';')[0] for v in check_source.columns(root)] == [
+        'snap/a.c:2: 101 columns', 'tests/a.py:2: 101 columns', 'meson.build:3: 101 columns']
+
+
 def test_names__second_test_of_a_name_is_seen(tree):
     root = tree('tests/test_a.py', 'def test_a():\n    pass\n\n\ndef test_b():\n    pass\n\n\n'
                                    'def test_a():\n    pass\n')
