@@ -88,10 +88,33 @@ void fsc_set_wakeup(struct fsc *fsc, int fd)
 
 /* ---- errors ---- */
 
+static bool is_lost(int r)
+{
+	return r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN;
+}
+
+/* May another connection bring the answer? Nobody listening is waited for only where somebody
+ * listened before: fsd is starting again. */
+static bool may_retry(const struct fsc *fsc, int r)
+{
+	return is_lost(r) || (fsc->met && (r == -ECONNREFUSED || r == -ENOENT));
+}
+
+static int gone(const char *path, struct fsc_error *err)
+{
+	fsc_fail(err, ECONNREFUSED, FSC_EXIT_UNREACHABLE, "unreachable", path,
+		"fsd went away, and is not back");
+	fsc_hint(err, "start it (systemctl start fsd); \"fsctl job list\" shows then whether it "
+		"had accepted a job");
+	return -ECONNREFUSED;
+}
+
 int fsc_transport_error(struct fsc *fsc, int r, struct fsc_error *err)
 {
 	const char *path = fsc->addr.sun_path;
 
+	if (may_retry(fsc, r)) /* it was tried again long enough */
+		return gone(path, err);
 	switch (r) {
 	case -EINTR:
 		return fsc_fail(err, EINTR, FSC_EXIT_INTERRUPTED, "interrupted", NULL,
@@ -222,11 +245,6 @@ static int receive(struct fsc *fsc, const struct fsc_call *call, struct http *ht
 	return 0;
 }
 
-static bool is_lost(int r)
-{
-	return r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN;
-}
-
 static int attempt(struct fsc *fsc, const struct fsc_call *call, const char *text, size_t len,
 	struct http *http)
 {
@@ -258,13 +276,6 @@ int64_t fsc_backoff(int64_t since, unsigned *pause)
 	if (*pause > 500)
 		*pause = 500;
 	return now - since > FSC_LOST_MS ? -1 : now + *pause;
-}
-
-/* May another connection bring the answer? Nobody listening is waited for only where somebody
- * listened before: fsd is starting again. */
-static bool may_retry(const struct fsc *fsc, int r)
-{
-	return is_lost(r) || (fsc->met && (r == -ECONNREFUSED || r == -ENOENT));
 }
 
 static int exchange(struct fsc *fsc, const struct fsc_call *call, struct http *http,

@@ -279,10 +279,12 @@ static void sweep_sites(struct fsd *f, struct housekeeping *h)
 static void wait_for_work(struct housekeeping *h)
 {
 	struct timespec until;
+	bool soon;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	pthread_mutex_lock(&h->lock);
-	until.tv_sec += json_object_size(h->unswept) || json_object_size(h->published) ? 2 : TICK_SEC;
+	soon = json_object_size(h->unswept) || json_object_size(h->published);
+	until.tv_sec += soon ? 2 : TICK_SEC;
 	while (!h->stop) {
 		if (pthread_cond_clockwait(&h->wake, &h->lock, CLOCK_MONOTONIC, &until) ==
 			ETIMEDOUT)

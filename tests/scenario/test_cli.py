@@ -832,6 +832,23 @@ def test_cli__interrupting_a_wait_leaves_the_job_running(shop):
     assert shop.fsctl('job', 'wait', job).stdout.startswith('site copy made')
 
 
+def test_cli__says_where_its_job_is_when_fsd_goes_away(shop):
+    with shop.steps.held('tree.made') as reached:
+        script = clone_of(shop)
+        reached()
+        job = clones(shop)[0]['id']
+        screen = Terminal(shop, 'job', 'wait', job)
+        assert screen.wait_for(r'\d entries')
+        shop.stop(signal.SIGKILL)
+        out, err = script.communicate(timeout=TIMEOUT)
+        assert screen.end() == 7
+    assert (script.returncode, out) == (7, '')
+    assert 'fsd went away, and is not back' in err and '"fsctl job list"' in err
+    assert f'job {job}' in screen.seen and f'"fsctl job wait {job}"' in screen.seen
+    shop.start()
+    assert 'in the middle of this job' in shop.fsctl('job', 'wait', job, check=False).stderr
+
+
 def test_cli__interrupting_before_the_answer_finds_the_job(shop):
     """In a script the first exchange waits for the end: the job is found by its key."""
     with shop.steps.held('stage.made') as reached, clone_of(shop) as p:

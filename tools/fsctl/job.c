@@ -22,6 +22,17 @@ static int interrupted(const struct cli *c, const char *id)
 	return cli_error(c, FSC_EXIT_INTERRUPTED, "interrupted", NULL, reason, hint);
 }
 
+static int away(const struct cli *c, const char *id, const struct fsc_error *e)
+{
+	char reason[512], hint[128];
+
+	snprintf(reason, sizeof(reason), "%.250s; what became of job %.40s it can say when it is",
+		e->reason, id);
+	snprintf(hint, sizeof(hint), "start it (systemctl start fsd), then \"fsctl job wait %.40s\"",
+		id);
+	return cli_error(c, e->exit, e->code, NULL, reason, hint);
+}
+
 /* ^C before the answer: the request may be a job by now. Its key asks which. */
 static int interrupted_early(struct cli *c, struct fsc_request *req)
 {
@@ -62,7 +73,9 @@ static int wait_with_bar(struct cli *c, struct progress *bar, const char *id, in
 	progress_clear(bar);
 	if (r == 0)
 		return 0;
-	return err.exit == FSC_EXIT_INTERRUPTED ? interrupted(c, id) : cli_fail(c, &err);
+	if (err.exit == FSC_EXIT_INTERRUPTED)
+		return interrupted(c, id);
+	return err.exit == FSC_EXIT_UNREACHABLE ? away(c, id, &err) : cli_fail(c, &err);
 }
 
 int job_wait(struct cli *c, const char *id, int timeout, struct fsc_value **job)
