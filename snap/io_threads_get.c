@@ -32,6 +32,19 @@ int t_open_read(int dirfd, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
+int t_open_file(struct io_dir *dir, const char *name)
+{
+	int64_t until = 0;
+	int fd;
+
+	do {
+		if (snap_canceled(dir->place->ctx))
+			return -ECANCELED;
+		fd = t_open_read(tdir_fd(dir), name);
+	} while (fd == -EWOULDBLOCK && fd_lease_wait(&until));
+	return fd;
+}
+
 int t_flush_for_settle(int fd)
 {
 	unsigned flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE;
@@ -69,7 +82,7 @@ int t_stat_one(struct io_dir *dir, struct io_item *it)
 
 int t_source_open(struct io_dir *dir, struct io_item *it, const struct io_get *how)
 {
-	_cleanup_tfd_ int fd = t_open_read(tdir_fd(dir), it->name);
+	_cleanup_tfd_ int fd = t_open_file(dir, it->name);
 	int out, r;
 
 	if (fd < 0)
@@ -208,7 +221,7 @@ int t_sync_one(struct io_dir *dir, struct io_item *it)
 
 	if (it->type != DT_REG)
 		return 0;
-	fd = t_open_read(tdir_fd(dir), it->name);
+	fd = t_open_file(dir, it->name);
 	if (fd < 0)
 		return t_fail_with(it, fd, "open");
 	return sys->fsync(fd) < 0 ? t_fail(it, "fsync") : 0;
@@ -264,7 +277,7 @@ int t_extents_one(struct io_dir *dir, struct io_item *it)
 	it->shared = 0;
 	if (it->type != DT_REG)
 		return 0;
-	fd = t_open_read(tdir_fd(dir), it->name);
+	fd = t_open_file(dir, it->name);
 	if (fd < 0)
 		return t_fail_with(it, fd, "open");
 	return extents_of(fd, dir, it);

@@ -53,6 +53,8 @@ int t_fail_with(struct io_item *it, int error, const char *op);
 int t_stat(int fd, const char *name, struct io_stat *out);
 /* A regular file for reading; -ESTALE when the name is something else by now. */
 int t_open_read(int dirfd, const char *name);
+/* The same; waits for who holds a lease on it, and ends with -ECANCELED. */
+int t_open_file(struct io_dir *dir, const char *name);
 void t_close(int *fd);
 #define _cleanup_tfd_ __attribute__((cleanup(t_close)))
 

@@ -100,6 +100,7 @@ static int sync_below(struct syncer *s, int dir, unsigned depth);
  * journal that holds them. A file that went away needs no sync. */
 static int sync_entry(struct syncer *s, int dir, const char *name, unsigned depth)
 {
+	int64_t until = 0;
 	struct stat st;
 	int fd, r;
 
@@ -107,8 +108,10 @@ static int sync_entry(struct syncer *s, int dir, const char *name, unsigned dept
 		return errno == ENOENT ? 0 : -errno;
 	if (st.st_dev != s->dev || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
 		return 0;
-	fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC |
-		(S_ISDIR(st.st_mode) ? O_DIRECTORY : 0));
+	do {
+		fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC |
+			(S_ISDIR(st.st_mode) ? O_DIRECTORY : 0));
+	} while (fd < 0 && errno == EWOULDBLOCK && !snap_canceled(s->ctx) && fd_lease_wait(&until));
 	if (fd < 0)
 		return errno == ENOENT || errno == ELOOP || errno == ENOTDIR ? 0 : -errno;
 	if (S_ISDIR(st.st_mode)) {

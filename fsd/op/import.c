@@ -594,6 +594,22 @@ static int give_up(struct after *a, const char *why, struct err *err)
 				       : 0;
 }
 
+/* What was not brought over is only in the directory that was put aside, which nothing sweeps. */
+static void tell_aside(struct after *a, const struct err *why)
+{
+	_cleanup_fd_ int aside = open_side(a);
+	char path[PATH_MAX], reason[ERR_TEXT_SIZE];
+
+	job_fault(a->job, "failed", why->object, why->reason);
+	if (aside < 0 || strcmp(why->code, "not_deleted") == 0)
+		return;
+	if (fd_path(aside, NULL, path, sizeof(path)) < 0)
+		strcpy(path, a->side);
+	snprintf(reason, sizeof(reason), "what was written there since it was copied is not all in the "
+		"site; bring over what you need, and remove it");
+	job_fault(a->job, "failed", path, reason);
+}
+
 /* Of what cannot be done the result tells; only where DIR cannot be seen it is tried again. */
 static int finish_outside(struct fsd *f, struct after *a, struct err *err)
 {
@@ -607,7 +623,7 @@ static int finish_outside(struct fsd *f, struct after *a, struct err *err)
 	if (r < 0)
 		r = give_up(a, part.reason, err);
 	else if (finish_dir(f, a, &part) < 0)
-		job_fault(a->job, "failed", part.object, part.reason);
+		tell_aside(a, &part);
 	if (r == 0)
 		r = op_keep_told(f, a->job, err);
 	return r == 0 ? meta_change(a->site, META_SITE, a->job->site_name, "import", NULL, err) : r;

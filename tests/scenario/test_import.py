@@ -3,6 +3,7 @@
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import pathlib
@@ -427,6 +428,48 @@ def test_import_move__of_a_site_that_goes_takes_what_was_put_aside_along(host, s
     undo_is_over(host)
     wait_for(lambda: not (host.pool / '.fsd/deleted' / site).exists())
     assert not kept.exists()
+
+
+@pytest.fixture
+def lease():
+    """lease(path): held until somebody else opens the file, and given up then, as a file server
+    does; how often."""
+    held, given = [], []
+
+    def give_up(*_):
+        while held:
+            given.append(held.pop())
+            os.close(given[-1])
+
+    def take(path):
+        held.append(os.open(path, os.O_RDWR))
+        fcntl.fcntl(held[-1], fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        return given
+
+    before = signal.signal(signal.SIGIO, give_up)
+    yield take
+    signal.signal(signal.SIGIO, before)
+    for fd in held:
+        os.close(fd)
+
+
+def test_import__waits_for_who_holds_a_lease_on_a_file(host, lease):
+    path = host.make()
+    before = content(path)
+    given = lease(path / 'index.php')
+    host.imported(path)
+    same(before, host.live())
+    assert given
+    lease(host.live() / 'index.php')
+    assert host.job(kind='snapshot', site='shop', name='a')['state'] == 'done'
+    lease(host.live() / 'index.php')
+    (host.live() / 'a/x').write_text('changed')
+    job = host.job(kind='diff', a='shop@a', b='shop')
+    assert job['state'] == 'done', job['error']
+    path = host.make('other')  # it is renamed, and flushed before
+    lease(path / 'index.php')
+    job = host.imported(path, 'move', name='other')
+    assert job['stats']['method'] == ('reflink' if host.kind == 'btrfs' else 'move')
 
 
 def test_import_move__of_what_cannot_be_carried_over_keeps_it(host, scratch):

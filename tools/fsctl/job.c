@@ -28,8 +28,8 @@ static int away(const struct cli *c, const char *id, const struct fsc_error *e)
 
 	snprintf(reason, sizeof(reason), "%.250s; what became of job %.40s it can say when it is",
 		e->reason, id);
-	snprintf(hint, sizeof(hint), "start it (systemctl start fsd), then \"fsctl job wait %.40s\"",
-		id);
+	snprintf(hint, sizeof(hint),
+		"start it (systemctl start fsd), then \"fsctl job wait %.40s\"", id);
 	return cli_error(c, e->exit, e->code, NULL, reason, hint);
 }
 
