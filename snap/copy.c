@@ -17,6 +17,11 @@
 
 #define SETTLE_ROUNDS 5
 
+/* Asking for the free space is a system call, on a network file system a round trip: once for as
+ * much as a batch may hold. */
+#define ASK_EVERY (COPY_BATCH * COPY_CONTENT_MAX)
+#define ENTRY_ROOM 4096 /* what an entry takes, at least */
+
 const char *snap_consistency_name(enum snap_consistency c)
 {
 	static const char *const names[] = {"atomic", "settled", "fuzzy"};
@@ -65,6 +70,22 @@ int copy_report(struct copy *c, const char *path, const char *reason)
 	if (paths_add(&c->result->reported, path, reason) < 0)
 		return walk_fail(c->err, -ENOMEM, "copy", path);
 	return 0;
+}
+
+int copy_go_on(struct copy *c)
+{
+	uint64_t done;
+
+	if (snap_canceled(c->ctx))
+		return walk_fail(c->err, -ECANCELED, NULL, trail_path(&c->src, NULL));
+	if (!c->ctx->admit)
+		return 0;
+	done = snap_add(atomic_load(&c->ctx->bytes_done),
+		atomic_load(&c->ctx->entries_done) * ENTRY_ROOM);
+	if (done < c->ask_at)
+		return 0;
+	c->ask_at = done + ASK_EVERY;
+	return c->ctx->admit(c->ctx->admit_arg, c->err);
 }
 
 void copy_found(struct copy *c, uint64_t entries, uint64_t bytes)

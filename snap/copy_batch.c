@@ -135,10 +135,13 @@ static int copy_linked(struct copy *c, struct io_item *it)
 
 static int copy_in_pieces(struct copy *c, struct io_item *it)
 {
-	copy_large(c, it);
+	int r = copy_large(c, it);
+
 	if (walk_vanished(it->error))
 		return vanished(c, it);
-	return it->error < 0 ? put_error(c, it) : arrived(c, it, false);
+	if (it->error < 0)
+		return put_error(c, it);
+	return r < 0 ? r : arrived(c, it, false);
 }
 
 /* What a get left to be done otherwise. 1: it is ready to be put; 0: it is dealt with. */
@@ -437,9 +440,9 @@ int copy_names(struct copy *c, const struct io_names *names)
 	int r = 0;
 
 	while (r == 0 && pos < names->buf.len) {
-		if (snap_canceled(c->ctx))
-			return walk_fail(c->err, -ECANCELED, NULL, trail_path(&c->src, NULL));
-		r = fill(c, names, &pos, &n);
+		r = copy_go_on(c);
+		if (r == 0)
+			r = fill(c, names, &pos, &n);
 		if (r == 0 && n)
 			r = copy_slice(c, c->items, n);
 	}

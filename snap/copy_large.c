@@ -64,10 +64,10 @@ static int range(struct large *l, uint64_t off, uint64_t end)
 {
 	while (off < end) {
 		size_t len = end - off < COPY_CHUNK ? end - off : COPY_CHUNK;
-		ssize_t n;
+		ssize_t n = copy_go_on(l->c);
 
-		if (snap_canceled(l->c->ctx))
-			return fail(l, -ECANCELED, "copy");
+		if (n < 0)
+			return n;
 		n = chunk_inside(l, off, len);
 		if (n == 0)
 			n = chunk_through(l, off, len);

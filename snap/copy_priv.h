@@ -54,6 +54,7 @@ struct copy {
 
 	/* What the job had counted before, and what this call has found. */
 	uint64_t base_entries, base_bytes, found_entries, found_bytes;
+	uint64_t ask_at; /* how much is done when ctx->admit is asked again */
 
 	struct io_item items[COPY_BATCH];
 };
@@ -74,6 +75,8 @@ int copy_fail(struct copy *c, const struct io_item *it);
 int copy_note_change(struct copy *c, const char *path);
 int copy_report(struct copy *c, const char *path, const char *reason);
 
+/* Between any two pieces of work: canceled, or no room for more? */
+int copy_go_on(struct copy *c);
 /* One walk over everything. */
 int copy_pass(struct copy *c);
 void copy_frame_pop(struct copy *c);
@@ -89,6 +92,7 @@ int copy_drop_extra(struct copy *c);
 /* Take a destination name out of the way, whatever it is; `from` is its name in the source. */
 int copy_make_way(struct copy *c, const char *name, const char *from);
 
+/* -errno without it->error: copy_go_on() has said why. */
 int copy_large(struct copy *c, struct io_item *it);
 int copy_make_durable(struct copy *c);
 

@@ -267,11 +267,12 @@ static int step(struct copy *c)
 {
 	struct copy_frame *f = copy_top(c);
 	const char *name;
+	int r = copy_go_on(c);
 
 	/* A former pass has given directories the ACLs that new entries would inherit. */
 	c->put.strip = c->pass || copy_at_virtual_root(c);
-	if (snap_canceled(c->ctx))
-		return walk_fail(c->err, -ECANCELED, NULL, trail_path(&c->src, NULL));
+	if (r < 0)
+		return r;
 	if (!f->listed)
 		return list_dir(c);
 	name = io_names_next(&f->dirs, &f->next, NULL);

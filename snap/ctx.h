@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct err;
+
 struct snap_ctx {
 	atomic_bool cancel; /* set by anyone; calls return -ECANCELED within 100 ms */
 
@@ -18,6 +20,11 @@ struct snap_ctx {
 	_Atomic uint64_t bytes_total, bytes_done;
 
 	unsigned threads; /* upper limit of threads for one call; 0: the engine chooses */
+
+	/* May a copy take more room? Asked before the first of it and about every 4 MiB: 0, or
+	 * -errno with err filled, which ends the call. NULL: as much as the storage has. */
+	int (*admit)(void *arg, struct err *err);
+	void *admit_arg; /* borrowed */
 };
 
 /* The sum of two counts of bytes; what a signed number cannot hold is told as the most that it can:

@@ -114,58 +114,6 @@ int op_plan_name(struct fsd *f, struct job *job, const char *name, struct err *e
 	return r;
 }
 
-struct oldest {
-	struct catalog *catalog;
-	const char *pool;
-	unsigned n;
-	char text[256];
-	size_t len;
-};
-
-static int is_held(const struct cat_hold *h, void *arg)
-{
-	(void)h;
-	(void)arg;
-	return 1;
-}
-
-static int add_oldest(const struct cat_snapshot *s, void *arg)
-{
-	struct oldest *o = arg;
-	char word[CAT_NAME_SIZE];
-	int n;
-
-	if (strcmp(s->pool, o->pool) != 0 ||
-	    catalog_holds(o->catalog, s->id, is_held, NULL, NULL) != 0)
-		return 0;
-	resolve_word(o->catalog, s, word);
-	n = snprintf(o->text + o->len, sizeof(o->text) - o->len, "%s%.60s@%.60s",
-		o->len ? ", " : "", word, s->name);
-	if (n > 0 && o->len + (size_t)n < sizeof(o->text))
-		o->len += (size_t)n;
-	return ++o->n == 3;
-}
-
-int op_plan_space(struct fsd *f, struct job *job, struct err *err)
-{
-	struct cat_snapshot_filter own = {.site = job->site_id}, all = {0};
-	struct oldest oldest = {.catalog = f->catalog, .pool = job->pool->config->name};
-	int r = pool_root_admit(job->pool, fsd_config(f), err);
-
-	if (r == 0)
-		return 0;
-	if (*job->site_id)
-		catalog_snapshots(f->catalog, &own, add_oldest, &oldest, NULL);
-	if (!oldest.n)
-		catalog_snapshots(f->catalog, &all, add_oldest, &oldest, NULL);
-	if (oldest.len)
-		err_hint(err, "delete old snapshots, the oldest are %s: fsctl snapshot delete",
-			oldest.text);
-	else
-		err_hint(err, "delete sites or snapshots that are not needed, or lower min_free");
-	return r;
-}
-
 int op_plan_expires(const char *text, int64_t *when, struct err *err)
 {
 	int64_t after;

@@ -28,9 +28,6 @@ void op_note_source(struct job *job, const struct resolved *source);
 /* Is the name legal and free for a new site? Reserves it with a lock. */
 int op_plan_name(struct fsd *f, struct job *job, const char *name, struct err *err);
 
-/* Is there room? -ENOSPC "below_min_free" with the site's oldest snapshots as what to delete. */
-int op_plan_space(struct fsd *f, struct job *job, struct err *err);
-
 /* "expires": a duration from now, or "never" or absent (0), into *when. */
 int op_plan_expires(const char *text, int64_t *when, struct err *err);
 

@@ -12,6 +12,7 @@
 #include "fsd/worker/meta.h"
 #include "fsd/worker/present.h"
 #include "fsd/worker/reflect.h"
+#include "fsd/worker/room.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
@@ -35,7 +36,7 @@ int generation_plan(struct fsd *f, struct job *job, const struct cat_site *site,
 	bool free_of_charge = job->request.op == OP_RESTORE &&
 			      job->pool->driver->caps(job->pool->handle) & POOL_CONSTANT_COST;
 	/* Going back on a full disk is when it is needed most. */
-	int r = free_of_charge || job->undoes ? 0 : op_plan_space(f, job, err);
+	int r = free_of_charge || job->undoes ? 0 : room_plan(f, job, err);
 
 	return r == 0 ? generation_reserve(f, job, site, err) : r;
 }

@@ -26,6 +26,7 @@
 #include "fsd/op/outside.h"
 #include "fsd/worker/housekeeping.h"
 #include "fsd/worker/meta.h"
+#include "fsd/worker/room.h"
 #include "fsd/worker/step.h"
 #include "fsd/worker/work.h"
 #include "snap/base/clock.h"
@@ -115,7 +116,7 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 	if (r == 0)
 		r = check_dir(f, job, &o, err);
 	if (r == 0)
-		r = op_plan_space(f, job, err);
+		r = room_plan(f, job, err);
 	if (r < 0)
 		return r;
 	id_new(id);

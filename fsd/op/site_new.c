@@ -10,6 +10,7 @@
 #include "fsd/op/common.h"
 #include "fsd/op/ops.h"
 #include "fsd/worker/meta.h"
+#include "fsd/worker/room.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
@@ -86,7 +87,7 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 	if (r == 0)
 		r = op_plan_name(f, job, name, err);
 	if (r == 0)
-		r = op_plan_space(f, job, err);
+		r = room_plan(f, job, err);
 	if (r < 0)
 		return r;
 	id_new(id);

@@ -16,6 +16,7 @@
 #include "fsd/worker/present.h"
 #include "fsd/worker/reflect.h"
 #include "fsd/worker/retired.h"
+#include "fsd/worker/room.h"
 #include "fsd/worker/step.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
@@ -69,7 +70,7 @@ static int plan_create(struct fsd *f, struct job *job, struct err *err)
 	if (r == 0)
 		r = choose_name(f, job, name, err);
 	if (r == 0)
-		r = op_plan_space(f, job, err);
+		r = room_plan(f, job, err);
 	if (r < 0)
 		return r;
 	snprintf(key, sizeof(key), "%s@%s", site.id, name);

@@ -13,6 +13,7 @@
 #include "fsd/core/json.h"
 #include "fsd/core/log.h"
 #include "fsd/worker/layout.h"
+#include "fsd/worker/room.h"
 #include "fsd/worker/scan.h"
 #include "fsd/worker/state.h"
 #include "fsd/worker/step.h"
@@ -195,10 +196,13 @@ int job_finish(struct fsd *f, struct job *job, struct err *err)
 static int run(struct fsd *f, struct job *job)
 {
 	struct err *err = &job->err;
+	struct room_watch watch;
 	int r = job->pool ? pool_root_verify(job->pool, err) : 0;
 
+	room_watch(&watch, f, job);
 	if (r == 0)
 		r = job->kind->run(f, job, err);
+	job->ctx.admit = NULL;
 	step("job.ran");
 	if (r == 0)
 		r = job_finish(f, job, err);

@@ -9,14 +9,16 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import socket
 import sqlite3
 import subprocess
+import threading
 import time
 
 import pytest
 
-from conftest import TIMEOUT, Steps, checked, needs_root
+from conftest import TIMEOUT, Steps, checked, needs_root, wait_for
 
 
 def command(*args):
@@ -317,6 +319,82 @@ def test_pool__full_in_the_middle_of_a_copy(what, mount, make_daemon):
     for name in os.listdir(tree):
         (tree / name).unlink()
     daemon.fsctl('snapshot', 'shop@a')
+
+
+@contextlib.contextmanager
+def least_free(where):
+    """A list of the least space that was free within, and that a visitor could still write."""
+    done, seen = threading.Event(), []
+
+    def look_on():
+        while not done.is_set():
+            space = os.statvfs(where)
+            seen[:] = [min(seen + [space.f_bavail * space.f_frsize])]
+            (where / 'visitor').write_bytes(os.urandom(20000))
+
+    thread = threading.Thread(target=look_on)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join()
+
+
+@needs_root
+@pytest.mark.parametrize('fs', ['ext4', 'xfs'])
+@pytest.mark.parametrize('what', ['large', 'small'])
+def test_pool__keeps_min_free_while_a_tree_is_copied(what, fs, mount, make_daemon, scratch):
+    where = mount(fs, '400M')
+    daemon = make_daemon({'main': where / 'pool'}).start()
+    r = Refusals(daemon, where / 'pool')
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('snapshot', 'shop@empty')
+    tree = where / 'pool/sites/shop/live'
+    if what == 'large':
+        (tree / 'a').write_bytes(os.urandom(80 << 20))
+    else:
+        for n in range(2500):
+            (tree / f'd{n % 50}').mkdir(exist_ok=True)
+            (tree / f'd{n % 50}/{n}').write_bytes(os.urandom(32 << 10))
+    daemon.fsctl('snapshot', 'shop@full')
+    subprocess.run(['cp', '-a', f'{tree}/.', scratch / 'www'], check=True)
+    os.sync()
+    space = os.statvfs(where)
+    keep = space.f_bavail * space.f_frsize - (40 << 20)  # half of a copy
+    daemon.configure(min_free=f'{keep >> 10}K')
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: daemon.json('pool', 'show', 'main')['bytes']['min_free'] == keep >> 10 << 10)
+    for request in ({'kind': 'snapshot', 'site': 'shop'},
+                    {'kind': 'clone', 'source': 'shop', 'name': 'copy'},
+                    {'kind': 'clone', 'source': 'shop@full', 'name': 'copy'},
+                    {'kind': 'generation-create', 'site': 'shop', 'from': 'shop'},
+                    {'kind': 'site-import', 'name': 'copy', 'dir': str(scratch / 'www')},
+                    {'kind': 'restore', 'source': 'shop@full', 'confirm': True}):
+        with least_free(where) as least:
+            error = r.refuse('below_min_free', job=True, **request)
+        assert f'min_free keeps {keep >> 20} MiB' in error['reason'], error
+        assert 'the oldest are shop@empty' in error['hint'], error
+        assert least[0] > keep - (32 << 20), request  # xfs sets space aside for a file that grows
+    daemon.fsctl('clone', 'shop@empty', 'copy')
+
+
+@needs_root
+def test_pool__keeps_min_free_in_a_job_that_is_run_after_a_restart(mount, make_daemon):
+    where = mount('ext4', '128M')
+    daemon = make_daemon({'main': where / 'pool'}, min_free='40M')
+    steps = Steps(daemon)
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop')
+    steps.until('intent.committed', {'kind': 'clone', 'source': 'shop', 'name': 'copy'})
+    space = os.statvfs(where)
+    with open(where / 'ballast', 'wb') as f:
+        os.posix_fallocate(f.fileno(), 0, space.f_bavail * space.f_frsize - (20 << 20))
+    assert steps.restart()['error']['code'] == 'below_min_free'
+    assert os.listdir(where / 'pool/.fsd/staging') == []
+    assert os.listdir(where / 'pool/sites') == ['shop']
+    (where / 'ballast').unlink()
+    daemon.fsctl('clone', 'shop', 'copy')
 
 
 @needs_root

@@ -108,6 +108,52 @@ static void test_copy__settles_by_reflink(void **state)
 		SNAP_SETTLED);
 }
 
+struct room {
+	unsigned asked, enough;
+};
+
+static int admit(void *arg, struct err *err)
+{
+	struct room *r = arg;
+
+	if (r->asked++ < r->enough)
+		return 0;
+	return err_set(err, ENOSPC, "below_min_free", "pool", "there is no room for more");
+}
+
+static void test_copy__ends_where_no_more_is_admitted(void **state)
+{
+	static const char *const what[] = {"large", "small"};
+	struct snap_copy_result result;
+	struct err e = ERR_INIT;
+	char name[16];
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		int src = make_dir(scratch, what[i]), dst = make_dir(scratch, "dst");
+		struct room room = {.enough = 2};
+		struct snap_ctx ctx = {.admit = admit, .admit_arg = &room};
+
+		for (unsigned n = 0; n < (i ? 300 : 1); n++) {
+			snprintf(name, sizeof(name), "%u", n);
+			make_big(src, name, i ? 60 << 10 : 18 << 20);
+		}
+		assert_int_equal(snap_copy(src, dst, &plain, &ctx, &result, &e), -ENOSPC);
+		assert_string_equal(e.code, "below_min_free");
+		assert_string_equal(e.object, "pool");
+		assert_in_range(atomic_load(&ctx.bytes_done), 7 << 20, 9 << 20);
+		assert_int_equal(snap_remove_content(dst, &ctx, &e), 0);
+		room = (struct room){.enough = 100};
+		ctx = (struct snap_ctx){.admit = admit, .admit_arg = &room};
+		assert_int_equal(snap_copy(src, dst, &plain, &ctx, &result, &e), 0);
+		assert_in_range(room.asked, 4, 6);
+		snap_copy_result_release(&result);
+		close(src);
+		close(dst);
+		assert_int_equal(snap_remove(scratch, "dst", &ctx, &e), 0);
+	}
+}
+
 static void test_remove__leaves_nothing(void **state)
 {
 	int src = make_dir(scratch, "src");
@@ -169,6 +215,7 @@ int main(int argc, char **argv)
 		on_scratch(test_copy__keeps_one_of_everything_durably),
 		on_scratch(test_copy__settles_on_a_live_tree_at_rest),
 		on_scratch(test_copy__settles_by_reflink),
+		on_scratch(test_copy__ends_where_no_more_is_admitted),
 		on_scratch(test_remove__leaves_nothing),
 		on_scratch(test_survey__counts_what_a_copy_copies),
 		on_scratch(test_usage__counts_each_inode_once),

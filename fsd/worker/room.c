@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fsd/worker/room.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "backends/catalog/catalog.h"
+#include "fsd/worker/jobs.h"
+#include "fsd/worker/pools.h"
+#include "fsd/worker/resolve.h"
+#include "fsd/worker/state.h"
+
+/* In the intent, since a job that runs after a restart is not planned again. */
+#define WATCHED "min_free"
+
+struct oldest {
+	struct catalog *catalog;
+	const char *pool;
+	unsigned n;
+	char text[256];
+	size_t len;
+};
+
+static int is_held(const struct cat_hold *h, void *arg)
+{
+	(void)h;
+	(void)arg;
+	return 1;
+}
+
+static int add_oldest(const struct cat_snapshot *s, void *arg)
+{
+	struct oldest *o = arg;
+	char word[CAT_NAME_SIZE];
+	int n;
+
+	if (strcmp(s->pool, o->pool) != 0 ||
+	    catalog_holds(o->catalog, s->id, is_held, NULL, NULL) != 0)
+		return 0;
+	resolve_word(o->catalog, s, word);
+	n = snprintf(o->text + o->len, sizeof(o->text) - o->len, "%s%.60s@%.60s",
+		o->len ? ", " : "", word, s->name);
+	if (n > 0 && o->len + (size_t)n < sizeof(o->text))
+		o->len += (size_t)n;
+	return ++o->n == 3;
+}
+
+/* What to delete: write_lock is held. */
+static void advise(struct fsd *f, const struct job *job, struct err *err)
+{
+	struct cat_snapshot_filter own = {.site = job->site_id}, all = {0};
+	struct oldest oldest = {.catalog = f->catalog, .pool = job->pool->config->name};
+
+	if (*job->site_id)
+		catalog_snapshots(f->catalog, &own, add_oldest, &oldest, NULL);
+	if (!oldest.n)
+		catalog_snapshots(f->catalog, &all, add_oldest, &oldest, NULL);
+	if (oldest.len)
+		err_hint(err, "delete old snapshots, the oldest are %s: fsctl snapshot delete",
+			oldest.text);
+	else
+		err_hint(err, "delete sites or snapshots that are not needed, or lower min_free");
+}
+
+int room_plan(struct fsd *f, struct job *job, struct err *err)
+{
+	int r = pool_root_admit(job->pool, fsd_config(f), err);
+
+	if (r == -ENOSPC)
+		advise(f, job, err);
+	job_intend(job, WATCHED, json_true());
+	return r;
+}
+
+static int admit(void *arg, struct err *err)
+{
+	const struct room_watch *w = arg;
+	int r = pool_root_admit(w->job->pool, fsd_config(w->f), err);
+
+	if (r == -ENOSPC) {
+		pthread_mutex_lock(&w->f->write_lock);
+		advise(w->f, w->job, err);
+		pthread_mutex_unlock(&w->f->write_lock);
+	}
+	return r;
+}
+
+void room_watch(struct room_watch *w, struct fsd *f, struct job *job)
+{
+	*w = (struct room_watch){f, job};
+	if (json_object_get(job->intent, WATCHED)) {
+		job->ctx.admit = admit;
+		job->ctx.admit_arg = w;
+	}
+}

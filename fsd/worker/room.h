@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Room for what copies: below min_free none is begun, and one that brings the pool there ends, so
+ * that what is left stays for those who write into live sites.
+ */
+#ifndef FSD_WORKER_ROOM_H
+#define FSD_WORKER_ROOM_H
+
+struct err;
+struct fsd;
+struct job;
+
+/* The job copies into its pool. -ENOSPC "below_min_free" with what to delete; else its intent says
+ * that it is to be watched. write_lock is held. */
+int room_plan(struct fsd *f, struct job *job, struct err *err);
+
+/* While such a job runs its ctx asks the same again: it is to be used up to `w` going away. */
+struct room_watch {
+	struct fsd *f;
+	const struct job *job;
+};
+void room_watch(struct room_watch *w, struct fsd *f, struct job *job);
+
+#endif
