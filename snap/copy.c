@@ -50,6 +50,19 @@ int copy_fail(struct copy *c, const struct io_item *it)
 	return walk_fail(c->err, it->error, it->op, path);
 }
 
+int copy_put_fail(struct copy *c, const struct io_item *it, const char *path)
+{
+	struct io_dir *dst = trail_dir(&c->dst);
+	struct io_fs fs = {0};
+
+	if (it->error != -ENOSPC || io_drv(dst)->dir_fs(dst, &fs) < 0 || !fs.no_inodes)
+		return walk_fail(c->err, it->error, it->op, path);
+	/* Only now: once what was copied is removed nobody sees it any more. */
+	err_set(c->err, ENOSPC, "no_space", path, "%s: no inodes are left", it->op);
+	err_in_tree(c->err);
+	return -ENOSPC;
+}
+
 int copy_note_change(struct copy *c, const char *path)
 {
 	c->differences++;

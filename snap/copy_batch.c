@@ -31,7 +31,7 @@ static const char *path_of(struct copy *c, const struct io_item *it)
 
 static int put_error(struct copy *c, const struct io_item *it)
 {
-	return walk_fail(c->err, it->error, it->op, path_of(c, it));
+	return copy_put_fail(c, it, path_of(c, it));
 }
 
 /* The source's entry is gone or something else by now. */

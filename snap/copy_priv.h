@@ -72,6 +72,8 @@ static inline bool copy_at_virtual_root(const struct copy *c)
 
 /* All of these return 0 or -errno with c->err filled. */
 int copy_fail(struct copy *c, const struct io_item *it);
+/* The same of the destination. */
+int copy_put_fail(struct copy *c, const struct io_item *it, const char *path);
 int copy_note_change(struct copy *c, const char *path);
 int copy_report(struct copy *c, const char *path, const char *reason);
 

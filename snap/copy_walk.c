@@ -88,7 +88,7 @@ static int destination(struct copy *c, const char *name, const char *as, struct 
 	copy_touch(c);
 	io_drv(here)->put(here, &made, 1, &c->put);
 	if (made.error < 0)
-		return walk_fail(c->err, made.error, made.op, trail_path(&c->dst, as));
+		return copy_put_fail(c, &made, trail_path(&c->dst, as));
 	r = io_drv(here)->dir_open(here, as, IO_OPEN_NEW, out);
 	if (r == 0 && c->put.strip)
 		io_drv(here)->dir_strip(*out);

@@ -119,7 +119,7 @@ enum io_fs_flag {
 
 struct io_fs {
 	unsigned flags;
-	uint64_t free_bytes;
+	bool no_inodes; /* there is space, but no inode for a new file */
 };
 
 struct io_get {

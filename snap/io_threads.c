@@ -156,7 +156,8 @@ static int dir_fs(struct io_dir *dir, struct io_fs *out)
 	if (sys->fstatfs(tdir_fd(dir), &fs) < 0)
 		return -errno;
 	out->flags = fs_flags(fs.f_type);
-	out->free_bytes = (uint64_t)fs.f_bavail * fs.f_bsize;
+	/* xfs makes them as long as there is space, and has none without. */
+	out->no_inodes = fs.f_files && !fs.f_ffree && fs.f_bavail;
 	return 0;
 }
 

@@ -151,15 +151,14 @@ int job_sweep(struct job *job, struct err *err)
 /* ---- running it ---- */
 
 /* What of the pool explains a failed call in it? */
-static void explain(const struct job *job, struct err *err)
+static void explain(struct fsd *f, const struct job *job, struct err *err)
 {
 	struct err why = ERR_INIT;
 
 	if (!job->pool || *err->hint)
 		return;
 	if (err->num == ENOSPC)
-		err_hint(err, "free some space where it was written; in pool %s: fsctl snapshot "
-			"list, then fsctl snapshot delete", job->pool->config->name);
+		room_explain(f, job, err);
 	else if ((err->num == EROFS || err->num == EIO) && pool_root_writable(job->pool, &why) < 0)
 		err_hint(err, "pool %s: %.150s; %.180s", why.object, why.reason, why.hint);
 }
@@ -210,7 +209,7 @@ static int run(struct fsd *f, struct job *job)
 		err_sys(err, -r, op_specs[job->shown].name, job->site_name);
 	if (r < 0) {
 		job_name_tree(job, err);
-		explain(job, err);
+		explain(f, job, err);
 	}
 	return r;
 }

@@ -18,7 +18,7 @@ struct oldest {
 	struct catalog *catalog;
 	const char *pool;
 	unsigned n;
-	char text[256];
+	char text[160];
 	size_t len;
 };
 
@@ -41,26 +41,41 @@ static int add_oldest(const struct cat_snapshot *s, void *arg)
 	resolve_word(o->catalog, s, word);
 	n = snprintf(o->text + o->len, sizeof(o->text) - o->len, "%s%.60s@%.60s",
 		o->len ? ", " : "", word, s->name);
-	if (n > 0 && o->len + (size_t)n < sizeof(o->text))
-		o->len += (size_t)n;
+	if (o->len + (size_t)n >= sizeof(o->text)) {
+		o->text[o->len] = '\0';
+		return 1;
+	}
+	o->len += (size_t)n;
 	return ++o->n == 3;
 }
 
+static int is_any(const struct cat_site *s, void *arg)
+{
+	(void)s;
+	(void)arg;
+	return 1;
+}
+
 /* What to delete: write_lock is held. */
-static void advise(struct fsd *f, const struct job *job, struct err *err)
+static void advise(struct fsd *f, const struct job *job, const char *where, struct err *err)
 {
 	struct cat_snapshot_filter own = {.site = job->site_id}, all = {0};
 	struct oldest oldest = {.catalog = f->catalog, .pool = job->pool->config->name};
+	struct cat_site_filter gone = {.pool = oldest.pool, .deleted = true};
+	const char *kept = catalog_sites(f->catalog, &gone, is_any, NULL, NULL) == 1
+		? "; deleted sites keep their room for undo_keep: fsctl site list --deleted"
+		: "";
 
 	if (*job->site_id)
 		catalog_snapshots(f->catalog, &own, add_oldest, &oldest, NULL);
 	if (!oldest.n)
 		catalog_snapshots(f->catalog, &all, add_oldest, &oldest, NULL);
 	if (oldest.len)
-		err_hint(err, "delete old snapshots, the oldest are %s: fsctl snapshot delete",
-			oldest.text);
+		err_hint(err, "%sdelete old snapshots, the oldest are %s: fsctl snapshot delete%s",
+			where, oldest.text, kept);
 	else
-		err_hint(err, "delete sites or snapshots that are not needed, or lower min_free");
+		err_hint(err, "%sdelete sites or snapshots that are not needed%s%s", where,
+			*where ? "" : ", or lower min_free", kept);
 }
 
 int room_plan(struct fsd *f, struct job *job, struct err *err)
@@ -68,9 +83,24 @@ int room_plan(struct fsd *f, struct job *job, struct err *err)
 	int r = pool_root_admit(job->pool, fsd_config(f), err);
 
 	if (r == -ENOSPC)
-		advise(f, job, err);
+		advise(f, job, "", err);
 	job_intend(job, WATCHED, json_true());
 	return r;
+}
+
+void room_explain(struct fsd *f, const struct job *job, struct err *err)
+{
+	const char *pool = job->pool->config->name;
+	struct pool_space s;
+	bool inodes = pool_root_space(job->pool, fsd_config(f), &s) == 0 && s.inodes &&
+		      !s.inodes_free && s.free;
+	char where[CAT_NAME_SIZE + 80];
+
+	snprintf(where, sizeof(where), inodes ? "no inodes are left in pool %s: "
+		: "make room where it was written; in pool %s: ", pool);
+	pthread_mutex_lock(&f->write_lock);
+	advise(f, job, where, err);
+	pthread_mutex_unlock(&f->write_lock);
 }
 
 static int admit(void *arg, struct err *err)
@@ -80,7 +110,7 @@ static int admit(void *arg, struct err *err)
 
 	if (r == -ENOSPC) {
 		pthread_mutex_lock(&w->f->write_lock);
-		advise(w->f, w->job, err);
+		advise(w->f, w->job, "", err);
 		pthread_mutex_unlock(&w->f->write_lock);
 	}
 	return r;

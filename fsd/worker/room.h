@@ -21,4 +21,7 @@ struct room_watch {
 };
 void room_watch(struct room_watch *w, struct fsd *f, struct job *job);
 
+/* A job failed with ENOSPC, in its pool or elsewhere: hint at what to delete. */
+void room_explain(struct fsd *f, const struct job *job, struct err *err);
+
 #endif

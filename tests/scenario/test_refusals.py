@@ -305,6 +305,8 @@ def test_pool__full_in_the_middle_of_a_copy(what, mount, make_daemon):
     daemon = make_daemon({'main': where / 'pool'}).start()
     r = Refusals(daemon, where / 'pool')
     daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('snapshot', 'shop@old')
+    daemon.fsctl('site', 'create', 'gone')
     tree = where / 'pool/sites/shop/live'
     if what == 'bytes':
         for n in range(40):
@@ -315,7 +317,19 @@ def test_pool__full_in_the_middle_of_a_copy(what, mount, make_daemon):
     for request in ({'kind': 'snapshot', 'site': 'shop'},
                     {'kind': 'clone', 'source': 'shop', 'name': 'copy'},
                     {'kind': 'generation-create', 'site': 'shop', 'from': 'shop'}):
-        assert r.refuse('no_space', job=True, **request)['hint']
+        error = r.refuse('no_space', job=True, **request)
+        assert ('no inodes are left' in error['reason']) == (what == 'inodes'), error
+        assert 'in pool main: delete old snapshots, the oldest are shop@old' in error['hint'], error
+        assert 'deleted sites' not in error['hint'], error
+    daemon.fsctl('site', 'delete', 'gone', '--yes')
+    hint = r.refuse('no_space', job=True, **request)['hint']
+    assert 'deleted sites keep their room for undo_keep: fsctl site list --deleted' in hint
+    if what == 'inodes':
+        with contextlib.suppress(OSError):
+            for n in range(os.statvfs(where).f_files):
+                os.mknod(tree / f'more{n}')
+        hint = r.refuse('no_space', job=True, **request)['hint']
+        assert 'no inodes are left in pool main: delete old snapshots' in hint, hint
     for name in os.listdir(tree):
         (tree / name).unlink()
     daemon.fsctl('snapshot', 'shop@a')
