@@ -28,12 +28,12 @@ const char *change_name(const char *job, char out[CHANGE_NAME_SIZE])
 	return out;
 }
 
-static int store(int work, json_t *plan, struct err *err)
+static int store(const struct job *job, int work, json_t *plan, struct err *err)
 {
-	int r = meta_store(work, WORK_PLAN, plan, err);
+	int r = meta_store(work, WORK_PLAN, job->site_name, plan, err);
 
 	if (r == 0 && (r = fd_sync(work)) < 0)
-		r = err_sys(err, -r, "fsync", WORK_PLAN);
+		r = err_sys(err, -r, "fsync", job->site_name);
 	return r;
 }
 
@@ -49,7 +49,7 @@ int change_commit(struct job *job, int work, int64_t generation, json_t *items, 
 		r = err_set(err, E2BIG, "too_large", job->site_name,
 			"these are too many paths for one change");
 	if (r == 0)
-		r = store(work, plan, err);
+		r = store(job, work, plan, err);
 	step("change.committed");
 	json_decref(plan);
 	return r;
@@ -252,7 +252,7 @@ static int sync_all(struct job *job, int tree, int work, struct err *err)
 	if (flushes_whole(job))
 		return job->pool->driver->sync_dir(job->pool->handle, tree, &ctx, err);
 	r = fd_sync(work);
-	return r < 0 ? err_sys(err, -r, "fsync", WORK_PLAN) : 0;
+	return r < 0 ? err_sys(err, -r, "fsync", job->site_name) : 0;
 }
 
 static const char *change_of(int work, json_t *json)
@@ -311,7 +311,7 @@ int change_apply(struct job *job, int tree, int work, struct err *err)
 		step("change.synced");
 		json_object_set_new(plan, "done", json_integer(clock_real()));
 		if (r == 0)
-			r = store(work, plan, err);
+			r = store(job, work, plan, err);
 	}
 	fill_result(job, work, plan);
 	json_decref(plan);

@@ -362,7 +362,7 @@ static int drop_work(int wrapper, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int tree = fd_open_dir(wrapper, LAYOUT_TREE);
 
-	return tree < 0 ? err_sys(err, -tree, "open", LAYOUT_TREE)
+	return tree < 0 ? err_sys(err, -tree, "open", job->site_name)
 			: work_drop(tree, &job->ctx, err);
 }
 
@@ -401,7 +401,7 @@ static int store_generation(struct job *job, int wrapper, struct cat_generation 
 	snprintf(g->consistency, sizeof(g->consistency), "%s", job->consistency);
 	doc = meta_generation_new(g);
 	json_object_set_new(doc, "as_of", json_integer(as_of));
-	r = meta_store(wrapper, META_WRAPPER, doc, err);
+	r = meta_store(wrapper, META_WRAPPER, job->site_name, doc, err);
 	json_decref(doc);
 	return r;
 }
@@ -501,6 +501,7 @@ int op_store_snapshot(struct job *job, int stage, const char *kind, int64_t gene
 		.job = job->id,
 		.look = look,
 	};
+	char object[2 * NAME_SIZE];
 	json_t *doc;
 	int r;
 
@@ -512,7 +513,8 @@ int op_store_snapshot(struct job *job, int stage, const char *kind, int64_t gene
 	strcpy(s.method, job->method);
 	strcpy(s.consistency, job->consistency);
 	doc = meta_snapshot_new(&s, labels);
-	r = meta_store(stage, META_WRAPPER, doc, err);
+	snprintf(object, sizeof(object), "%s@%s", s.site_name, s.name);
+	r = meta_store(stage, META_WRAPPER, object, doc, err);
 	json_decref(doc);
 	return r;
 }

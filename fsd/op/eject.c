@@ -201,11 +201,11 @@ static int store_note(struct eject *e, uint64_t ino, bool released, int64_t sinc
 	json_t *note = json_pack("{s:i,s:I,s:I,s:b,s:I,s:I}", "format", META_FORMAT, "ino",
 		(json_int_t)ino, "generation", (json_int_t)e->live, "released", (int)released,
 		"since", (json_int_t)since, "until", (json_int_t)until);
-	int r = meta_store(e->stage, NOTE, note, err);
+	int r = meta_store(e->stage, NOTE, e->name, note, err);
 
 	json_decref(note);
 	if (r == 0 && (r = fd_sync(e->stage)) < 0)
-		r = err_sys(err, -r, "fsync", NOTE);
+		r = err_sys(err, -r, "fsync", e->name);
 	step("eject.noted");
 	return r;
 }
@@ -462,7 +462,7 @@ static int park(struct eject *e, const json_t *note, struct err *err)
 	json_object_del(doc, "linked");
 	if (!was_released(note))
 		json_object_set_new(doc, "ejected", ejected(e, noted(note, "since")));
-	r = meta_store(e->site, META_SITE, doc, err);
+	r = meta_store(e->site, META_SITE, e->name, doc, err);
 	json_decref(doc);
 	if (r == 0 && (r = layout_park(e->job->pool, e->site, e->name, e->job->site_id)) < 0)
 		r = err_sys(err, -r, "rename into deleted", e->name);

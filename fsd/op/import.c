@@ -145,7 +145,7 @@ static int store_site(struct job *job, int stage, json_t *info, struct err *err)
 	json_decref(labels);
 	if (info)
 		json_object_set(doc, "import", info);
-	r = meta_store(stage, META_SITE, doc, err);
+	r = meta_store(stage, META_SITE, job->site_name, doc, err);
 	json_decref(doc);
 	return r;
 }
@@ -165,7 +165,7 @@ static int store_generation(struct job *job, int wrapper, const struct outside *
 	snprintf(g.origin, sizeof(g.origin), "%s",
 		utf8_valid(o->path) && strlen(o->path) < sizeof(g.origin) ? o->path : "import");
 	doc = meta_generation_new(&g);
-	r = meta_store(wrapper, META_WRAPPER, doc, err);
+	r = meta_store(wrapper, META_WRAPPER, job->site_name, doc, err);
 	json_decref(doc);
 	return r;
 }

@@ -232,10 +232,11 @@ static int holds(const struct merge *m, const json_t *item)
 
 static int store_plan(struct merge *m, struct err *err)
 {
-	int r = meta_store(m->work, WORK_PLAN, m->plan, err);
+	const char *site = m->late->job->site_name;
+	int r = meta_store(m->work, WORK_PLAN, site, m->plan, err);
 
 	if (r == 0 && (r = fd_sync(m->work)) < 0)
-		r = err_sys(err, -r, "fsync", WORK_PLAN);
+		r = err_sys(err, -r, "fsync", site);
 	return r;
 }
 

@@ -37,7 +37,7 @@ static int mark(struct job *job, int site, int64_t number, bool retired, struct 
 		json_object_del(doc, "retired");
 		json_object_del(doc, "retired_by");
 	}
-	r = meta_store(wrapper, META_WRAPPER, doc, err);
+	r = meta_store(wrapper, META_WRAPPER, job->site_name, doc, err);
 	json_decref(doc);
 	if (r == 0 && (r = fd_sync(wrapper)) < 0)
 		r = err_sys(err, -r, "fsync", job->site_name);

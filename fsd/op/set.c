@@ -129,21 +129,28 @@ static void put(json_t *object, const char *key, json_t *value)
 		json_object_set(object, key, value);
 }
 
+/* What the job is about: SITE or SITE@SNAP. */
+static const char *object_of(const struct job *job, char out[2 * CAT_NAME_SIZE])
+{
+	bool site = job->request.op == OP_SITE_SET;
+
+	snprintf(out, 2 * CAT_NAME_SIZE, "%s%s%s", job->site_name, site ? "" : "@",
+		site ? "" : job_str(job, "name"));
+	return out;
+}
+
 /* `n` labels or holds are to become `after`. Where an older fsd made too many, fewer will do. */
 static int refuse_many(const struct job *job, const char *what, size_t n, size_t after,
 	struct err *err)
 {
-	bool site = job->request.op == OP_SITE_SET;
 	char object[2 * CAT_NAME_SIZE];
 
 	if (after <= EACH_MAX || after <= n)
 		return 0;
-	snprintf(object, sizeof(object), "%s%s%s", job->site_name, site ? "" : "@",
-		site ? "" : job_str(job, "name"));
-	err_set(err, E2BIG, "too_large", object, "it would have %zu %s, and may have %d",
-		after, what, EACH_MAX);
+	err_set(err, E2BIG, "too_large", object_of(job, object),
+		"it would have %zu %s, and may have %d", after, what, EACH_MAX);
 	err_hint(err, "take some away first: fsctl %s show %.200s lists them",
-		site ? "site" : "snapshot", object);
+		job->request.op == OP_SITE_SET ? "site" : "snapshot", object);
 	return -E2BIG;
 }
 
@@ -176,8 +183,9 @@ static int note_before(struct fsd *f, struct job *job, json_t *before, struct er
 static int apply(struct fsd *f, int dirfd, const char *name, struct job *job, struct err *err)
 {
 	json_t *set = json_object_get(job->intent, "set"), *doc, *v;
+	char object[2 * CAT_NAME_SIZE];
 	const char *key;
-	int r = meta_load(dirfd, name, job->site_name, &doc, err);
+	int r = meta_load(dirfd, name, object_of(job, object), &doc, err);
 
 	if (r < 0)
 		return r;
@@ -196,10 +204,10 @@ static int apply(struct fsd *f, int dirfd, const char *name, struct job *job, st
 	}
 	json_object_foreach(json_object_get(set, "labels"), key, v)
 		put(json_object_get(doc, "labels"), key, v);
-	r = meta_store(dirfd, name, doc, err);
+	r = meta_store(dirfd, name, object, doc, err);
 	json_decref(doc);
 	if (r == 0 && (r = fd_sync(dirfd)) < 0)
-		r = err_sys(err, -r, "fsync", job->site_name);
+		r = err_sys(err, -r, "fsync", object);
 	return r;
 }
 
@@ -595,12 +603,13 @@ static void change_holds(struct job *job, json_t *holds)
 static int run_hold(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int dir = open_snapshot(job, err);
+	char object[2 * CAT_NAME_SIZE];
 	json_t *doc, *holds, *before;
 	int r;
 
 	if (dir < 0)
 		return dir;
-	r = meta_load(dir, META_WRAPPER, job_str(job, "name"), &doc, err);
+	r = meta_load(dir, META_WRAPPER, object_of(job, object), &doc, err);
 	if (r < 0)
 		return r;
 	holds = json_deep_copy(json_object_get(doc, "holds"));
@@ -618,7 +627,7 @@ static int run_hold(struct fsd *f, struct job *job, struct err *err)
 		return r;
 	}
 	change_holds(job, holds);
-	return meta_change(dir, META_WRAPPER, job_str(job, "name"), "holds", holds, err);
+	return meta_change(dir, META_WRAPPER, object, "holds", holds, err);
 }
 
 /* Is it held as this job would hold it, or not held by this tag? */

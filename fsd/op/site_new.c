@@ -108,7 +108,7 @@ static int make_empty(struct job *job, int stage, int wrapper, const struct cat_
 	struct tree_at tree = {wrapper, LAYOUT_TREE};
 	struct pool_root *p = job->pool;
 	json_t *doc = meta_generation_new(g);
-	int r = meta_store(wrapper, META_WRAPPER, doc, err);
+	int r = meta_store(wrapper, META_WRAPPER, job->site_name, doc, err);
 
 	json_decref(doc);
 	if (r == 0)
@@ -144,7 +144,7 @@ static int store_site(struct job *job, int stage, struct err *err)
 
 	strcpy(site.id, job->site_id);
 	doc = meta_site_new(&site, labels);
-	r = meta_store(stage, META_SITE, doc, err);
+	r = meta_store(stage, META_SITE, job->site_name, doc, err);
 	json_decref(doc);
 	json_decref(labels);
 	return r;

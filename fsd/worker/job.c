@@ -182,6 +182,22 @@ void job_name_tree(const struct job *job, struct err *err)
 	err->in_tree = false;
 }
 
+/* A path in the staging directory tells nobody what it is about. */
+static void name_stage(const struct job *job, struct err *err)
+{
+	char stage[sizeof("/.fsd/staging/") + JOB_ID_SIZE], reason[ERR_TEXT_SIZE];
+	int len = snprintf(stage, sizeof(stage), "/.fsd/staging/%s", job->text);
+	const char *at = strstr(err->object, stage);
+
+	if (!at || !*job->site_name)
+		return;
+	at += len;
+	snprintf(reason, sizeof(reason), "%.200s%s%.180s", at + (*at == '/'), *at ? ": " : "",
+		err->reason);
+	strcpy(err->reason, reason);
+	strcpy(err->object, job->site_name);
+}
+
 int job_finish(struct fsd *f, struct job *job, struct err *err)
 {
 	int r = job->kind->finish ? job->kind->finish(f, job, err) : 0;
@@ -209,6 +225,7 @@ static int run(struct fsd *f, struct job *job)
 		err_sys(err, -r, op_specs[job->shown].name, job->site_name);
 	if (r < 0) {
 		job_name_tree(job, err);
+		name_stage(job, err);
 		explain(f, job, err);
 	}
 	return r;

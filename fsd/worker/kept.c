@@ -186,7 +186,7 @@ static void keep_work(const struct sweep *s, struct kept_work *w, int64_t looked
 	if (!jobs_holds(s->f, "site", s->site, true, holder) &&
 		fd_path(w->dir, NULL, directory, sizeof(directory)) == 0 &&
 		tell(s->f, &told) == 0)
-		meta_store(w->dir, WORK_PLAN, w->plan, &err);
+		meta_store(w->dir, WORK_PLAN, s->site, w->plan, &err);
 	pthread_mutex_unlock(&s->f->write_lock);
 	cannot(s, "cannot keep what was replaced", &err);
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,7 +66,16 @@ static int too_large(int dirfd, const char *name, size_t len, struct err *err)
 	return -E2BIG;
 }
 
-int meta_store(int dirfd, const char *name, json_t *doc, struct err *err)
+/* What of `object` it was, since the file's name alone tells nothing. */
+static int failed(int r, const char *what, const char *name, const char *object, struct err *err)
+{
+	char op[64];
+
+	snprintf(op, sizeof(op), "%s %s", what, name);
+	return err_sys(err, -r, op, object);
+}
+
+int meta_store(int dirfd, const char *name, const char *object, json_t *doc, struct err *err)
 {
 	_cleanup_free_ char *text = json_dumps(doc, JSON_INDENT(1));
 	size_t len = text ? strlen(text) : 0;
@@ -75,7 +85,7 @@ int meta_store(int dirfd, const char *name, json_t *doc, struct err *err)
 		return too_large(dirfd, name, len, err);
 	r = text ? fd_write_file(dirfd, name, text, len, 0644) : -ENOMEM;
 	step("meta.stored");
-	return r < 0 ? err_sys(err, -r, "write", name) : 0;
+	return r < 0 ? failed(r, "write", name, object, err) : 0;
 }
 
 int meta_copy(int from, int to, const char *name, bool commit, const char *object,
@@ -90,7 +100,7 @@ int meta_copy(int from, int to, const char *name, bool commit, const char *objec
 	r = fd_read_file(from, name, META_SIZE_MAX, &text, &len);
 	if (r == 0)
 		r = fd_write_file(to, name, text, len, 0644);
-	return r < 0 ? err_sys(err, -r, "copy a document", object) : 0;
+	return r < 0 ? failed(r, "copy", name, object, err) : 0;
 }
 
 int meta_change(int dirfd, const char *name, const char *object, const char *key, json_t *value,
@@ -107,7 +117,7 @@ int meta_change(int dirfd, const char *name, const char *object, const char *key
 		json_object_set_new(doc, key, value);
 	else
 		json_object_del(doc, key);
-	r = meta_store(dirfd, name, doc, err);
+	r = meta_store(dirfd, name, object, doc, err);
 	if (r == 0 && (r = fd_sync(dirfd)) < 0)
 		err_sys(err, -r, "fsync", object);
 	step("meta.synced");

@@ -30,7 +30,7 @@ struct err;
 int meta_load(int dirfd, const char *name, const char *object, json_t **doc, struct err *err);
 /* Write it durably (the directory is the caller's to sync). One that meta_load() would refuse for
  * its size does not replace the old one: -E2BIG "too_large". */
-int meta_store(int dirfd, const char *name, json_t *doc, struct err *err);
+int meta_store(int dirfd, const char *name, const char *object, json_t *doc, struct err *err);
 
 /* A copy of the document in another directory, durable like one that is stored; with `commit`,
  * once the file system has committed what changed in it. */

@@ -343,7 +343,7 @@ static int make(struct pool_root *r, struct err *err)
 	id_new(id);
 	doc = json_pack("{s:i,s:s,s:I}", "format", META_FORMAT, "id", id, "created",
 		(json_int_t)clock_real());
-	ret = meta_store(r->control, POOL_FILE, doc, err);
+	ret = meta_store(r->control, POOL_FILE, r->config->path, doc, err);
 	json_decref(doc);
 	if (ret == 0 && (ret = fd_sync(r->control)) < 0)
 		ret = err_sys(err, -ret, "fsync .fsd", r->config->path);

@@ -335,6 +335,42 @@ def test_pool__full_in_the_middle_of_a_copy(what, mount, make_daemon):
     daemon.fsctl('snapshot', 'shop@a')
 
 
+def fill(path):
+    """Make a file that leaves no block of its file system; its size."""
+    at = 0
+    with open(path, 'wb') as f:
+        for size in (8 << 20, 256 << 10, 1 << 10):
+            with contextlib.suppress(OSError):
+                while True:
+                    os.posix_fallocate(f.fileno(), at, size)
+                    at += size
+    return at
+
+
+@needs_root
+def test_pool__without_room_for_a_document_names_the_site(mount, make_daemon):
+    where = mount('ext4', '64M')  # of blocks of 1 KiB
+    daemon = make_daemon({'main': where / 'pool'}).start()
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('snapshot', 'shop@a')
+    reasons = set()
+    for left in range(16):
+        os.truncate(where / 'ballast', fill(where / 'ballast') - (left << 10))
+        for request, about in (({'kind': 'site-create', 'name': f'new{left}'}, [f'new{left}']),
+                               ({'kind': 'snapshot', 'site': 'shop', 'name': f'b{left}'},
+                                ['shop', f'shop@b{left}']),
+                               ({'kind': 'clone', 'source': 'shop@a', 'name': f'copy{left}'},
+                                [f'copy{left}', 'shop@a']),
+                               ({'kind': 'generation-create', 'site': 'shop'}, ['shop'])):
+            error = daemon.ask(request)[1]['job']['error']
+            if error:
+                assert error['code'] == 'no_space' and error['object'] in about, error
+                reasons.add(f'{request["kind"]}: {error["reason"].partition(": No space")[0]}')
+    assert {'site-create: write site.json', 'site-create: write meta.json',
+            'site-create: gen/1/tree: mkdir', 'snapshot: write meta.json',
+            'clone: write site.json'} <= reasons, reasons
+
+
 @contextlib.contextmanager
 def least_free(where):
     """A list of the least space that was free within, and that a visitor could still write."""
