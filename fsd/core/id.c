@@ -104,7 +104,8 @@ static const char *const reserved[] = {"backup", "balancer", "cancel", "check", 
 	"help", "history", "hold", "import", "init", "job", "key", "latest", "list", "log",
 	"migrate", "node", "path", "platform", "policy", "pool", "prune", "publish", "recover",
 	"refresh", "release", "rename", "restore", "rollback", "run", "scan", "set", "show", "site",
-	"snapshot", "status", "store", "token", "undo", "unlock", "verify", "version", "wait"};
+	"snapshot", "status", "store", "token", "undelete", "undo", "unlock", "verify", "version",
+	"wait"};
 
 static bool is_alnum(char c)
 {

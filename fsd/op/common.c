@@ -547,6 +547,19 @@ int op_record_snapshot(struct fsd *f, struct job *job, struct err *err)
 	return r;
 }
 
+int64_t op_deleted_at(const struct job *job)
+{
+	_cleanup_fd_ int dir = fd_open_dir(job->pool->deleted, job->site_id);
+	int64_t when = 0;
+	json_t *doc;
+
+	if (op_doc_load(dir, META_SITE, &doc) == 1) {
+		when = json_integer_value(json_object_get(doc, "deleted"));
+		json_decref(doc);
+	}
+	return when >= job->created ? when : job->finished; /* not of a deletion before this one */
+}
+
 int op_record_site(struct fsd *f, struct job *job, const char *name, struct cat_site *out,
 	struct err *err)
 {

@@ -114,6 +114,9 @@ void op_count_walked(struct job *job, struct snap_copy_result *copied);
 int op_record_site(struct fsd *f, struct job *job, const char *name, struct cat_site *out,
 	struct err *err);
 
+/* When the job parked its site, as the pool says; now where a full one could not keep it. */
+int64_t op_deleted_at(const struct job *job);
+
 /* Reflect the snapshot of the intent and put {"snapshot": ...} into the result. */
 int op_record_snapshot(struct fsd *f, struct job *job, struct err *err);
 

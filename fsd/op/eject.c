@@ -459,6 +459,7 @@ static int park(struct eject *e, const json_t *note, struct err *err)
 	if (r < 0)
 		return r;
 	json_object_set_new(doc, "name", json_string(e->name));
+	json_object_set_new(doc, "deleted", json_integer(clock_real()));
 	json_object_del(doc, "linked");
 	if (!was_released(note))
 		json_object_set_new(doc, "ejected", ejected(e, noted(note, "since")));
@@ -633,7 +634,7 @@ static int record(struct fsd *f, struct job *job, struct err *err)
 	json_object_set(job->result, "dir", json_object_get(job->intent, "dir"));
 	if (fd_exists(job->pool->deleted, job->site_id) != 1)
 		return reflect_site(f, job->pool, site.name, NULL, err);
-	r = reflect_deleted(f, job->pool, job->site_id, job->finished, err);
+	r = reflect_deleted(f, job->pool, job->site_id, op_deleted_at(job), err);
 	if (r == 0)
 		r = catalog_site_get(f->catalog, job->site_id, &site, err);
 	if (r == 0)

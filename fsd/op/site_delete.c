@@ -51,18 +51,24 @@ static int plan_delete(struct fsd *f, struct job *job, struct err *err)
 	return 0;
 }
 
-/* A rebuilt catalog knows what it was called, unless the pool is full: then deleting helps. */
-static int note_name(struct job *job, int dir, const struct cat_site *site, struct err *err)
+/* What a rebuilt catalog knows of it, unless the pool is full: deleting is what helps then. */
+static int note_deletion(struct job *job, int dir, const struct cat_site *site, struct err *err)
 {
-	int r = meta_change(dir, META_SITE, site->name, "name", json_string(site->name), err);
+	json_t *doc;
+	int r = meta_load(dir, META_SITE, site->name, &doc, err);
 
-	if (r == 0) /* of an eject that was undone */
-		r = meta_change(dir, META_SITE, site->name, "ejected", NULL, err);
+	if (r < 0)
+		return r;
+	json_object_set_new(doc, "name", json_string(site->name));
+	json_object_set_new(doc, "deleted", json_integer(clock_real()));
+	json_object_del(doc, "ejected"); /* of an eject that was undone */
+	r = meta_store(dir, META_SITE, site->name, doc, err);
+	json_decref(doc);
 	if (r != -ENOSPC && r != -EDQUOT)
 		return r;
 	err_clear(err);
 	job_warn(job, "the pool is full: if the catalog is lost, the deleted site has no name "
-		"but its id");
+		"but its id, and nothing says when it was deleted");
 	return 0;
 }
 
@@ -78,7 +84,7 @@ static int run_delete(struct fsd *f, struct job *job, struct err *err)
 	if (r == 0)
 		r = op_require_deletable(job, &site, err);
 	if (r == 0)
-		r = note_name(job, dir, &site, err);
+		r = note_deletion(job, dir, &site, err);
 	if (r < 0)
 		return r;
 	r = layout_park(job->pool, dir, site.name, job->site_id);
@@ -110,7 +116,7 @@ static int committed_delete(struct fsd *f, struct job *job, struct err *err)
 static int record_delete(struct fsd *f, struct job *job, struct err *err)
 {
 	struct cat_site site;
-	int r = reflect_deleted(f, job->pool, job->site_id, job->finished, err);
+	int r = reflect_deleted(f, job->pool, job->site_id, op_deleted_at(job), err);
 
 	if (r == 0)
 		r = catalog_site_get(f->catalog, job->site_id, &site, err);
@@ -149,31 +155,25 @@ static bool is_over(int64_t expires)
 
 static int plan_undelete(struct fsd *f, struct job *job, struct err *err)
 {
-	const char *ref = request_str(&job->request, F_SITE);
 	const char *name = request_str(&job->request, F_NAME);
 	char when[TIME_TEXT_SIZE];
 	struct cat_site site;
-	int r = catalog_site_get(f->catalog, ref, &site, err);
+	int r = resolve_deleted(f->catalog, request_str(&job->request, F_SITE), &site, err);
 
-	if (r == -ENOENT || (r == 0 && !site.deleted)) {
-		err_set(err, ENOENT, "not_found", ref, "there is no deleted site of this id");
-		err_hint(err, "fsctl site list --deleted");
-		return -ENOENT;
-	}
 	if (r == 0)
 		r = pools_require(&f->pools, site.pool, &job->pool, err);
 	if (r == 0)
 		r = op_plan_name(f, job, name ? name : site.name, err);
 	if (r == -EEXIST && strcmp(err->code, "name_taken") == 0)
-		err_hint(err, "fsctl site rename %s NEW makes the name free",
-			name ? name : site.name);
+		err_hint(err, "fsctl site undelete %s NEW brings it back by another name", site.id);
 	if (r < 0)
 		return r;
 	strcpy(job->site_id, site.id);
 	snprintf(job->site_name, sizeof(job->site_name), "%s", name ? name : site.name);
 	job_lock(job, "site", site.id, true);
 	job_intend_str(job, "name", job->site_name);
-	job_step(job, "bring back %s", job->site_name);
+	job_step(job, "bring back %s, deleted at %s", job->site_name,
+		time_format(site.deleted, when));
 	if (is_over(site.expires))
 		job_step(job, "take away its expires, %s, which is over",
 			time_format(site.expires, when));
@@ -216,6 +216,19 @@ static int committed_undelete(struct fsd *f, struct job *job, struct err *err)
 	return op_doc_says(dir, META_SITE, "id", job->site_id);
 }
 
+/* In a site that is in use it means nothing: one that stays costs no more than its bytes. */
+static int finish_undelete(struct fsd *f, struct job *job, struct err *err)
+{
+	const char *name = job_str(job, "name");
+	_cleanup_fd_ int dir = layout_open_site(job->pool, name);
+
+	(void)f;
+	(void)err;
+	if (dir >= 0)
+		meta_change(dir, META_SITE, name, "deleted", NULL, NULL);
+	return 0;
+}
+
 static int record_undelete(struct fsd *f, struct job *job, struct err *err)
 {
 	struct cat_site before = {0}, now;
@@ -248,6 +261,7 @@ const struct op_kind op_site_undelete = {
 	.plan = plan_undelete,
 	.run = run_undelete,
 	.committed = committed_undelete,
+	.finish = finish_undelete,
 	.record = record_undelete,
 	.undo = undo_undelete,
 };

@@ -538,18 +538,31 @@ static int ejected_load(struct ejected *e, struct err *err)
 	return r;
 }
 
-/* Told first, as above; and the time is the catalog's, without which the note would say that all is
- * told. */
+static int note_renewal(struct ejected *e, int64_t now, struct err *err)
+{
+	json_t *doc;
+	int r = meta_load(e->site, META_SITE, e->id, &doc, err);
+
+	if (r < 0)
+		return r;
+	json_object_set_new(doc, "deleted", json_integer(now));
+	json_object_set_new(doc, "ejected",
+		json_pack("{s:o,s:I,s:b}", "path", json_text(e->directory), "since",
+			(json_int_t)e->looked, "told", 1));
+	r = meta_store(e->site, META_SITE, e->id, doc, err);
+	json_decref(doc);
+	if (r == 0 && (r = fd_sync(e->site)) < 0)
+		err_sys(err, -r, "fsync", e->id);
+	return r;
+}
+
+/* Told first, as above; and the catalog's time before the note, which says that all is told. */
 static int renew(struct ejected *e, struct err *err)
 {
-	json_t *note = json_pack("{s:o,s:I,s:b}", "path", json_text(e->directory), "since",
-		(json_int_t)e->looked, "told", 1);
-	int r = reflect_deleted(e->f, e->pool, e->id, clock_real(), err);
+	int64_t now = clock_real();
+	int r = reflect_deleted(e->f, e->pool, e->id, now, err);
 
-	if (r == 0)
-		return meta_change(e->site, META_SITE, e->id, "ejected", note, err);
-	json_decref(note);
-	return r;
+	return r == 0 ? note_renewal(e, now, err) : r;
 }
 
 static void keep_ejected(struct ejected *e, struct err *err)

@@ -368,6 +368,19 @@ static int deleted_gone(struct fsd *f, const char *id, struct err *err)
 	return ret == -ENOENT ? 0 : ret;
 }
 
+/* A rebuilt catalog: the name and the time are in its site.json, or nobody knows them. */
+static void recall_deletion(struct cat_site *s, json_t *doc, const char *id)
+{
+	const char *name = json_string_value(json_object_get(doc, "name"));
+
+	if (!s->name[0])
+		snprintf(s->name, sizeof(s->name), "%s", name ? name : id);
+	if (!s->deleted)
+		s->deleted = json_integer_value(json_object_get(doc, "deleted"));
+	if (s->deleted <= 0)
+		s->deleted = clock_real();
+}
+
 int reflect_deleted(struct fsd *f, struct pool_root *r, const char *id, int64_t when,
 	struct err *err)
 {
@@ -387,12 +400,9 @@ int reflect_deleted(struct fsd *f, struct pool_root *r, const char *id, int64_t 
 	ret = read_site(f, r, dir, id, &s, &doc, err);
 	if (ret < 0)
 		return ret;
-	if (!s.name[0]) { /* a rebuilt catalog: the name it had is in its site.json */
-		const char *name = json_string_value(json_object_get(doc, "name"));
-
-		snprintf(s.name, sizeof(s.name), "%s", name ? name : id);
-	}
-	s.deleted = when ? when : s.deleted ? s.deleted : clock_real();
+	if (when)
+		s.deleted = when;
+	recall_deletion(&s, doc, id);
 	problems_clear(&f->problems, live_scope(s.id, scope));
 	ret = put_site(f, dir, &s, doc, err);
 	json_decref(doc);

@@ -30,8 +30,8 @@ int reflect_live(struct fsd *f, int dir, const char *id, const char *name, struc
 int reflect_site(struct fsd *f, struct pool_root *r, const char *name, struct cat_site *out,
 	struct err *err);
 
-/* .fsd/deleted/ID: `when` is the time of the deletion, 0 keeps what is known. A missing one is
- * removed from the catalog if it stands there as deleted. */
+/* .fsd/deleted/ID: `when` is the time of the deletion, 0 keeps what is known: by the catalog, by
+ * its site.json. A missing one is removed from the catalog if it stands there as deleted. */
 int reflect_deleted(struct fsd *f, struct pool_root *r, const char *id, int64_t when,
 	struct err *err);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fsd/worker/layout.h"
+#include "snap/base/clock.h"
 #include "snap/base/err.h"
 
 /* ---- sites ---- */
@@ -21,7 +22,7 @@ static int take_site(const struct cat_site *s, void *arg)
 static int refuse_gone(const char *ref, struct err *err)
 {
 	err_set(err, ENOENT, "site_deleted", ref, "this site was deleted");
-	err_hint(err, "fsctl site list --deleted says what brings it back");
+	err_hint(err, "fsctl site undelete %s brings it back; fsctl site list --deleted", ref);
 	return -ENOENT;
 }
 
@@ -49,6 +50,50 @@ int resolve_site(struct fsd *f, struct catalog *c, const char *ref, struct cat_s
 	if (out->deleted)
 		return refuse_gone(ref, err);
 	return pool ? pools_require(&f->pools, out->pool, pool, err) : 0;
+}
+
+/* Deleted by one name, the last one first. */
+struct namesakes {
+	struct cat_site *first;
+	unsigned n;
+	char ids[256];
+};
+
+static int count_namesake(const struct cat_site *s, void *arg)
+{
+	struct namesakes *all = arg;
+	char when[TIME_TEXT_SIZE];
+	size_t len = strlen(all->ids);
+
+	if (!all->n++)
+		*all->first = *s;
+	if (all->n <= 3)
+		snprintf(all->ids + len, sizeof(all->ids) - len, "%s%s (deleted at %s)",
+			len ? ", " : "", s->id, time_format(s->deleted, when));
+	return 0;
+}
+
+int resolve_deleted(struct catalog *c, const char *ref, struct cat_site *out, struct err *err)
+{
+	struct cat_site_filter named = {.deleted = true, .name = ref};
+	struct namesakes all = {.first = out};
+	int r = catalog_site_get(c, ref, out, err);
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (r == 0 && out->deleted)
+		return 0;
+	r = catalog_sites(c, &named, count_namesake, &all, err);
+	if (r < 0 || all.n == 1)
+		return r;
+	if (all.n) {
+		err_set(err, EEXIST, "ambiguous", ref, "%u deleted sites had this name", all.n);
+		err_hint(err, "say which one by its id: %s%s", all.ids, all.n > 3 ? ", ..." : "");
+		return -EEXIST;
+	}
+	err_set(err, ENOENT, "not_found", ref, "there is no such deleted site");
+	err_hint(err, "fsctl site list --deleted");
+	return -ENOENT;
 }
 
 /* ---- whose a snapshot is ---- */

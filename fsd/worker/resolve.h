@@ -21,6 +21,10 @@ struct resolved {
 int resolve_site(struct fsd *f, struct catalog *c, const char *ref, struct cat_site *out,
 	struct pool_root **pool, struct err *err);
 
+/* A deleted site, by its id or the name it had. -ENOENT "not_found"; -EEXIST "ambiguous": several
+ * had it. */
+int resolve_deleted(struct catalog *c, const char *ref, struct cat_site *out, struct err *err);
+
 /*
  * Whose snapshots does SITE@SNAP mean by SITE, an id or a name? A name is one site's at a time: the
  * one in use; else the one that was deleted last by this name, of those that have snapshots; else

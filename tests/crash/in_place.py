@@ -84,7 +84,7 @@ def ejected(s, name, path):
         if site['generations']:
             site['live'] = max(site['generations'])
             site['generations'][site['live']]['retired'] = False
-            pool['deleted'][site['id']] = site
+            pool['deleted'][site['id']] = state.parked(name, site)
     return Ask({'kind': 'site-eject', 'site': name, 'dir': str(path)}, change)
 
 

@@ -187,7 +187,7 @@ def eject_late(s, site='alpha'):
         merge.check(job, path.parent / beside)
         assert not job['result'].get('failed'), job['result']
         gone = pool['sites'].pop(name)
-        pool['deleted'][gone['id']] = gone
+        pool['deleted'][gone['id']] = state.parked(name, gone)
         st['outside'].update({name: tree, beside: state.ANYTHING})
 
     ask = Late(s, Ask({'kind': 'site-eject', 'site': name, 'dir': str(path)}, change),

@@ -10,7 +10,7 @@ import uuid
 
 import state
 from daemon import Call
-from state import ANYTHING
+from state import ANYTHING, parked
 from store import libc
 
 EMPTY = None  # the fingerprint of an empty tree; the world finds it out
@@ -234,7 +234,7 @@ def delete(s, name):
 
     def change(st, job):
         pool = st['pools']['main']
-        pool['deleted'][ident] = pool['sites'].pop(name)
+        pool['deleted'][ident] = parked(name, pool['sites'].pop(name))
     return Ask({'kind': 'site-delete', 'site': name}, change)
 
 
@@ -266,7 +266,7 @@ def site_undelete(s, site='alpha'):
 
     def change(st, job):
         pool = st['pools']['main']
-        pool['sites'][name] = pool['deleted'].pop(ident)
+        pool['sites'][name] = pool['deleted'].pop(ident)['site']
     return Ask({'kind': 'site-undelete', 'site': ident, 'name': name}, change)
 
 
@@ -489,7 +489,7 @@ def undo_delete(s, site='alpha'):
 
     def change(st, job):
         pool = st['pools']['main']
-        pool['sites'][name] = pool['deleted'].pop(ident)
+        pool['sites'][name] = pool['deleted'].pop(ident)['site']
     return undo(s, ask, change)
 
 

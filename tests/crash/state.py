@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is there: on disk, in the catalog, and how that differs from what should be.
 
-The state of a pool is plain data, {'sites': {NAME: site}, 'deleted': {ID: site},
+The state of a pool is plain data, {'sites': {NAME: site}, 'deleted': {ID: parked},
 'snapshots': {ID/NAME: snapshot}, 'outside': {...}}, with a fingerprint for every tree, so that
 "nothing was lost, nothing finished was undone, nothing half-made was left" is one comparison.
 """
 
+import datetime
 import hashlib
 import json
 import os
@@ -112,6 +113,18 @@ def site(folder, links):
             'generations': generations(folder, live)}
 
 
+def parked(name, its_site, when=ANYTHING):
+    return {'name': name, 'when': when, 'site': its_site}
+
+
+def deleted(folder, links):
+    """With what a rebuilt catalog gets from here: the time in milliseconds, as the API has it."""
+    meta = load(folder / 'site.json')
+    # The time of one that was ejected is renewed, for a moment in the catalog alone.
+    when = ANYTHING if 'ejected' in meta else meta['deleted'] // 10**6
+    return parked(meta['name'], site(folder, links), when)
+
+
 def snapshot(folder):
     meta = load(folder / 'meta.json')
     live = live_of(folder)
@@ -133,7 +146,7 @@ def pool_state(path, links):
     control = path / '.fsd'
     return {
         'sites': {p.name: site(p, links) for p in folders(path / 'sites')},
-        'deleted': {p.name: site(p, links) for p in folders(control / 'deleted')},
+        'deleted': {p.name: deleted(p, links) for p in folders(control / 'deleted')},
         'snapshots': {f'{p.name}/{s.name}': snapshot(s)
                       for p in folders(control / 'snapshots') for s in folders(p)},
     }
@@ -152,6 +165,10 @@ def disk_state(outside, pools, links):
 
 # ---- the catalog, as the API tells it ----
 
+def milliseconds(text):
+    return round(datetime.datetime.fromisoformat(text.replace('Z', '+00:00')).timestamp() * 1000)
+
+
 def catalog_site(daemon, s):
     out = {'id': s['id'], 'live': s['live']['generation'], 'protected': s['protected'],
            'labels': s['labels'], 'linked': s['linked'], 'generations': ANYTHING}
@@ -168,7 +185,8 @@ def catalog_state(daemon, pools):
         out[s['pool']]['sites'][s['name']] = catalog_site(daemon, s)
     for s in daemon.items('/v1/sites?deleted=true'):
         if s['deleted']:
-            out[s['pool']]['deleted'][s['id']] = catalog_site(daemon, s)
+            out[s['pool']]['deleted'][s['id']] = parked(
+                s['name'], catalog_site(daemon, s), milliseconds(s['deleted']))
     for s in daemon.items('/v1/snapshots'):
         out[s['pool']]['snapshots'][f'{s["site"]["id"]}/{s["name"]}'] = {
             'id': s['id'], 'live': s['generation'], 'kind': s['kind'], 'labels': s['labels'],

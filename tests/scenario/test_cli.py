@@ -601,6 +601,9 @@ def test_cli__deleted_sites_are_listed_with_what_brings_them_back(shop):
     shop.fsctl('generation', 'create', 'shop')
     shop.fsctl('site', 'eject', 'shop', shop.folder / 'out')
     assert listed()['name'] == 'shop' and listed()['deleted_by'] is None
+    screen = Terminal(shop, 'site', 'list', '--deleted')
+    assert screen.end() == 0 and 'fsctl site undelete shop' in screen.seen
+    assert shop.fsctl('site', 'undelete', 'shop', '-q').stdout == 'shop\n'
 
 
 def test_cli__a_deleted_site_comes_back_by_another_name_where_its_own_is_taken(shop):

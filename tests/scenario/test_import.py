@@ -4,6 +4,7 @@
 import contextlib
 import ctypes
 import fcntl
+import datetime
 import json
 import os
 import pathlib
@@ -1168,6 +1169,16 @@ def test_eject__keeps_and_tells_what_was_written_into_the_site_since(host, scrat
     held = os.open(host.live() / 'a', os.O_RDONLY | os.O_DIRECTORY)
     ejected = host.eject(scratch / 'out')['result']['site']
     site = ejected['id']
+
+    def noted():
+        document = json.loads((host.pool / '.fsd/deleted' / site / 'site.json').read_text())
+        return document['deleted'] // 10**6  # the API has milliseconds
+
+    def told_by_api(site):
+        when = datetime.datetime.fromisoformat(site['deleted'].replace('Z', '+00:00'))
+        return round(when.timestamp() * 1000)
+
+    first = noted()
     os.close(os.open('order', os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=held))
     os.close(held)
     kept = host.pool / '.fsd/deleted' / site / 'live'
@@ -1178,8 +1189,9 @@ def test_eject__keeps_and_tells_what_was_written_into_the_site_since(host, scrat
     assert (kept / 'a/order').exists() and not (scratch / 'out/a/order').exists()
     assert 'it is kept' in host.daemon.log() and str(scratch / 'out') in host.daemon.log()
     # Told once, it goes when undo_keep is over anew.
-    wait_for(lambda: host.daemon.http('GET', '/v1/sites?deleted=true')[1]['items'][0]['deleted'] >
-             ejected['deleted'])
+    assert first == told_by_api(ejected)
+    wait_for(lambda: noted() > first)
+    assert noted() == told_by_api(host.daemon.http('GET', '/v1/sites?deleted=true')[1]['items'][0])
     undo_is_over(host)
     wait_for(lambda: not kept.parent.exists())
     assert len(told(host, 'eject.late_writes')) == 1

@@ -375,6 +375,60 @@ def test_scan__leaves_a_second_site_of_one_name_alone(make_daemon, scratch):
     assert checked(daemon)[0] == 0
 
 
+def lose_catalog(daemon):
+    daemon.stop()
+    for file in daemon.catalog.parent.glob('catalog.db*'):
+        file.unlink()
+    daemon.start()
+    daemon.fsctl('pool', 'scan')
+
+
+def test_scan__lets_a_deleted_site_be_had_back(daemon):
+    """Though the deletion's job, which could be undone, went with the catalog."""
+    def deleted():
+        return daemon.http('GET', '/v1/sites?deleted=true')[1]['items']
+
+    daemon.fsctl('site', 'create', 'shop')
+    pool = daemon.pools['main']
+    (pool / 'sites/shop/live/order').write_text('42')
+    ident = daemon.json('site', 'delete', 'shop', '--yes')['job']['result']['site']['id']
+    noted = json.loads((pool / '.fsd/deleted' / ident / 'site.json').read_text())
+    before, = deleted()
+    lose_catalog(daemon)
+    assert deleted() == [{**before, 'deleted_by': None}]
+    for name in (ident, 'shop'):
+        r = daemon.fsctl('path', name, check=False)
+        assert r.returncode == 3 and f'fsctl site undelete {name} brings it back' in r.stderr, r
+    r = daemon.fsctl('site', 'undelete', 'shop', '--dry-run')
+    assert 'bring back shop, deleted at 20' in r.stdout and deleted(), r.stdout
+    daemon.fsctl('site', 'create', 'shop')
+    r = daemon.fsctl('site', 'undelete', 'shop', check=False)
+    assert r.returncode == 4 and f'fsctl site undelete {ident} NEW' in r.stderr, r
+    assert daemon.fsctl('site', 'undelete', ident, 'old', '--quiet').stdout == 'old\n'
+    assert (pool / 'sites/old/live/order').read_text() == '42' and not deleted()
+    assert 'deleted' in noted and 'deleted' not in json.loads(
+        (pool / 'sites/old/site.json').read_text())
+    # The other one, by its name, and by an fsd that did not write down when.
+    ident = daemon.json('site', 'delete', 'shop', '--yes')['job']['result']['site']['id']
+    document = pool / '.fsd/deleted' / ident / 'site.json'
+    noted = json.loads(document.read_text())
+    del noted['deleted']
+    document.write_text(json.dumps(noted))
+    before, = deleted()
+    lose_catalog(daemon)
+    assert deleted()[0]['deleted'] > before['deleted']
+    for _ in range(2):
+        daemon.fsctl('site', 'create', 'twice')
+        daemon.fsctl('site', 'delete', 'twice', '--yes')
+    r = daemon.fsctl('site', 'undelete', 'twice', check=False)
+    assert r.returncode == 4 and '2 deleted sites had this name' in r.stderr, r
+    assert all(site['id'] in r.stderr for site in deleted() if site['name'] == 'twice')
+    r = daemon.fsctl('site', 'undelete', 'shop')
+    assert r.stdout.startswith('site shop is back'), r.stdout
+    r = daemon.fsctl('site', 'undelete', 'shop', check=False)
+    assert r.returncode == 3 and 'there is no such deleted site' in r.stderr, r
+
+
 def test_scan__rebuilds_a_lost_catalog_as_it_was(daemon):
     daemon.fsctl('site', 'create', 'shop')
     daemon.fsctl('site', 'set', 'shop', 'label.owner=anna', 'protected=yes', 'expires=7d')
@@ -391,17 +445,12 @@ def test_scan__rebuilds_a_lost_catalog_as_it_was(daemon):
         lists = ('/v1/sites', '/v1/snapshots', '/v1/sites/shop/generations',
                  '/v1/sites?deleted=true')
         *there, (deleted,) = [daemon.http('GET', path)[1]['items'] for path in lists]
-        return *there, deleted['id'], deleted['name']
+        return *there, {**deleted, 'deleted_by': None}  # jobs are gone
 
     before = look()
     assert before[1][0]['labels'] == {'owner': 'anna', 'release': '2.1'}
     assert before[1][0]['holds'] == ['audit']
-    daemon.stop()
-    for file in daemon.catalog.parent.iterdir():
-        file.unlink()
-    daemon.start()
-    assert daemon.json('site', 'list')['items'] == []
-    daemon.fsctl('pool', 'scan', 'main')
+    lose_catalog(daemon)
     assert look() == before
     assert daemon.fsctl('snapshot', 'list', '--label', 'release=2.1', '-q').stdout == 'shop@a\n'
 

@@ -30,7 +30,7 @@ static const struct column sites[] = {
 	{"LINKED", "linked", H_PATH},
 	{"DELETED", "deleted", H_TIME},
 	{"KEPT UNTIL", "kept_until", H_TIME},
-	{"BACK BY", "deleted_by", H_UNDO},
+	{"BACK BY", NULL, H_UNDO},
 	{"ID", "id", H_TEXT},
 	{0},
 };
@@ -40,7 +40,7 @@ static const struct column deleted_sites[] = {
 	{"POOL", "pool", H_TEXT, true},
 	{"DELETED", "deleted", H_TIME, true},
 	{"KEPT UNTIL", "kept_until", H_TIME, true},
-	{"BACK BY", "deleted_by", H_UNDO, true},
+	{"BACK BY", NULL, H_UNDO, true},
 	{"ID", "id", H_TEXT, true},
 	{"LABELS", "labels", H_MAP, true, true},
 	{0},
@@ -239,6 +239,20 @@ static void put_subject(FILE *f, const struct fsc_value *item)
 	put_safe(f, site ? site : str(item, "pool"));
 }
 
+/* Of a site: what brings it back. In lines for programs the job: the site is named already. */
+static void put_undo(FILE *f, const struct fsc_value *item, bool human)
+{
+	const char *job = fsc_value_str(item, "deleted_by");
+
+	if (job) {
+		fputs(human ? "fsctl undo " : "", f);
+		put_safe(f, job);
+	} else if (human && fsc_value_str(item, "deleted")) {
+		fputs("fsctl site undelete ", f);
+		put_safe(f, str(item, "name"));
+	}
+}
+
 static void put_cell(FILE *f, const struct column *col, const struct fsc_value *item, bool human)
 {
 	const struct fsc_value *v = fsc_value_at(item, col->path);
@@ -287,8 +301,7 @@ static void put_cell(FILE *f, const struct column *col, const struct fsc_value *
 		put_subject(f, v);
 		break;
 	case H_UNDO:
-		fputs(human ? "fsctl undo " : "", f);
-		put_text(f, v);
+		put_undo(f, v, human);
 		break;
 	}
 }

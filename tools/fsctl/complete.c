@@ -30,6 +30,8 @@ static const char *names_of(enum word_kind kind)
 		return "jobs";
 	case W_UNDOABLE:
 		return "undoable";
+	case W_DELETED:
+		return "deleted";
 	case W_DIR:
 		return "dirs";
 	default:
@@ -122,6 +124,7 @@ static const char names_function[] =
 	"__fsctl_names() {\n"
 	"\tcase $1 in\n"
 	"\tsites) fsctl site list --quiet 2>/dev/null ;;\n"
+	"\tdeleted) fsctl site list --deleted --quiet 2>/dev/null ;;\n"
 	"\tsnapshots) fsctl snapshot list --quiet --limit 1000 2>/dev/null ;;\n"
 	"\tsources)\n"
 	"\t\tcase $2 in\n"

@@ -259,6 +259,7 @@ static const struct {
 	{"site-set", .site = "set"},
 	{"site-measure", .site = "measured"},
 	{"site-delete", .site = "deleted"},
+	{"site-undelete", .site = "is back"},
 };
 
 static void print_dir(const struct fsc_value *job, const struct fsc_value *result)
@@ -417,7 +418,8 @@ static void print_quiet(const char *kind, const struct fsc_value *job,
 		printf("%s:%lld\n", str(job, "site.name"),
 			(long long)fsc_value_int(result, "generation.number", 0));
 	else if (strcmp(kind, "clone") == 0 || strcmp(kind, "site-create") == 0 ||
-		strcmp(kind, "site-import") == 0 || strcmp(kind, "site-rename") == 0)
+		strcmp(kind, "site-import") == 0 || strcmp(kind, "site-rename") == 0 ||
+		strcmp(kind, "site-undelete") == 0)
 		printf("%s\n", str(result, "site.name"));
 	else if (strcmp(kind, "restore") == 0 && fsc_value_int(result, "generation", 0) > 0)
 		printf("%s:%lld\n", str(result, "site.name"),

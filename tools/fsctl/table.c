@@ -140,6 +140,11 @@ const struct command commands[] = {
 		"Asks for the name again. Its snapshots stay; \"fsctl undo\" brings it back for a "
 		"while.",
 		{{"SITE", W_SITE, "site"}}, {{0}}},
+	{"site undelete", "site-undelete", NULL, run_job, "bring back a deleted site",
+		"By its id, or by the name it had where no other deleted site had it; as NEW "
+		"where its name is taken. \"fsctl undo\" of the deletion does the same, unless its "
+		"job is not known any more: the catalog was lost.",
+		{{"SITE", W_DELETED, "site"}, {"NEW", W_NEW, "name", ARG_OPTIONAL}}, {{0}}},
 
 	{"snapshot list", NULL, "/v1/snapshots", run_list, "list snapshots, oldest first", NULL,
 		{{"SITE", W_SITE, "site", ARG_OPTIONAL}}, {OPT_LABEL, OPT_LIMIT, OPT_CURSOR}},

@@ -16,6 +16,7 @@ enum word_kind {
 	W_NONE,
 	W_TEXT,	      /* anything */
 	W_SITE,	      /* a site's name or id */
+	W_DELETED,    /* a deleted site's, or the name it had */
 	W_NEW,	      /* a name that does not exist yet */
 	W_SOURCE,     /* SITE, SITE@SNAP, SITE@latest, SITE@TIME, SITE:N */
 	W_SNAPSHOT,   /* SITE@SNAP only */
