@@ -280,7 +280,9 @@ static int identify(struct pool_root *r, const struct cat_pool *known, struct er
 	} else if (known && strcmp(known->id, id) != 0) {
 		ret = err_set(err, ENODEV, "pool_foreign", r->config->path,
 			"this is pool %s, the catalog expects %s", id, known->id);
-		err_hint(err, "another disk is mounted here, or the pool was made anew");
+		err_hint(err, "another disk is mounted here, or one of the two was made anew, in "
+			"an empty mount point: docs/operations.md, \"The catalog is lost\", says "
+			"the way out");
 	} else {
 		strcpy(r->id, id);
 	}

@@ -269,7 +269,7 @@ def test_pools__that_are_not_this_ones(mount, make_daemon, scratch):
     theirs.start().fsctl('site', 'create', 'theirs')
     theirs.stop()
     daemon.start()
-    assert 'the pool was made anew' in checked(daemon)[1]
+    assert 'one of the two was made anew' in checked(daemon)[1]
     assert daemon.fsctl('site', 'list', '-q').stdout == 'shop\n'
     assert not (mine / 'sites/shop').exists()
 
@@ -427,6 +427,34 @@ def test_scan__lets_a_deleted_site_be_had_back(daemon):
     assert r.stdout.startswith('site shop is back'), r.stdout
     r = daemon.fsctl('site', 'undelete', 'shop', check=False)
     assert r.returncode == 3 and 'there is no such deleted site' in r.stderr, r
+
+
+def test_scan__after_a_pool_was_made_in_an_empty_mount_point(mount, make_daemon):
+    """The way out that docs/operations.md has."""
+    where = mount('ext4', size='64M')
+    daemon = make_daemon({'main': where}).start()
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.stop()
+    unplug(where)
+    try:
+        lose_catalog(daemon)
+        assert daemon.json('site', 'list')['items'] == [] and pool(daemon)['online']
+        daemon.stop()
+    finally:
+        plug(where)
+    daemon.start()
+    code, said = checked(daemon)
+    assert code == 2 and 'the catalog expects' in said
+    assert 'docs/operations.md, "The catalog is lost", says the way out' in said
+    daemon.stop()
+    unplug(where)
+    try:
+        (where / 'sites').rmdir()
+        shutil.rmtree(where / '.fsd')
+    finally:
+        plug(where)
+    lose_catalog(daemon)
+    assert daemon.fsctl('site', 'list', '-q').stdout == 'shop\n' and checked(daemon)[0] == 0
 
 
 def test_scan__rebuilds_a_lost_catalog_as_it_was(daemon):
