@@ -413,6 +413,17 @@ static int remember(struct pool_root *r, struct catalog *c, struct err *err)
 	return catalog_pool_put(c, &row, err);
 }
 
+static int lock_pool(struct pool_root *r, struct err *err)
+{
+	int ret = lock_take(r->control, LOCK_FILE, r->config->path, LOCK_WAIT, &r->lock_fd, err);
+
+	if (ret == -EROFS)
+		err_hint(err, "dmesg says why; once it is mounted read-write fsd takes it within "
+			"10 s; its trees can be copied by hand: docs/operations.md, \"A pool is "
+			"read-only\", says how");
+	return ret;
+}
+
 /* Everything but the catalog: it may take as long as the storage does. */
 static int open_storage(struct pool_root *r, const struct cat_pool *known, char **report,
 	struct err *err)
@@ -427,8 +438,7 @@ static int open_storage(struct pool_root *r, const struct cat_pool *known, char 
 	fd_close(&r->control);
 	ret = make(r, err);
 	if (ret == 0)
-		ret = lock_take(r->control, LOCK_FILE, r->config->path, LOCK_WAIT,
-			&r->lock_fd, err);
+		ret = lock_pool(r, err);
 	if (ret == 0)
 		ret = identify(r, known, err);
 	if (ret == 0)

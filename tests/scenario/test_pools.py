@@ -186,6 +186,29 @@ def test_pool__that_became_read_only_refuses_changes_and_serves(mount, make_daem
     assert sorted(str(p) for p in (where / 'pool').rglob('*')) == before
 
 
+def test_pool__that_is_read_only_at_the_start_is_left_to_be_copied_by_hand(mount, make_daemon):
+    where = mount('ext4', size='64M')
+    daemon = make_daemon({'main': where}).start()
+    daemon.fsctl('site', 'create', 'shop')
+    (where / 'sites/shop/live/order').write_text('42')
+    snapshot = daemon.json('snapshot', 'shop@a')['job']['result']['snapshot']
+    daemon.stop()
+    command('mount', '-o', 'remount,ro', where)
+    daemon.start()
+    code, said = checked(daemon)
+    assert code == 2 and 'Read-only file system' in said
+    assert 'docs/operations.md, "A pool is read-only", says how' in said
+    assert 'says how' in daemon.fsctl('diff', 'shop@a', check=False).stderr
+    assert daemon.fsctl('snapshot', 'list', '-q').stdout == 'shop@a\n'
+    kept = where / '.fsd/snapshots' / snapshot['site']['id'] / 'a'
+    assert '"site_name": "shop"' in (kept / 'meta.json').read_text()
+    for tree in (where / 'sites/shop/live', kept / 'live'):
+        assert (tree / 'order').read_text() == '42'
+    command('mount', '-o', 'remount,rw', where)
+    wait_until(lambda: checked(daemon)[0] == 0, daemon)
+    daemon.fsctl('snapshot', 'shop@b')
+
+
 def test_pool__that_is_nearly_full_takes_nothing_new(mount, make_daemon, scratch):
     root = mount('ext4', size='64M')
     daemon = make_daemon({'main': root, 'far': scratch / 'far'})
