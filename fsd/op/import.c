@@ -599,16 +599,15 @@ static int give_up(struct after *a, const char *why, struct err *err)
 static void tell_aside(struct after *a, const struct err *why)
 {
 	_cleanup_fd_ int aside = open_side(a);
-	char path[PATH_MAX], reason[ERR_TEXT_SIZE];
+	char path[PATH_MAX];
 
 	job_fault(a->job, "failed", why->object, why->reason);
 	if (aside < 0 || strcmp(why->code, "not_deleted") == 0)
 		return;
 	if (fd_path(aside, NULL, path, sizeof(path)) < 0)
 		strcpy(path, a->side);
-	snprintf(reason, sizeof(reason), "what was written there since it was copied is not all in the "
-		"site; bring over what you need, and remove it");
-	job_fault(a->job, "failed", path, reason);
+	job_fault(a->job, "failed", path, "what was written there since it was copied is not all "
+		"in the site; bring over what you need, and remove it");
 }
 
 /* Of what cannot be done the result tells; only where DIR cannot be seen it is tried again. */
