@@ -183,13 +183,17 @@ FSC_PUBLIC int fsc_request_set_key(struct fsc_request *req, const char *key);
 FSC_PUBLIC int fsc_submit(struct fsc *fsc, struct fsc_request *req, unsigned wait,
 	struct fsc_value **answer, struct fsc_error *err);
 
-/* How far a running job is. Grows only at the end. Numbers never go back; 0 in a total: unknown. */
+/*
+ * How far a job is. (The structure grows only at the end.) No number goes back from one call to the
+ * next, also where fsd was started anew meanwhile.
+ */
 struct fsc_progress {
 	uint64_t entries_done, entries_total;
 	uint64_t bytes_done, bytes_total;
 	const struct fsc_value *job; /* the job object, borrowed until the callback returns */
 };
-/* Called some five times a second. Not 0: stop waiting. It must not use the handle. */
+/* Called some five times a second until the job has ended, then no more. Not 0: stop waiting. It
+ * must not use the handle. */
 typedef int fsc_progress_fn(const struct fsc_progress *progress, void *arg);
 
 /*

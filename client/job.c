@@ -43,25 +43,24 @@ int fsc_job_outcome(const struct fsc_value *job, struct fsc_error *err)
 	return fsc_fail(err, EIO, FSC_EXIT_FAILED, "unknown", id, "the job failed");
 }
 
-static uint64_t count(const struct fsc_value *job, const char *path)
+static void raise_to(uint64_t *number, const struct fsc_value *job, const char *path)
 {
 	int64_t n = fsc_value_int(job, path, 0);
 
-	return n > 0 ? (uint64_t)n : 0;
+	if (n > 0 && (uint64_t)n > *number)
+		*number = (uint64_t)n;
 }
 
-static int report(const struct fsc_value *job, fsc_progress_fn *fn, void *arg,
-	struct fsc_error *err)
+/* A job that a stop of fsd interrupted begins anew: `p` stays where it was until that is passed. */
+static int report(struct fsc_progress *p, const struct fsc_value *job, fsc_progress_fn *fn,
+	void *arg, struct fsc_error *err)
 {
-	struct fsc_progress p = {
-		.entries_done = count(job, "progress.entries_done"),
-		.entries_total = count(job, "progress.entries_total"),
-		.bytes_done = count(job, "progress.bytes_done"),
-		.bytes_total = count(job, "progress.bytes_total"),
-		.job = job,
-	};
-
-	if (fn && fn(&p, arg) != 0)
+	raise_to(&p->entries_done, job, "progress.entries_done");
+	raise_to(&p->entries_total, job, "progress.entries_total");
+	raise_to(&p->bytes_done, job, "progress.bytes_done");
+	raise_to(&p->bytes_total, job, "progress.bytes_total");
+	p->job = job;
+	if (fn && fn(p, arg) != 0)
 		return fsc_fail(err, ECANCELED, FSC_EXIT_INTERRUPTED, "interrupted", NULL,
 			"interrupted");
 	return 0;
@@ -129,6 +128,7 @@ int fsc_job_wait(struct fsc *fsc, const char *id, fsc_progress_fn *progress, voi
 	struct fsc_value **job, struct fsc_error *err)
 {
 	int64_t deadline = timeout < 0 ? -1 : fsc_now_ms() + timeout;
+	struct fsc_progress p = {0};
 	int pause = LOOK_MIN;
 
 	for (;;) {
@@ -136,8 +136,6 @@ int fsc_job_wait(struct fsc *fsc, const char *id, fsc_progress_fn *progress, voi
 		struct fsc_value *v = NULL;
 		int r = look_at(fsc, id, wait, &v, err);
 
-		if (r == 0)
-			r = report(v, progress, arg, err);
 		if (r == 0 && fsc_job_ended(v)) {
 			if (job)
 				*job = v;
@@ -145,6 +143,8 @@ int fsc_job_wait(struct fsc *fsc, const char *id, fsc_progress_fn *progress, voi
 				fsc_value_free(&v);
 			return 0;
 		}
+		if (r == 0)
+			r = report(&p, v, progress, arg, err);
 		if (v)
 			fsc_value_free(&v);
 		if (r == 0)

@@ -200,7 +200,7 @@ int progress_report(const struct fsc_progress *now, void *arg)
 	struct progress *p = arg;
 	char line[512];
 
-	if (!p->shown || fsc_job_ended(now->job))
+	if (!p->shown)
 		return 0;
 	measure(p, now);
 	/* What ends soon needs no bar. */

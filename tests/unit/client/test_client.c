@@ -428,19 +428,40 @@ static int note_progress(const struct fsc_progress *p, void *arg)
 	"{\"id\":\"01\",\"state\":\"running\",\"progress\":{\"entries_done\":" #n                  \
 	",\"entries_total\":500,\"bytes_done\":1,\"bytes_total\":2}}"
 
-static void test_wait__reports_progress_until_the_end(void **state)
+struct seen {
+	unsigned calls;
+	uint64_t done[4], total[4];
+};
+
+static int note_all(const struct fsc_progress *p, void *arg)
+{
+	struct seen *seen = arg;
+
+	assert_true(seen->calls < 4);
+	seen->done[seen->calls] = p->entries_done;
+	seen->total[seen->calls++] = p->entries_total;
+	return 0;
+}
+
+static void test_wait__reports_progress_that_never_goes_back(void **state)
 {
 	struct world *w = *state;
 	struct fsc_value *job = NULL;
-	uint64_t seen = 0;
+	struct seen seen = {0};
 
 	peer_answer(w->peer, 200, PROGRESS(10));
+	/* fsd was stopped, and the job begins anew. */
+	peer_answer(w->peer, 200, "{\"id\":\"01\",\"state\":\"queued\",\"progress\":null}");
+	peer_answer(w->peer, 200, PROGRESS(5));
 	peer_answer(w->peer, 200, PROGRESS(20));
-	peer_answer(w->peer, 200, "{\"id\":\"01\",\"state\":\"done\",\"result\":{}}");
-	assert_int_equal(fsc_job_wait(w->fsc, "01", note_progress, &seen, -1, &job, &w->err), 0);
+	peer_answer(w->peer, 200,
+		"{\"id\":\"01\",\"state\":\"done\",\"progress\":null,\"result\":{}}");
+	assert_int_equal(fsc_job_wait(w->fsc, "01", note_all, &seen, -1, &job, &w->err), 0);
 	assert_true(fsc_job_ended(job));
 	assert_int_equal(fsc_job_outcome(job, NULL), 0);
 	assert_non_null(strstr(peer_request(w->peer, 0), "GET /v1/jobs/01 "));
+	assert_memory_equal(seen.done, ((uint64_t[]){10, 10, 10, 20}), sizeof(seen.done));
+	assert_memory_equal(seen.total, ((uint64_t[]){500, 500, 500, 500}), sizeof(seen.total));
 	fsc_value_free(&job);
 }
 
@@ -636,7 +657,7 @@ int main(void)
 		T(test_submit__a_lost_answer_is_asked_for_again_under_the_same_key),
 		T(test_submit__a_changed_request_gets_a_new_key),
 		T(test_submit__a_bad_argument_is_reported_and_not_sent),
-		T(test_wait__reports_progress_until_the_end),
+		T(test_wait__reports_progress_that_never_goes_back),
 		T(test_wait__the_callback_can_stop_it),
 		T(test_wait__ends_in_time),
 		T(test_wait__goes_on_over_a_lost_connection),
