@@ -185,7 +185,8 @@ FSC_PUBLIC int fsc_submit(struct fsc *fsc, struct fsc_request *req, unsigned wai
 
 /*
  * How far a job is. (The structure grows only at the end.) No number goes back from one call to the
- * next, also where fsd was started anew meanwhile.
+ * next, also where fsd was started anew meanwhile. A total is of the whole job, and no more is
+ * done; 0: unknown.
  */
 struct fsc_progress {
 	uint64_t entries_done, entries_total;

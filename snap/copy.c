@@ -101,14 +101,6 @@ int copy_go_on(struct copy *c)
 	return c->ctx->admit(c->ctx->admit_arg, c->err);
 }
 
-void copy_found(struct copy *c, uint64_t entries, uint64_t bytes)
-{
-	c->found_entries += entries;
-	c->found_bytes = snap_add(c->found_bytes, bytes);
-	walk_raise(&c->ctx->entries_total, c->base_entries + c->found_entries);
-	walk_raise(&c->ctx->bytes_total, snap_add(c->base_bytes, c->found_bytes));
-}
-
 void copy_kept(struct copy *c, const struct io_item *it)
 {
 	c->result->entries++;
@@ -122,20 +114,8 @@ void copy_done(struct copy *c, const struct io_item *it, bool cloned)
 {
 	copy_kept(c, it);
 	atomic_fetch_add(&c->ctx->entries_done, 1);
-	if (it->type != DT_REG)
-		return;
-	copy_found(c, 0, it->st.size);
 	if (cloned)
 		c->result->bytes_cloned += it->st.size;
-}
-
-/* What was left out or vanished is dealt with too. */
-static void all_done(struct copy *c)
-{
-	walk_raise(&c->ctx->entries_done, c->base_entries + c->found_entries);
-	walk_raise(&c->ctx->bytes_done, snap_add(c->base_bytes, c->found_bytes));
-	if (c->result->bytes_cloned > c->result->bytes)
-		c->result->bytes_cloned = c->result->bytes; /* some were cloned again */
 }
 
 static int passes(struct copy *c)
@@ -226,8 +206,8 @@ static int run(struct copy *c, int src, int dst)
 		r = passes(c);
 	if (r == 0 && c->opts->durable)
 		r = copy_make_durable(c);
-	if (r == 0)
-		all_done(c);
+	if (c->result->bytes_cloned > c->result->bytes)
+		c->result->bytes_cloned = c->result->bytes; /* some were cloned again */
 	if (r == 0 && c->result->consistency == SNAP_FUZZY) {
 		c->result->unsettled = c->changed;
 		c->changed = PATHS_INIT;
@@ -255,8 +235,6 @@ static int copy(int src, const char *only, int dst, const char *only_as,
 	c->result = &out;
 	c->only = only;
 	c->only_as = only_as;
-	c->base_entries = atomic_load(&ctx->entries_done);
-	c->base_bytes = atomic_load(&ctx->bytes_done);
 	r = run(c, src, dst);
 	copy_free(c);
 	if (r < 0)

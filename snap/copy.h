@@ -81,8 +81,8 @@ int snap_copy_entry(int src_dir, const char *src_name, int dst_dir, const char *
 
 /*
  * Refuse what cannot be taken in before anything is made: walks directories only and fails with
- * "nested_filesystem" as snap_copy() would. Counts entries and bytes into ctx's totals and
- * *entries, *bytes (may be NULL) for plans.
+ * "nested_filesystem" as snap_copy() would. Counts what that would copy into *entries and *bytes,
+ * which may be NULL.
  */
 int snap_survey(int src, struct snap_ctx *ctx, uint64_t *entries, uint64_t *bytes, struct err *err);
 

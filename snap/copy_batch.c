@@ -292,7 +292,6 @@ static int differs(struct copy *c, struct io_item *it)
 		copy_kept(c, it);
 		return r;
 	}
-	copy_found(c, 1, 0);
 	if (a != SETTLE_SAME)
 		r = copy_note_change(c, path_of(c, it));
 	if (r == 0 || r == 1)
@@ -365,7 +364,6 @@ static int copy_slice(struct copy *c, struct io_item *items, size_t n)
 	if (c->pass) {
 		left = only_differing(c, items, n);
 	} else {
-		copy_found(c, n, 0);
 		r = resolve_types(c, items, &n);
 		left = r < 0 ? r : (ssize_t)n;
 	}

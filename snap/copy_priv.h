@@ -52,8 +52,6 @@ struct copy {
 	struct io_put put;
 	char *chunk; /* COPY_CHUNK bytes, on demand */
 
-	/* What the job had counted before, and what this call has found. */
-	uint64_t base_entries, base_bytes, found_entries, found_bytes;
 	uint64_t ask_at; /* how much is done when ctx->admit is asked again */
 
 	struct io_item items[COPY_BATCH];
@@ -99,7 +97,6 @@ int copy_large(struct copy *c, struct io_item *it);
 int copy_make_durable(struct copy *c);
 
 /* Progress. */
-void copy_found(struct copy *c, uint64_t entries, uint64_t bytes);
 void copy_done(struct copy *c, const struct io_item *it, bool cloned);
 /* It is part of the copy, as a former pass made it. */
 void copy_kept(struct copy *c, const struct io_item *it);

@@ -15,7 +15,8 @@ struct err;
 struct snap_ctx {
 	atomic_bool cancel; /* set by anyone; calls return -ECANCELED within 100 ms */
 
-	/* Progress, monotone. Totals are 0 while unknown and grow while a walk finds more. */
+	/* Progress, monotone. A total is the caller's, who has counted before: set once, 0 while
+	 * it is not known. More may come to be done, where a tree changes meanwhile. */
 	_Atomic uint64_t entries_total, entries_done;
 	_Atomic uint64_t bytes_total, bytes_done;
 

@@ -32,12 +32,10 @@ static int batch(struct walk *w, struct io_item *items, size_t n)
 		}
 		if (guard_nested(&w->guard, &items[i].st))
 			return guard_error(w->err, path);
-		s->entries++;
+		s->entries += items[i].type != DT_SOCK;
 		if (items[i].type == DT_REG)
 			s->bytes = snap_add(s->bytes, items[i].st.size);
 	}
-	walk_raise(&w->ctx->entries_total, s->entries);
-	walk_raise(&w->ctx->bytes_total, s->bytes);
 	return 0;
 }
 

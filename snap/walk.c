@@ -80,14 +80,6 @@ int walk_fail(struct err *err, int error, const char *op, const char *path)
 	return error;
 }
 
-void walk_raise(_Atomic uint64_t *total, uint64_t value)
-{
-	uint64_t now = atomic_load(total);
-
-	while (now < value && !atomic_compare_exchange_weak(total, &now, value))
-		;
-}
-
 static int frame_push(struct walk *w)
 {
 	if (w->depth == w->size) {

@@ -35,9 +35,6 @@ bool walk_vanished(int error);
 /* Fill err from a failed item (with its path; "" is the root) or call; "canceled" says so. */
 int walk_fail(struct err *err, int error, const char *op, const char *path);
 
-/* Raise *total to at least `value`; it never falls. */
-void walk_raise(_Atomic uint64_t *total, uint64_t value);
-
 /* Remove dir/name, a directory with all it holds: snap_remove() for the engine's own use, without
  * progress. */
 int remove_dir_at(struct io_dir *dir, const char *name, struct err *err);

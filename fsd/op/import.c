@@ -309,13 +309,30 @@ static int verify(struct job *job, const struct outside *o, int wrapper, int64_t
 	return tree < 0 ? err_sys(err, -tree, "open", job->site_name) : late_verify(&l, err);
 }
 
+/* Refuse what cannot be copied before anything is, and count the work: a move reads all twice. */
+static int survey(struct job *job, const struct outside *o, struct err *err)
+{
+	uint64_t entries, bytes;
+	int r = snap_survey(o->dir, &job->ctx, &entries, &bytes, err);
+
+	if (r < 0)
+		return r;
+	if (mode_is(job, "move")) {
+		entries *= 2;
+		bytes = snap_add(bytes, bytes);
+	}
+	atomic_store(&job->ctx.entries_total, entries);
+	atomic_store(&job->ctx.bytes_total, bytes);
+	return 0;
+}
+
 static int copy(struct job *job, const struct outside *o, struct err *err)
 {
 	_cleanup_fd_ int stage = -1, wrapper = -1;
 	int64_t since = settle_now();
 	bool lost = false;
 	json_t *info;
-	int r = snap_survey(o->dir, &job->ctx, NULL, NULL, err);
+	int r = survey(job, o, err);
 
 	if (r == 0)
 		r = open_stage(job, &stage, &wrapper, err);

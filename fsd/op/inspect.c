@@ -236,9 +236,11 @@ static void check_nested(struct job *job, int wrapper)
 {
 	_cleanup_fd_ int tree = fd_open_dir(wrapper, LAYOUT_TREE);
 	struct err e = ERR_INIT;
+	uint64_t entries = 0;
 
-	if (tree >= 0 && snap_survey(tree, &job->ctx, NULL, NULL, &e) < 0)
+	if (tree >= 0 && snap_survey(tree, &job->ctx, &entries, NULL, &e) < 0)
 		wrong(job, e.object, e.reason);
+	atomic_store(&job->ctx.entries_total, entries);
 }
 
 /* The documents of one generation, its tree, and every entry readable. */

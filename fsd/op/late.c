@@ -101,12 +101,7 @@ int late_verify(struct late *l, struct err *err)
 {
 	const struct snap_diff_opts opts = {.full = true, .ignore_dir_mtime = true};
 	struct verify v = {.late = l};
-	int r;
-
-	/* As much as was done up to here is to be read once more. */
-	atomic_fetch_add(&l->ctx->entries_total, atomic_load(&l->ctx->entries_done));
-	atomic_fetch_add(&l->ctx->bytes_total, atomic_load(&l->ctx->bytes_done));
-	r = snap_diff(l->from, l->to, &opts, l->ctx, verify_fn, &v, err);
+	int r = snap_diff(l->from, l->to, &opts, l->ctx, verify_fn, &v, err);
 
 	if (r != -EBADE)
 		return r;

@@ -33,11 +33,19 @@ static json_t *stats(const struct job *job)
 	return s;
 }
 
+/* What changed under way is done more than once, and was not in the total. */
+static json_int_t done_of(uint64_t done, uint64_t total)
+{
+	return bytes(total && done > total ? total : done);
+}
+
 static json_t *progress(const struct job *job)
 {
-	return json_pack("{s:I,s:I,s:I,s:I}", "entries_done", (json_int_t)job->ctx.entries_done,
-		"entries_total", (json_int_t)job->ctx.entries_total, "bytes_done",
-		bytes(job->ctx.bytes_done), "bytes_total", bytes(job->ctx.bytes_total));
+	uint64_t entries = job->ctx.entries_total, size = job->ctx.bytes_total;
+
+	return json_pack("{s:I,s:I,s:I,s:I}", "entries_done",
+		done_of(job->ctx.entries_done, entries), "entries_total", bytes(entries),
+		"bytes_done", done_of(job->ctx.bytes_done, size), "bytes_total", bytes(size));
 }
 
 /* The intent with what recovery needs besides: locks, and the inner request of an undo. */

@@ -3,13 +3,15 @@
 
 import json
 import os
+import pathlib
 import re
+import shutil
 import signal
 import time
 
 import pytest
 
-from conftest import TIMEOUT, Steps
+from conftest import TIMEOUT, Steps, wait_for
 
 
 @pytest.fixture
@@ -177,7 +179,7 @@ def test_queue__lets_those_run_together_that_only_read(make_daemon):
     daemon.fsctl('site', 'create', 'shop')
     daemon.fsctl('snapshot', 'shop@a')
 
-    def wait_for(running, queued):
+    def wait_for_jobs(running, queued):
         deadline = time.monotonic() + TIMEOUT
         while (jobs := daemon.json('status')['jobs']) != {'running': running, 'queued': queued}:
             assert time.monotonic() < deadline, jobs
@@ -190,11 +192,11 @@ def test_queue__lets_those_run_together_that_only_read(make_daemon):
             {'kind': 'clone', 'source': 'shop@a', 'name': 'three'},
             {'kind': 'clone', 'source': 'shop@a', 'name': 'four'},
             {'kind': 'snapshot', 'site': 'shop'})]
-        wait_for(running=5, queued=0)
+        wait_for_jobs(running=5, queued=0)
         writer = ask(daemon, kind='site-set', site='shop', set={'label.a': 'b'})
         after = ask(daemon, kind='clone', source='shop', name='five')
         other = ask(daemon, kind='clone', source='shop@a', name='six')
-        wait_for(running=6, queued=2)
+        wait_for_jobs(running=6, queued=2)
     assert ended(daemon, [*readers, writer, after])[-2:] == [writer, after]
     assert ended(daemon, [other]) == [other]
 
@@ -431,3 +433,99 @@ def test_snapshot__that_going_back_needs_is_not_deleted(busy):
             assert r.returncode == 4 and f'job {job} needs it' in r.stderr, r
     assert ended(busy, [retired, job]) == [retired, job]
     assert file.read_text() == '1'
+
+
+# ---- progress ----
+
+NONE = (0, 0, 0, 0)
+
+
+@pytest.fixture
+def copying(make_daemon, mount):
+    """A daemon that copies whatever it makes, and may import from another file system."""
+    daemon = make_daemon(import_from=mount('ext4', '64M'))
+    daemon.steps = Steps(daemon)
+    daemon.configure(extra='driver = copy\n')
+    return daemon.start()
+
+
+def fill(folder, files):
+    """So many files of 100 bytes in a new directory."""
+    folder.mkdir()
+    for n in range(files):
+        (folder / f'f{n}').write_bytes(b'x' * 100)
+
+
+def wait_until_settled(folder):
+    """Until it is too old to be copied again: two ticks (snap/settle.c), of at most 10 ms."""
+    wait_for(lambda: time.time_ns() > folder.stat().st_ctime_ns + 30_000_000)
+
+
+def progress(daemon):
+    """(entries done, of, bytes done, of) of the newest job."""
+    job = daemon.http('GET', '/v1/jobs?limit=1')[1]['items'][0]
+    return tuple(job['progress'][key] for key in
+                 ('entries_done', 'entries_total', 'bytes_done', 'bytes_total'))
+
+
+@pytest.mark.parametrize('mode, times', [('copy', 1), ('move', 2)])
+def test_progress__of_an_import_is_of_all_that_was_counted_before(copying, mode, times):
+    """A move reads all of it again. What came meanwhile is copied, and is not more than all."""
+    steps, www = copying.steps, pathlib.Path(copying.settings['import_from']) / 'www'
+    www.mkdir()
+    fill(www / 'a', 200)
+    wait_until_settled(www / 'a')
+    steps.until('stage.made',
+                {'kind': 'site-import', 'dir': str(www), 'name': 'shop', 'mode': mode})
+    assert progress(copying) == (0, 201 * times, 0, 20000 * times)
+    if mode == 'copy':
+        fill(www / 'b', 10)
+    steps.on('tree.made')
+    assert progress(copying) == (201, 201 * times, 20000, 20000 * times)
+    steps.on('meta.stored')
+    assert progress(copying) == (201 * times, 201 * times, 20000 * times, 20000 * times)
+    job = steps.go_on()
+    assert job['progress'] is None
+    assert job['stats']['entries'] == (212 if mode == 'copy' else 201)
+
+
+def test_progress__of_a_copy_that_counted_nothing_has_no_total(copying):
+    steps = copying.steps
+    copying.fsctl('site', 'create', 'shop')
+    live = pathlib.Path(copying.pools['main']) / 'sites/shop/live'
+    for n in range(3):
+        fill(live / f'd{n}', 10 * (n + 1))
+    wait_until_settled(live / 'd2')
+    steps.until('stage.made', {'kind': 'clone', 'source': 'shop', 'name': 'new'})
+    assert progress(copying) == NONE
+    steps.on('tree.made')
+    assert progress(copying) == (63, 0, 6000, 0)
+    assert steps.go_on()['stats']['entries'] == 63
+    copying.fsctl('snapshot', 'shop@a')
+    for n in range(3):
+        shutil.rmtree(live / f'd{n}')
+    steps.until('change.staged', {'kind': 'restore', 'source': 'shop@a',
+                                  'paths': ['d0', 'd1', 'd2'], 'confirm': True})
+    assert progress(copying) == (11, 0, 1000, 0)
+    steps.on('change.durable')
+    assert progress(copying) == (63, 0, 6000, 0)
+    assert steps.go_on()['stats']['entries'] == 63
+
+
+def test_progress__of_a_check_is_of_entries(copying):
+    """Nothing holds it while it counts, but whenever it is looked at, nothing has gone back."""
+    copying.fsctl('site', 'create', 'shop')
+    live = pathlib.Path(copying.pools['main']) / 'sites/shop/live'
+    for n in range(20):
+        fill(live / f'd{n}', 200)
+    since, seen = copying.steps.count(), [(0, 0)]
+    with copying.steps.held('job.ran') as reached:
+        job = ask(copying, kind='check', source='shop')
+        while 'job.ran' not in copying.steps.names(since):
+            now = copying.http('GET', f'/v1/jobs/{job}')[1]['progress']
+            if now:  # it waits for a thread at first
+                seen.append((now['entries_total'], now['entries_done']))
+        reached()
+        assert progress(copying) == (4020, 4020, 0, 0)
+    assert seen == sorted(seen) and {total for total, _ in seen} <= {0, 4020}
+    assert ended(copying, [job]) == [job]

@@ -46,8 +46,13 @@ static void copy_ok(int src, int dst, const struct snap_copy_opts *opts,
 	if (r < 0)
 		print_error("copy: %s: %s\n", e.object, e.reason);
 	assert_int_equal(r, 0);
-	assert_int_equal(ctx.entries_done, ctx.entries_total);
-	assert_int_equal(ctx.bytes_done, ctx.bytes_total);
+	assert_true(ctx.entries_done >= result->entries && ctx.bytes_done >= result->bytes);
+	if (!opts->source_is_live) {
+		assert_int_equal(ctx.entries_done, result->entries);
+		assert_int_equal(ctx.bytes_done, result->bytes);
+	}
+	assert_int_equal(ctx.entries_total, 0);
+	assert_int_equal(ctx.bytes_total, 0);
 }
 
 static void copy_one_of_each(const struct snap_copy_opts *opts, enum snap_consistency expect)
@@ -178,7 +183,6 @@ static void test_survey__counts_what_a_copy_copies(void **state)
 
 	(void)state;
 	make_one_of_each(src);
-	unlinkat(src, "socket", 0);
 	assert_int_equal(snap_survey(src, &ctx, &entries, &bytes, &e), 0);
 	copy_ok(src, dst, &plain, &result);
 	assert_int_equal(entries, result.entries);
