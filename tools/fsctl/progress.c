@@ -41,6 +41,12 @@ void sigint_release(struct sigint *s, struct cli *c)
 
 /* ---- the bar ---- */
 
+/* What an entry costs besides its content, as bytes that are copied in that time: some system
+ * calls, and an inode and a name to write. The bar reaches its end with any such number; with none
+ * a tree of small files would end in a jump, and with a huge one a large file would not move it. */
+#define ENTRY_BYTES (16 << 10)
+#define PACE_WINDOW 5 /* seconds; until then all there was */
+
 static double seconds_now(void)
 {
 	struct timespec ts;
@@ -58,47 +64,56 @@ void progress_init(struct progress *p, const struct cli *c, const char *object)
 	p->shown = !c->quiet && isatty(STDERR_FILENO) && !(term && strcmp(term, "dumb") == 0);
 	snprintf(p->label, sizeof(p->label), "%s %.48s", c->cmd->words, safe ? safe : "");
 	free(safe);
-	p->start = p->last = seconds_now();
+	p->start = seconds_now();
 }
 
-static void keep_pace(struct pace *pace, uint64_t done, double passed)
+static void keep_pace(struct pace *pace, uint64_t done, double passed, double share)
 {
-	double rate = (double)done > pace->done ? ((double)done - pace->done) / passed : 0;
-
-	pace->rate = pace->rate > 0 ? 0.7 * pace->rate + 0.3 * rate : rate;
+	pace->rate += share * (((double)done - pace->done) / passed - pace->rate);
 	pace->done = (double)done;
 }
 
-static void measure(struct progress *p, const struct fsc_progress *now)
+void progress_measure(struct progress *p, const struct fsc_progress *now, double t)
 {
-	double t = seconds_now(), passed = t - p->last;
+	double passed = t - p->last, since = t - p->begun;
 
-	if (passed < 0.2)
-		return;
-	keep_pace(&p->entries, now->entries_done, passed);
-	keep_pace(&p->bytes, now->bytes_done, passed);
-	p->last = t;
+	/* Neither what was done before anybody looked, nor the time in which nothing was. */
+	if (!p->begun || (!now->entries_done && !now->bytes_done)) {
+		p->begun = p->last = t;
+		p->entries.done = (double)now->entries_done;
+		p->bytes.done = (double)now->bytes_done;
+	} else if (passed >= 0.2) {
+		double window = since < PACE_WINDOW ? since : PACE_WINDOW;
+		double share = passed < window ? passed / window : 1;
+
+		keep_pace(&p->entries, now->entries_done, passed, share);
+		keep_pace(&p->bytes, now->bytes_done, passed, share);
+		p->last = t;
+	}
+}
+
+/* Both in one, that a large file moves the bar, and many small ones do. */
+static double work(const struct fsc_progress *now, double entries, double bytes)
+{
+	return entries * ENTRY_BYTES + (now->bytes_total ? bytes : 0);
+}
+
+static double work_total(const struct fsc_progress *now)
+{
+	return work(now, (double)now->entries_total, (double)now->bytes_total);
+}
+
+static double work_done(const struct fsc_progress *now)
+{
+	return work(now, (double)now->entries_done, (double)now->bytes_done);
 }
 
 /* -1: not known. */
-static double part_of(uint64_t done, uint64_t total)
-{
-	return !total ? -1 : done >= total ? 1 : (double)done / (double)total;
-}
-
-/* Entries or bytes, whichever is further from its end: small files take as long as entries. */
-static bool by_bytes(const struct fsc_progress *now)
-{
-	double entries = part_of(now->entries_done, now->entries_total);
-	double bytes = part_of(now->bytes_done, now->bytes_total);
-
-	return bytes >= 0 && (entries < 0 || bytes <= entries);
-}
-
 static double fraction(const struct fsc_progress *now)
 {
-	return by_bytes(now) ? part_of(now->bytes_done, now->bytes_total) :
-			       part_of(now->entries_done, now->entries_total);
+	double total = work_total(now), done = work_done(now);
+
+	return !now->entries_total ? -1 : done < total ? done / total : 1;
 }
 
 static void add(char *out, size_t size, const char *text)
@@ -124,32 +139,30 @@ static void add_counts(uint64_t done, uint64_t total, bool bytes, char *out, siz
 static void add_pace(const struct progress *p, const struct fsc_progress *now, char *out,
 	size_t size)
 {
-	bool bytes = by_bytes(now);
-	double rate = bytes ? p->bytes.rate : p->entries.rate;
-	uint64_t total = bytes ? now->bytes_total : now->entries_total;
-	uint64_t done = bytes ? now->bytes_done : now->entries_done;
+	double rate = now->bytes_done ? p->bytes.rate : p->entries.rate;
+	double pace = work(now, p->entries.rate, p->bytes.rate), part = fraction(now);
 	char a[SIZE_TEXT], text[SIZE_TEXT + 16];
 
-	if (rate <= 0)
-		return;
-	snprintf(text, sizeof(text), "  %s/s",
-		bytes ? size_text((int64_t)rate, a) : count_text((int64_t)rate, a));
-	add(out, size, text);
-	if (total > done) {
+	if (rate > 0) {
+		snprintf(text, sizeof(text), "  %s/s", now->bytes_done ?
+			size_text((int64_t)rate, a) : count_text((int64_t)rate, a));
+		add(out, size, text);
+	}
+	if (pace >= 1 && part >= 0 && part < 1) {
 		snprintf(text, sizeof(text), "  %s left",
-			seconds_text((double)(total - done) / rate + 1, a));
+			seconds_text((work_total(now) - work_done(now)) / pace + 1, a));
 		add(out, size, text);
 	}
 }
 
-/* Everything, or where that finds no room what tells most: the counts behind, and the pace. */
+/* Everything, or where that finds no room what tells most: the counts that the rate is of. */
 static void numbers(const struct progress *p, const struct fsc_progress *now, bool all, char *out,
 	size_t size)
 {
 	out[0] = '\0';
-	if (all || !by_bytes(now))
+	if (all || !now->bytes_done)
 		add_counts(now->entries_done, now->entries_total, false, out, size);
-	if (all || by_bytes(now))
+	if (all || now->bytes_done)
 		add_counts(now->bytes_done, now->bytes_total, true, out, size);
 	add_pace(p, now, out, size);
 }
@@ -202,7 +215,7 @@ int progress_report(const struct fsc_progress *now, void *arg)
 
 	if (!p->shown)
 		return 0;
-	measure(p, now);
+	progress_measure(p, now, seconds_now());
 	/* What ends soon needs no bar. */
 	if (!p->drawn && seconds_now() - p->start < 0.3)
 		return 0;

@@ -24,8 +24,8 @@ void sigint_release(struct sigint *s, struct cli *c);
 struct progress {
 	bool shown, drawn;
 	char label[80];
-	double start, last; /* seconds */
-	/* of entries and of bytes: how many a second, smoothed, and how many there were then */
+	double start, begun, last; /* seconds: of waiting, of work, of the last measure */
+	/* of entries and of bytes: how many a second, smoothed, and how many at `last` */
 	struct pace {
 		double rate, done;
 	} entries, bytes;
@@ -36,7 +36,9 @@ void progress_init(struct progress *p, const struct cli *c, const char *object);
 int progress_report(const struct fsc_progress *now, void *arg);
 /* Take the bar away. */
 void progress_clear(struct progress *p);
-/* One line, without controls, of at most `width` columns; for the bar and its test. */
+/* For the bar and its test: take note of how far it is at `t` seconds (monotonic, not 0) ... */
+void progress_measure(struct progress *p, const struct fsc_progress *now, double t);
+/* ... and one line, without controls, of at most `width` columns. */
 void progress_line(const struct progress *p, const struct fsc_progress *now, int width, char *out,
 	size_t size);
 

@@ -509,38 +509,82 @@ static void test_man__names_every_command_and_option(void **state)
 	free(man);
 }
 
-/* Whatever a check can find (fsd/op/pool.c, fsd/op/inspect.c) is explained. */
-/* The bar's line for so much of 1,000 entries and 100 MiB, at 10 entries and 1 MiB a second. */
-static void line_of(uint64_t entries, uint64_t mib, int width, char out[512])
+static struct fsc_progress part(uint64_t entries, uint64_t mib)
 {
-	struct progress p = {.label = "clone shop", .entries.rate = 10, .bytes.rate = 1 << 20};
-	struct fsc_progress now = {.entries_done = entries, .entries_total = 1000,
+	return (struct fsc_progress){.entries_done = entries, .entries_total = 6400,
 		.bytes_done = mib << 20, .bytes_total = 100 << 20};
-
-	progress_line(&p, &now, width, out, 512);
 }
 
-static void test_progress__goes_by_what_is_further_from_its_end(void **state)
+static void line_is(const struct progress *p, struct fsc_progress now, int width, const char *want)
 {
 	char out[512];
 
-	(void)state;
-	line_of(900, 20, 79, out);
-	assert_string_equal(out,
-		"clone shop   20%  900/1,000 entries  20.0 MiB/100 MiB  1.0 MiB/s  1:21 left");
-	/* All bytes are there, and many entries are not: no 100 %, and still some time left. */
-	line_of(500, 100, 79, out);
-	assert_string_equal(out,
-		"clone shop   50%  500/1,000 entries  100 MiB/100 MiB  10/s  51.0 s left");
-	line_of(999, 100, 79, out);
-	assert_non_null(strstr(out, " 99%"));
-	/* Where there is little room the time stays. */
-	line_of(900, 20, 60, out);
-	assert_string_equal(out, "clone shop   20%  20.0 MiB/100 MiB  1.0 MiB/s  1:21 left");
-	line_of(500, 100, 60, out);
-	assert_string_equal(out, "clone shop   50%  500/1,000 entries  10/s  51.0 s left");
+	progress_line(p, &now, width, out, sizeof(out));
+	assert_string_equal(out, want);
 }
 
+/* An entry counts as 16 KiB: 6,400 as much as 100 MiB. */
+static void test_progress__goes_by_entries_and_bytes_together(void **state)
+{
+	struct progress p = {.label = "clone shop", .entries.rate = 32, .bytes.rate = 1 << 20};
+	struct fsc_progress now;
+
+	(void)state;
+	/* One large file, of which no entry is done yet. */
+	line_is(&p, part(0, 50), 79,
+		"clone shop   25%  0/6,400 entries  50.0 MiB/100 MiB  1.0 MiB/s  1:41 left");
+	line_is(&p, part(3200, 0), 75,
+		"clone shop   25%  3,200/6,400 entries  0 B/100 MiB  32/s  1:41 left");
+	line_is(&p, part(6399, 100), 60,
+		"clone shop   99%  100 MiB/100 MiB  1.0 MiB/s  1.0 s left");
+	line_is(&p, part(6400, 100), 50, "clone shop  100%  100 MiB/100 MiB  1.0 MiB/s");
+	/* Where only the entries are counted. */
+	now = (struct fsc_progress){.entries_done = 64, .entries_total = 128};
+	line_is(&p, now, 60, "clone shop   50%  64/128 entries  32/s  3.0 s left");
+}
+
+static void test_progress__says_no_more_than_is_known(void **state)
+{
+	struct progress p = {.label = "clone shop", .entries.rate = 32, .bytes.rate = 1 << 20};
+	struct fsc_progress now = {.entries_done = 500, .bytes_done = 20 << 20};
+
+	(void)state;
+	line_is(&p, now, 79, "clone shop  500 entries  20.0 MiB  1.0 MiB/s");
+}
+
+static void measure(struct progress *p, uint64_t entries, uint64_t mib, double t)
+{
+	struct fsc_progress now = part(entries, mib);
+
+	progress_measure(p, &now, t);
+}
+
+static void test_progress__measures_the_pace_of_the_work_alone(void **state)
+{
+	struct progress p = {.label = "clone shop"}, late = p;
+
+	(void)state;
+	/* Waiting and counting take no part in it. */
+	measure(&p, 0, 0, 100);
+	measure(&p, 0, 0, 200);
+	measure(&p, 64, 1, 201);
+	line_is(&p, part(64, 1), 60, "clone shop    1%  1.0 MiB/100 MiB  1.0 MiB/s  1:40 left");
+	/* One second that is ten times as fast does not make it ten times as fast. */
+	measure(&p, 128, 2, 202);
+	measure(&p, 192, 3, 203);
+	measure(&p, 832, 13, 204);
+	assert_true(p.bytes.rate > 3.2 * (1 << 20) && p.bytes.rate < 3.3 * (1 << 20));
+	for (int i = 1; i <= 40; i++)
+		measure(&p, 832 + 64 * i, 13 + i, 204 + i);
+	assert_true(p.bytes.rate > (1 << 20) && p.bytes.rate < 1.01 * (1 << 20));
+	/* Nor does what was done before anybody looked. */
+	measure(&late, 3200, 50, 100);
+	measure(&late, 3264, 51, 101);
+	line_is(&late, part(3264, 51), 60,
+		"clone shop   51%  51.0 MiB/100 MiB  1.0 MiB/s  50.0 s left");
+}
+
+/* Whatever a check can find (fsd/op/pool.c, fsd/op/inspect.c) is explained. */
 static void test_man__explains_what_checks_print(void **state)
 {
 	static const char *const texts[] = {"not in the catalog", "in the catalog only",
@@ -680,7 +724,9 @@ int main(void)
 		cmocka_unit_test(test_man__names_every_command_and_option),
 		cmocka_unit_test(test_man__is_roff_without_warnings),
 		cmocka_unit_test(test_man__explains_what_checks_print),
-		cmocka_unit_test(test_progress__goes_by_what_is_further_from_its_end),
+		cmocka_unit_test(test_progress__goes_by_entries_and_bytes_together),
+		cmocka_unit_test(test_progress__says_no_more_than_is_known),
+		cmocka_unit_test(test_progress__measures_the_pace_of_the_work_alone),
 		cmocka_unit_test(test_text__sizes_counts_and_durations),
 		cmocka_unit_test(test_text__relative_directories_are_made_absolute),
 		cmocka_unit_test(test_text__times_without_a_zone_are_this_machines),
