@@ -292,11 +292,11 @@ def try_case(world, case, report, make=None):
 
 
 def every_step(world, operation, actions, report, chains, sparse):
-    """`chains`: the recoveries after every so many steps; 0: none. sparse: only one step of four,
-    each pool another one."""
-    for action in actions:
+    """`chains`: the recoveries after every so many steps; 0: none. sparse: each action only at one
+    step of four, another one on each pool."""
+    for slot, action in enumerate(actions):
         world.reset()
-        for step in own_share(world, 4 if sparse else 1):
+        for step in own_share(world, 4 if sparse else 1, slot):
             case = Case(world.label, operation, step, action)
             crashed, _ = try_case(world, case, report)
             if not crashed:
@@ -305,13 +305,17 @@ def every_step(world, operation, actions, report, chains, sparse):
         every_recovery(world, operation, report, chains)
 
 
-def own_share(world, by):
+def own_share(world, by, slot=0):
     """Every so many steps; where it is four, the four pools come to all of them."""
-    return range(1 + list(POOLS).index(world.label) % by, MOST_STEPS, by)
+    return range(1 + (list(POOLS).index(world.label) + slot) % by, MOST_STEPS, by)
 
 
-def default_actions(operation):
-    return (*ACTIONS[:2], 'forget') if operation in FORGET else ACTIONS[:2]
+def default_actions(operation, sparse):
+    """sparse: the api alone for one operation, both processes for the next."""
+    actions = ['kill', 'cut', 'api', 'both']
+    if sparse:
+        del actions[2 + list(OPERATIONS).index(operation) % 2]
+    return actions + ['forget'] * (operation in FORGET)
 
 
 def every_recovery(world, operation, report, by):
@@ -386,7 +390,8 @@ def systematic(args, program):
                 continue
             for operation in operations:
                 first = report.rounds
-                every_step(world, operation, args.action or default_actions(operation), report,
+                every_step(world, operation,
+                           args.action or default_actions(operation, args.sparse), report,
                            0 if args.action else 1 if args.thorough else 8 if args.sparse else 4,
                            args.sparse)
                 print(f'{label} {operation}: {report.rounds - first} crashes', flush=True)
@@ -405,7 +410,7 @@ def main():
     p.add_argument('--action', action='append', choices=ACTIONS)
     p.add_argument('--step', type=int)
     p.add_argument('--again', help='steps of the recoveries to strike at, as 1,2')
-    p.add_argument('--sparse', action='store_true', help='one step of four, each pool another one')
+    p.add_argument('--sparse', action='store_true', help='one step of four for each action and pool')
     p.add_argument('--thorough', action='store_true', help='every step of every recovery')
     p.add_argument('--random', type=int, metavar='ROUNDS', default=0)
     p.add_argument('--round', metavar='SEED:N')
