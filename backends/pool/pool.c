@@ -115,6 +115,9 @@ int pool_driver_choose(int rootfd, const char *wanted, const struct pool_driver 
 	} else {
 		r = choose_named(rootfd, wanted, &chosen, &lines, err);
 	}
+	if (r == 0)
+		buf_printf(&lines, "%s is chosen, %s\n", chosen->name,
+			strcmp(wanted, "auto") == 0 ? "the first that fits" : "as configured");
 	if (buf_error(&lines))
 		return err_sys(err, ENOMEM, "pool report", NULL);
 	/* The report is of use above all when nothing fits. */

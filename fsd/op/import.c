@@ -73,11 +73,14 @@ static void show_steps(struct fsd *f, struct job *job, const struct outside *o)
 	const char *root = job->pool->config->path;
 	char keep[TIME_TEXT_SIZE];
 
-	if (mode_is(job, "move") && outside_same_mount(o->parent, job->pool->sites))
+	bool renames = mode_is(job, "move") && outside_same_mount(o->parent, job->pool->sites);
+
+	if (renames)
 		job_step(job, "move %s into pool %s, by rename if it can be a tree there", o->path,
 			job->pool->config->name);
-	job_step(job, "copy %s into pool %s by method %s%s", o->path, job->pool->config->name,
-		job->method, mode_is(job, "move") ? " otherwise, and compare every byte" : "");
+	job_step(job, "%scopy %s into pool %s by method %s%s", renames ? "otherwise " : "", o->path,
+		job->pool->config->name, job->method,
+		mode_is(job, "move") ? ", and compare every byte" : "");
 	job_step(job, "publish it as %s/sites/%s/live", root, job->site_name);
 	if (mode_is(job, "link"))
 		job_step(job, "exchange %s for a symbolic link to %s/sites/%s/live", o->path, root,

@@ -410,7 +410,7 @@ def main():
     p.add_argument('--action', action='append', choices=ACTIONS)
     p.add_argument('--step', type=int)
     p.add_argument('--again', help='steps of the recoveries to strike at, as 1,2')
-    p.add_argument('--sparse', action='store_true', help='one step of four for each action and pool')
+    p.add_argument('--sparse', action='store_true', help='one step of four, by action and pool')
     p.add_argument('--thorough', action='store_true', help='every step of every recovery')
     p.add_argument('--random', type=int, metavar='ROUNDS', default=0)
     p.add_argument('--round', metavar='SEED:N')

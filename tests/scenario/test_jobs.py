@@ -81,10 +81,10 @@ def test_undo__of_a_deletion_whose_name_was_given_again_says_how(daemon):
     deleted = daemon.json('site', 'delete', 'shop', '--yes')['job']['id']
     daemon.fsctl('site', 'create', 'shop')
     r = daemon.fsctl('undo', deleted, check=False)
-    assert r.returncode == 4 and 'fsctl site rename shop NEW' in r.stderr, r
-    daemon.fsctl('site', 'rename', 'shop', 'newer')
-    daemon.fsctl('undo', deleted)
-    assert (daemon.pools['main'] / 'sites/shop/live/file').read_text() == 'old'
+    way, = re.findall(r'hint: fsctl (site undelete .* NEW) brings it back', r.stderr)
+    assert r.returncode == 4
+    daemon.fsctl(*way.replace('NEW', 'older').split())
+    assert (daemon.pools['main'] / 'sites/older/live/file').read_text() == 'old'
 
 
 def test_undo__of_an_expiry_lasts(daemon):

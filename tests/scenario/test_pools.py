@@ -616,6 +616,7 @@ def test_trash__with_subvolumes_of_a_site_s_users_is_emptied(driver, mount, make
     daemon = make_daemon({'main': where / 'pool'})
     daemon.configure(f'driver = {driver}\n')
     daemon.start()
+    assert f'{driver} is chosen, as configured' in daemon.fsctl('pool', 'show', 'main').stdout
     before = subvolumes(where)
     daemon.fsctl('site', 'create', 'shop')
     live = where / 'pool/sites/shop/gen/1/tree'

@@ -67,7 +67,8 @@ const struct command commands[] = {
 	{"rollback", "rollback", NULL, run_job, "go back to the generation live before",
 		NULL, {{"SITE[:N]", W_MAYBE_GEN}}, {{0}}},
 	{"undo", "undo", NULL, run_job, "undo a job",
-		"\"fsctl job list --undoable\" lists the jobs that can be undone.",
+		"\"fsctl job list --undoable\" lists the jobs that can be undone, unless what that "
+		"needs was deleted since.",
 		{{"JOB", W_UNDOABLE, "job"}},
 		{{"discard-since", NULL, W_NONE, "discard_since",
 			.help = "also throw away what changed since the job"}}},
