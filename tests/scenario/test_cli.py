@@ -394,6 +394,8 @@ def test_cli__snapshots_are_called_by_what_leads_to_them(shop):
     # The old name leads there until somebody else has it.
     assert live(shop, 'shop@a') == first and listed('shop') == ['laden@a']
     assert 'laden@a held' in shop.fsctl('snapshot', 'hold', 'shop@a').stdout
+    undo = shop.json('job', 'list', '--limit', '1')['items'][0]['id']
+    assert 'laden@a is held no more' in shop.fsctl('undo', undo).stdout
     # As a SOURCE too, everywhere alike.
     (live(shop, 'laden') / 'index.php').write_text('hacked')
     for source in ('shop@a', 'shop@latest', 'laden@a'):

@@ -324,6 +324,7 @@ static void print_scan(const struct fsc_value *job, const struct fsc_value *resu
 	put_safe(stdout, fsc_value_str(job, "pool") ? str(job, "pool") : str(job, "args.pool"));
 	putchar('\n');
 	print_changes("  sites", fsc_value_at(result, "sites"));
+	print_changes("  deleted sites", fsc_value_at(result, "deleted"));
 	print_changes("  snapshots", fsc_value_at(result, "snapshots"));
 }
 
@@ -358,6 +359,12 @@ static void print_undone_set(const struct fsc_value *job, const struct fsc_value
 	print_settings(fsc_value_at(result, "set"));
 }
 
+static void print_undone_hold(const struct fsc_value *result)
+{
+	print_snapshot(result);
+	puts(fsc_value_bool(result, "snapshot.hold", false) ? " is held" : " is held no more");
+}
+
 /* An undone job answers with the object of the job that was undone: go by what is there. */
 static void print_any(const struct fsc_value *job, const struct fsc_value *result)
 {
@@ -369,6 +376,8 @@ static void print_any(const struct fsc_value *job, const struct fsc_value *resul
 		print_undone_set(job, result);
 	else if (fsc_value_at(result, "site"))
 		made_site(job, result, "is back");
+	else if (fsc_value_at(result, "snapshot"))
+		print_undone_hold(result);
 	else
 		printf("job %s is done\n", str(job, "id"));
 }

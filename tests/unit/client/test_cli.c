@@ -585,7 +585,9 @@ static void test_cli__scan_without_a_pool_scans_all(void **state)
 	assert_int_equal(fsctl(w, "pool", "scan"), 0);
 	assert_int_equal(peer_requests(w->peer), 3);
 	assert_non_null(strstr(sent(w, 2), "\"pool\":\"two\""));
-	assert_non_null(strstr(w->ran.out, "  sites: 2 added (a, b)\n  snapshots: as they were\n"));
+	assert_non_null(strstr(w->ran.out, "  sites: 2 added (a, b)\n"
+					   "  deleted sites: as they were\n"
+					   "  snapshots: as they were\n"));
 }
 
 static void test_cli__a_full_output_is_an_error_and_a_closed_one_is_not(void **state)
