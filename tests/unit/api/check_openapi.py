@@ -66,6 +66,8 @@ def compare_parameters(doc, where, operation, path, fields):
 
 
 def check_responses(doc, where, operation, post):
+    """A path or a filter that names something may name nothing."""
+    names = {doc.follow(p)["name"] for p in operation.get("parameters", [])}
     responses = operation.get("responses", {})
     if "default" not in responses or not any(s.startswith("2") for s in responses):
         yield "%s: its responses are not described" % where
@@ -74,7 +76,8 @@ def check_responses(doc, where, operation, post):
         problem = list(content) == ["application/problem+json"]
         if problem == status.startswith("2"):
             yield "%s: %s has the wrong type of content" % (where, status)
-    for status in ["400", "503"] + (["404"] if "{" in where else []):
+    for status in ["400", "503"] + (
+            ["404"] if "{" in where or names & {"pool", "site"} else []):
         if status not in responses:
             yield "%s: %s is not described" % (where, status)
     if post and "Location" not in doc.follow(responses.get("202", {})).get("headers", {}):
