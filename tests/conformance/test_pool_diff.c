@@ -465,6 +465,55 @@ static void test_diff__by_send_stream_means_what_both_trees_show(void **state)
 	assert_true(renames > rounds);
 }
 
+/* What this process has read so far, pipes included, by /proc/self/io. */
+static uint64_t bytes_read(void)
+{
+	FILE *f = fopen("/proc/self/io", "re");
+	unsigned long long n = 0;
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "rchar: %llu", &n), 1);
+	fclose(f);
+	return n;
+}
+
+static int count(enum snap_change change, const char *path, const char *from, void *arg)
+{
+	(void)change;
+	(void)path;
+	(void)from;
+	++*(unsigned *)arg;
+	return 0;
+}
+
+static void test_diff__by_send_stream_reads_no_data(void **state)
+{
+	static const char data[1 << 20] = "x";
+	unsigned changes = 0;
+	bool complete = false;
+	uint64_t before;
+	int a, b, fd;
+
+	(void)state;
+	assert_done(env.driver->tree_create(env.pool, at(env.one), &env.err));
+	live = tree_of(env.one);
+	a = take_snapshot("a");
+	fd = openat(live, "new", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	for (int i = 0; i < 16; i++)
+		assert_int_equal(write(fd, data, sizeof(data)), sizeof(data));
+	close(fd);
+	b = take_snapshot("b");
+	before = bytes_read();
+	assert_done(btrfs_diff_by_send(a, b, &env.ctx, count, &changes, &complete, &env.err));
+	assert_in_range(bytes_read() - before, 1, sizeof(data));
+	assert_true(complete && changes);
+	close(a);
+	close(b);
+	close(live);
+	drop_snapshot("a");
+	drop_snapshot("b");
+}
+
 /* A tree and its clone that both went on: from the same point, so inode numbers are given twice. */
 static void test_diff__of_branches_means_what_both_trees_show(void **state)
 {
@@ -521,6 +570,7 @@ static int body(const struct box *box)
 {
 	const struct CMUnitTest tests[] = {
 		POOL_UNIT_TEST(test_diff__by_send_stream_means_what_both_trees_show),
+		POOL_UNIT_TEST(test_diff__by_send_stream_reads_no_data),
 		POOL_UNIT_TEST(test_diff__of_branches_means_what_both_trees_show),
 	};
 
