@@ -86,6 +86,7 @@ const struct op_spec op_specs[OP_COUNT] = {
 	[OP_SNAPSHOT_SET] = {"snapshot-set", NULL, NULL, ROLE_OPERATOR, {REQ(SOURCE), REQ(SET)}},
 	[OP_SNAPSHOT_HOLD] = {"snapshot-hold", NULL, NULL, ROLE_OPERATOR,
 		{REQ(SOURCE), REQ(HOLD), F_TAG}},
+	[OP_SNAPSHOT_MEASURE] = {"snapshot-measure", NULL, NULL, ROLE_OPERATOR, {REQ(SOURCE)}},
 	[OP_CLONE] = {"clone", NULL, NULL, ROLE_OPERATOR,
 		{REQ(SOURCE), REQ(NAME), F_POOL, F_METHOD, F_EXPIRES, F_IF_EXISTS}},
 	[OP_RESTORE] = {"restore", NULL, NULL, ROLE_OPERATOR,

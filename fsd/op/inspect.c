@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Jobs that read trees and change nothing: diff, check, measure. */
+/* Jobs that read trees and change nothing: diff, check. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -328,66 +328,4 @@ const struct op_kind op_check = {
 	.plan = plan_check,
 	.run = run_check,
 	.why_not = "a check changes nothing",
-};
-
-/* ---- measure ---- */
-
-static int plan_measure(struct fsd *f, struct job *job, struct err *err)
-{
-	struct cat_site site;
-	int r = op_plan_site(f, job, request_str(&job->request, F_SITE), false, &site, err);
-
-	job_step(job, "walk the live tree of %s and count", job->site_name);
-	return r;
-}
-
-static int run_measure(struct fsd *f, struct job *job, struct err *err)
-{
-	int64_t live;
-	_cleanup_fd_ int site = op_open_site(f, job, err);
-	_cleanup_fd_ int wrapper = site < 0 ? site
-					    : layout_open_live(site, job->site_name, &live, err);
-	struct snap_usage u = {0};
-	struct tree_at tree;
-	int r;
-
-	if (wrapper < 0)
-		return wrapper;
-	tree = (struct tree_at){wrapper, LAYOUT_TREE};
-	r = job->pool->driver->tree_usage(job->pool->handle, tree, &job->ctx, &u, err);
-	if (r < 0)
-		return r;
-	json_object_set_new(job->result, "usage",
-		json_pack("{s:I,s:I,s:I,s:I}", "entries", (json_int_t)u.entries, "logical",
-			(json_int_t)u.logical, "shared", (json_int_t)u.shared, "exclusive",
-			(json_int_t)u.exclusive));
-	return 0;
-}
-
-static int record_measure(struct fsd *f, struct job *job, struct err *err)
-{
-	json_t *u = json_object_get(job->result, "usage");
-	struct cat_site s;
-	int r = catalog_site_get(f->catalog, job->site_id, &s, err);
-
-	if (r < 0)
-		return r;
-	s.measured = job->finished;
-	s.entries = json_integer_value(json_object_get(u, "entries"));
-	s.logical = json_integer_value(json_object_get(u, "logical"));
-	s.shared = json_integer_value(json_object_get(u, "shared"));
-	s.exclusive = json_integer_value(json_object_get(u, "exclusive"));
-	r = catalog_site_put(f->catalog, &s, err);
-	json_object_del(job->result, "usage");
-	json_object_set_new(job->result, "site", present_site(f, f->catalog, &s));
-	return r;
-}
-
-const struct op_kind op_site_measure = {
-	.op = OP_SITE_MEASURE,
-	.priority = PRIO_CHECK,
-	.plan = plan_measure,
-	.run = run_measure,
-	.record = record_measure,
-	.why_not = "measuring changes nothing",
 };

@@ -10,6 +10,7 @@ const struct op_kind *const ops[OP_COUNT] = {
 	[OP_SITE_DELETE] = &op_site_delete,
 	[OP_SITE_UNDELETE] = &op_site_undelete,
 	[OP_SITE_MEASURE] = &op_site_measure,
+	[OP_SNAPSHOT_MEASURE] = &op_snapshot_measure,
 	[OP_SNAPSHOT_CREATE] = &op_snapshot_create,
 	[OP_SNAPSHOT_DELETE] = &op_snapshot_delete,
 	[OP_SNAPSHOT_SET] = &op_snapshot_set,

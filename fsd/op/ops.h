@@ -13,11 +13,12 @@ extern const struct op_kind op_site_delete;	  /* site_delete.c */
 extern const struct op_kind op_site_undelete;	  /* site_delete.c */
 extern const struct op_kind op_site_set;	  /* set.c */
 extern const struct op_kind op_site_rename;	  /* rename.c */
-extern const struct op_kind op_site_measure;	  /* inspect.c */
+extern const struct op_kind op_site_measure;	  /* measure.c */
 extern const struct op_kind op_snapshot_create;	  /* snapshot.c */
 extern const struct op_kind op_snapshot_delete;	  /* snapshot.c */
 extern const struct op_kind op_snapshot_set;	  /* set.c */
 extern const struct op_kind op_snapshot_hold;	  /* set.c */
+extern const struct op_kind op_snapshot_measure;  /* measure.c */
 extern const struct op_kind op_publish;		  /* publish.c */
 extern const struct op_kind op_rollback;	  /* publish.c */
 extern const struct op_kind op_restore;		  /* restore.c */

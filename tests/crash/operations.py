@@ -281,6 +281,10 @@ def delete_in_queue(s, site='alpha'):
     return [ask, *others]
 
 
+def snapshot_measure(s, site='alpha'):
+    return Ask({'kind': 'snapshot-measure', 'source': f'{site}@base'}, lambda st, job: None)
+
+
 def site_measure(s, site='alpha'):
     return Ask({'kind': 'site-measure', 'site': site}, lambda st, job: None)
 
@@ -529,10 +533,10 @@ OPERATIONS = {f.__name__.replace('_', '-'): f for f in (
     site_create, site_create_from, clone_live, clone_dirty, clone_snapshot, clone_generation,
     clone_other_pool, clone_live_other_pool, site_set, site_rename, site_delete, site_undelete,
     delete_published, delete_in_queue, site_measure, snapshot, snapshot_first, snapshot_dirty,
-    snapshot_delete, snapshot_hold, snapshot_release, snapshot_set, generation_create,
-    generation_dirty, generation_delete, generation_retire, publish, publish_mend, rollback,
-    restore, restore_to, undo_restore, undo_publish, undo_retiring, undo_rename, undo_delete,
-    undo_set, pool_scan, pool_check)}
+    snapshot_delete, snapshot_hold, snapshot_release, snapshot_set, snapshot_measure,
+    generation_create, generation_dirty, generation_delete, generation_retire, publish,
+    publish_mend, rollback, restore, restore_to, undo_restore, undo_publish, undo_retiring,
+    undo_rename, undo_delete, undo_set, pool_scan, pool_check)}
 
 from in_place import OPERATIONS as IN_PLACE  # these stand on what is above
 from late import OPERATIONS as ALONE

@@ -89,6 +89,9 @@ def test_answers__are_what_the_document_says(api, scratch):
     api.job('site-set', site='shop', set={'label.color': None, 'expires': 'never'})
     api.job('site-measure', site='shop')
     api.job('snapshot', site='shop', name='before')
+    measured = api.job('snapshot-measure', source='shop@before')['snapshot']
+    assert measured['entries'] and measured['bytes']['logical']
+    assert api.refuse(400, 'bad_source', 'snapshot-measure', source='shop')['object'] == 'shop'
     api.job('snapshot-set', source='shop@before', set={'label.keep': 'yes', 'expires': '1w'})
     api.job('snapshot-hold', source='shop@before', hold=True, tag='release')
     api.refuse(409, 'held', 'snapshot-delete', source='shop@before', confirm=True)

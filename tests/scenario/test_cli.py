@@ -550,6 +550,11 @@ def test_cli__the_latest_snapshot_is_none_of_what_was_retired(shop):
 def test_cli__measuring_counts_first(shop):
     assert shop.json('site', 'show', 'shop')['bytes'] is None
     assert shop.json('site', 'show', 'shop', '--measure')['bytes']['logical'] > 0
+    shop.fsctl('snapshot', 'shop@m')
+    assert not shop.json('snapshot', 'show', 'shop@m')['bytes']
+    shown = shop.json('snapshot', 'show', 'shop@m', '--measure')
+    assert shown['bytes']['logical'] > 0 and shown['entries'] == 4
+    assert shop.json('snapshot', 'list', 'shop')['items'][-1]['bytes'] == shown['bytes']
 
 
 def test_cli__import_and_eject_take_relative_directories(daemon, scratch):

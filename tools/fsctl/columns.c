@@ -62,6 +62,7 @@ static const struct column snapshots[] = {
 	{"SIZE", "bytes.logical", H_SIZE},
 	{"OWN", "bytes.exclusive", H_SIZE},
 	{"SHARED", "bytes.shared", H_SIZE},
+	{"MEASURED", "bytes.measured_at", H_TIME},
 	{"POOL", "pool", H_TEXT},
 	{"PATH", "path", H_PATH},
 	{"ID", "id", H_TEXT},

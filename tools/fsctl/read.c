@@ -222,14 +222,15 @@ static int measured(struct cli *c, const struct fsc_value *answer)
 	return fsc_job_ended(job) && fsc_job_outcome(job, &err) < 0 ? cli_fail(c, &err) : 0;
 }
 
-/* "site show --measure": count first, by a job of its own. */
+/* "site show --measure", or a snapshot's: count first, by a job of its own. */
 static int measure(struct cli *c)
 {
-	struct fsc_request *req = fsc_request_new("site-measure");
+	bool snapshot = strchr(c->args[0], '@');
+	struct fsc_request *req = fsc_request_new(snapshot ? "snapshot-measure" : "site-measure");
 	struct fsc_value *answer = NULL;
 	int r;
 
-	if (!req || fsc_request_set_str(req, "site", c->args[0]) < 0) {
+	if (!req || fsc_request_set_str(req, snapshot ? "source" : "site", c->args[0]) < 0) {
 		fsc_request_free(&req);
 		return cli_no_memory(c);
 	}

@@ -253,6 +253,7 @@ static const struct {
 	{"snapshot", .snapshot = "taken"},
 	{"snapshot-delete", .snapshot = "deleted"},
 	{"snapshot-set", .snapshot = "set"},
+	{"snapshot-measure", .snapshot = "measured"},
 	{"clone", .site = "made"},
 	{"site-create", .site = "made"},
 	{"site-import", .site = "imported"},

@@ -27,6 +27,8 @@ const struct global_option global_options[] = {
 	.help = "go on where \"next\" of an earlier list points"}
 #define OPT_AFTER {"after", "ID", W_TEXT, .local = LOCAL_CURSOR, \
 	.help = "only what came after this event"}
+#define OPT_MEASURE {"measure", NULL, W_NONE, .local = LOCAL_MEASURE, \
+	.help = "count its entries and bytes first"}
 #define OPT_TAG {"tag", "TAG", W_TEXT, "tag", .help = "name of the hold (\"default\")"}
 
 const struct command commands[] = {
@@ -129,8 +131,7 @@ const struct command commands[] = {
 			OPT_LIMIT, OPT_CURSOR}},
 	{"site show", NULL, "/v1/sites/%s", run_show, "show a site", NULL,
 		{{"SITE", W_SITE}},
-		{{"measure", NULL, W_NONE, .local = LOCAL_MEASURE,
-			.help = "count its entries and bytes first"}}},
+		{OPT_MEASURE}},
 	{"site set", "site-set", NULL, run_job, "set properties of a site",
 		"KEY is protected (yes, no), expires (7d, 24h, never) or label.NAME; "
 		"\"label.NAME=\" removes a label. There may be 100 labels.",
@@ -150,7 +151,7 @@ const struct command commands[] = {
 	{"snapshot list", NULL, "/v1/snapshots", run_list, "list snapshots, oldest first", NULL,
 		{{"SITE", W_SITE, "site", ARG_OPTIONAL}}, {OPT_LABEL, OPT_LIMIT, OPT_CURSOR}},
 	{"snapshot show", NULL, "/v1/sites/%s/snapshots/%s", run_show, "show a snapshot", NULL,
-		{{"SITE@SNAP", W_SNAPSHOT}}, {{0}}},
+		{{"SITE@SNAP", W_SNAPSHOT}}, {OPT_MEASURE}},
 	{"snapshot set", "snapshot-set", NULL, run_job, "set properties of a snapshot",
 		"KEY is expires (7d, 24h, never) or label.NAME; \"label.NAME=\" removes a label. "
 		"There may be 100 labels.",

@@ -335,8 +335,9 @@ static void test_table__every_job_has_a_command(void **state)
 {
 	(void)state;
 	for (int op = OP_NONE + 1; op < OP_COUNT; op++) {
-		/* "site show --measure"; "undo"; housekeeping */
-		bool found = op == OP_SITE_MEASURE || op == OP_GENERATION_RETIRE;
+		/* "show --measure"; "undo"; housekeeping */
+		bool found = op == OP_SITE_MEASURE || op == OP_SNAPSHOT_MEASURE ||
+			     op == OP_GENERATION_RETIRE;
 
 		for (const struct command *cmd = commands; cmd->words && op_is_job(op); cmd++)
 			found |= asks_for(cmd, op_specs[op].name);
