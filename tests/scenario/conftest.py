@@ -299,6 +299,14 @@ def checked(daemon):
     return r.returncode, r.stdout
 
 
+def ended(daemon):
+    """The last job, once there is nothing to worry about and it has been recorded."""
+    wait_for(lambda: checked(daemon)[0] == 0)
+    job = daemon.json('job', 'list')['items'][0]['id']
+    daemon.fsctl('job', 'wait', job, check=False)
+    return daemon.json('job', 'show', job)
+
+
 @pytest.fixture
 def scratch():
     """A folder of its own, removed afterwards; others may pass through it."""

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from conftest import Steps, checked, needs_root, wait_for
+from conftest import Steps, checked, ended, needs_root, wait_for
 
 pytestmark = needs_root
 
@@ -138,12 +138,6 @@ def unmounted(shop, step):
     finally:
         shop.folder.rmdir()
         subprocess.run(['mount', '-o', 'loop', f'{shop.outside}.img', shop.outside], check=True)
-
-
-def ended(daemon):
-    """The last job, once there is nothing to worry about."""
-    wait_for(lambda: checked(daemon)[0] == 0)
-    return daemon.json('job', 'show', daemon.json('job', 'list')['items'][0]['id'])
 
 
 @pytest.mark.parametrize('step', ['rename.prepared', 'rename.synced', 'rename.relinked'])

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from conftest import Steps, checked, needs_root, wait_for
+from conftest import Steps, checked, ended, needs_root, wait_for
 
 pytestmark = needs_root
 
@@ -58,8 +58,7 @@ class Host:
         return self.daemon.json('job', 'show', newest['id'])
 
     def ended(self):
-        wait_for(lambda: checked(self.daemon)[0] == 0)
-        return self.last()
+        return ended(self.daemon)
 
     def sites(self):
         return sorted(s['name'] for s in self.daemon.json('site', 'list')['items'])
