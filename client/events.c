@@ -3,6 +3,7 @@
 #include "client/internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,7 +83,7 @@ int fsc_events_open(struct fsc *fsc, const char *after, struct fsc_events **out,
 	e->fsc.conn.wake = fsc->conn.wake;
 	sse_init(&e->sse, take_event, e);
 	if (after)
-		strcpy(e->sse.id, after);
+		snprintf(e->sse.id, sizeof(e->sse.id), "%s", after);
 	sse_restart(&e->sse);
 	*out = e;
 	return 0;

@@ -176,7 +176,7 @@ char *fsc_call_text(const struct fsc_call *call, size_t *len)
 			"Content-Type: application/json\r\nContent-Length: %zu\r\n",
 			strlen(call->body));
 	else if (strcmp(call->method, "GET") != 0)
-		strcpy(length, "Content-Length: 0\r\n");
+		snprintf(length, sizeof(length), "Content-Length: 0\r\n");
 	n = asprintf(&out,
 		"%s %s HTTP/1.1\r\nHost: fsd\r\nUser-Agent: libfsclient/" FSC_VERSION
 		"\r\nAccept: %s\r\n%s%s%s%s%s%s%s\r\n%s",

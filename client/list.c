@@ -67,7 +67,7 @@ static int keep_cursor(struct fsc_list *list, struct fsc_error *err)
 	if (!text)
 		return fsc_no_memory(err);
 	if (strlen(text) < sizeof(list->cursor))
-		strcpy(list->cursor, text);
+		memcpy(list->cursor, text, strlen(text) + 1);
 	free(text);
 	/* One that does not move would never end. */
 	if (!list->cursor[0] || strcmp(old, list->cursor) == 0)

@@ -25,7 +25,7 @@ static int new_key(struct fsc_request *req)
 	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
 		return -EIO;
 	for (size_t i = 0; i < sizeof(bytes); i++)
-		sprintf(req->key + 2 * i, "%02x", bytes[i]);
+		snprintf(req->key + 2 * i, 3, "%02x", bytes[i]);
 	req->submitted = false;
 	return 0;
 }

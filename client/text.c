@@ -75,7 +75,7 @@ char *fsc_text_encode(const char *bytes)
 		size_t n = utf8_len(s);
 
 		if (!n) {
-			p += sprintf(p, "\\x%02x", *s++);
+			p += snprintf(p, 5, "\\x%02x", *s++);
 		} else if (*s == '\\') {
 			p = stpcpy(p, "\\\\");
 			s++;
