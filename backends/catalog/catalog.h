@@ -78,6 +78,12 @@ int catalog_pool_get(struct catalog *c, const char *name, struct cat_pool *out, 
 int catalog_pools(struct catalog *c, int (*fn)(const struct cat_pool *, void *), void *arg,
 	struct err *err);
 
+/* What a tree held when it was measured last: bytes and names. */
+struct cat_usage {
+	int64_t measured; /* when; 0: never, and all else is 0 */
+	int64_t logical, shared, exclusive, entries;
+};
+
 /* ---- sites ---- */
 struct cat_site {
 	char id[CAT_ID_SIZE];
@@ -91,8 +97,7 @@ struct cat_site {
 	int protect;
 	/* import --link: the directory that is a symlink to live; or "" */
 	char linked[CAT_PATH_SIZE];
-	/* from the last measuring; all 0 before */
-	int64_t measured, logical, shared, exclusive, entries;
+	struct cat_usage usage;
 };
 struct cat_site_filter {
 	const char *pool;	   /* NULL: any */
@@ -154,7 +159,7 @@ struct cat_snapshot {
 	int64_t expires;
 	int64_t job; /* that made it */
 	int64_t look; /* what was written in it since then is not told yet; 0: nothing to tell */
-	int64_t measured, logical, shared, exclusive, entries;
+	struct cat_usage usage;
 };
 struct cat_snapshot_filter {
 	const char *site;      /* site id; NULL: any */

@@ -83,7 +83,7 @@ enum column_type {
 };
 
 struct column {
-	const char *name; /* of the column and the field */
+	const char *name;
 	enum column_type type;
 	size_t offset, size;
 };
@@ -97,12 +97,20 @@ struct record {
 	unsigned n_columns;
 };
 
-#define COLUMN(type_, record_, field_)                                                             \
+#define COLUMN_AS(name_, type_, record_, field_)                                                   \
 	{                                                                                          \
-		.name = #field_, .type = COLUMN_##type_,                                           \
+		.name = name_, .type = COLUMN_##type_,                                             \
 		.offset = offsetof(struct record_, field_),                                        \
 		.size = sizeof(((struct record_ *)0)->field_)                                      \
 	}
+#define COLUMN(type_, record_, field_) COLUMN_AS(#field_, type_, record_, field_)
+/* of its struct cat_usage */
+#define USAGE_COLUMNS(record_)                                                                     \
+	COLUMN_AS("measured", INT, record_, usage.measured),                                       \
+	COLUMN_AS("logical", INT, record_, usage.logical),                                         \
+	COLUMN_AS("shared", INT, record_, usage.shared),                                           \
+	COLUMN_AS("exclusive", INT, record_, usage.exclusive),                                     \
+	COLUMN_AS("entries", INT, record_, usage.entries)
 #define COLUMNS(array_) .columns = array_, .n_columns = sizeof(array_) / sizeof((array_)[0])
 
 /* Insert, or replace what has the same key. */

@@ -66,11 +66,7 @@ static const struct column site_columns[] = {
 	COLUMN(INT, cat_site, expires),
 	COLUMN(BOOL, cat_site, protect),
 	COLUMN(TEXT, cat_site, linked),
-	COLUMN(INT, cat_site, measured),
-	COLUMN(INT, cat_site, logical),
-	COLUMN(INT, cat_site, shared),
-	COLUMN(INT, cat_site, exclusive),
-	COLUMN(INT, cat_site, entries),
+	USAGE_COLUMNS(cat_site),
 };
 
 static const struct record site_record = {

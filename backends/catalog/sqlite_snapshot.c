@@ -22,11 +22,7 @@ static const struct column snapshot_columns[] = {
 	COLUMN(INT, cat_snapshot, expires),
 	COLUMN(INT, cat_snapshot, job),
 	COLUMN(INT, cat_snapshot, look),
-	COLUMN(INT, cat_snapshot, measured),
-	COLUMN(INT, cat_snapshot, logical),
-	COLUMN(INT, cat_snapshot, shared),
-	COLUMN(INT, cat_snapshot, exclusive),
-	COLUMN(INT, cat_snapshot, entries),
+	USAGE_COLUMNS(cat_snapshot),
 };
 
 static const struct record snapshot_record = {

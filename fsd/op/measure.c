@@ -11,7 +11,7 @@
 #include "snap/base/fd.h"
 #include "snap/usage.h"
 
-/* Into the result, until it is recorded. */
+/* Kept in the intent: recording it may take several tries. */
 static int count(struct job *job, struct pool_root *pool, int wrapper, struct err *err)
 {
 	const struct tree_at tree = {wrapper, LAYOUT_TREE};
@@ -20,16 +20,22 @@ static int count(struct job *job, struct pool_root *pool, int wrapper, struct er
 
 	if (r < 0)
 		return r;
-	json_object_set_new(job->result, "usage",
-		json_pack("{s:I,s:I,s:I,s:I}", "entries", (json_int_t)u.entries, "logical",
-			(json_int_t)u.logical, "shared", (json_int_t)u.shared, "exclusive",
-			(json_int_t)u.exclusive));
+	job_intend_int(job, "entries", (int64_t)u.entries);
+	job_intend_int(job, "logical", (int64_t)u.logical);
+	job_intend_int(job, "shared", (int64_t)u.shared);
+	job_intend_int(job, "exclusive", (int64_t)u.exclusive);
 	return 0;
 }
 
-static int64_t counted(const struct job *job, const char *key)
+static struct cat_usage counted(const struct job *job)
 {
-	return json_integer_value(json_object_get(json_object_get(job->result, "usage"), key));
+	return (struct cat_usage){
+		.measured = job->finished,
+		.entries = job_int(job, "entries"),
+		.logical = job_int(job, "logical"),
+		.shared = job_int(job, "shared"),
+		.exclusive = job_int(job, "exclusive"),
+	};
 }
 
 /* ---- a site ---- */
@@ -60,13 +66,8 @@ static int record_site(struct fsd *f, struct job *job, struct err *err)
 
 	if (r < 0)
 		return r;
-	s.measured = job->finished;
-	s.entries = counted(job, "entries");
-	s.logical = counted(job, "logical");
-	s.shared = counted(job, "shared");
-	s.exclusive = counted(job, "exclusive");
+	s.usage = counted(job);
 	r = catalog_site_put(f->catalog, &s, err);
-	json_object_del(job->result, "usage");
 	json_object_set_new(job->result, "site", present_site(f, f->catalog, &s));
 	return r;
 }
@@ -121,13 +122,8 @@ static int record_snapshot(struct fsd *f, struct job *job, struct err *err)
 
 	if (r < 0)
 		return r;
-	s.measured = job->finished;
-	s.entries = counted(job, "entries");
-	s.logical = counted(job, "logical");
-	s.shared = counted(job, "shared");
-	s.exclusive = counted(job, "exclusive");
+	s.usage = counted(job);
 	r = catalog_snapshot_put(f->catalog, &s, err);
-	json_object_del(job->result, "usage");
 	json_object_set_new(job->result, "snapshot", present_snapshot(f, f->catalog, &s));
 	return r;
 }

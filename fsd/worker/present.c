@@ -19,13 +19,17 @@ static json_t *text_or_null(const char *s)
 	return *s ? json_string_nocheck(s) : json_null();
 }
 
-static json_t *bytes(int64_t measured, int64_t logical, int64_t shared, int64_t exclusive)
+/* "bytes" and "entries", null where nothing was measured. */
+static void add_usage(json_t *v, const struct cat_usage *u)
 {
-	if (!measured)
-		return json_null();
-	return json_pack("{s:I,s:I,s:I,s:o}", "logical", (json_int_t)logical, "shared",
-		(json_int_t)shared, "exclusive", (json_int_t)exclusive, "measured_at",
-		json_time(measured));
+	json_t *bytes = json_null();
+
+	if (u->measured)
+		bytes = json_pack("{s:I,s:I,s:I,s:o}", "logical", (json_int_t)u->logical, "shared",
+			(json_int_t)u->shared, "exclusive", (json_int_t)u->exclusive,
+			"measured_at", json_time(u->measured));
+	json_object_set_new(v, "bytes", bytes);
+	json_object_set_new(v, "entries", u->measured ? json_integer(u->entries) : json_null());
 }
 
 static int add_label(const char *key, const char *value, void *arg)
@@ -116,8 +120,7 @@ json_t *present_site(struct fsd *f, struct catalog *c, const struct cat_site *s)
 		json_time(s->deleted ? s->deleted + fsd_config(f)->undo_keep : 0));
 	json_object_set_new(v, "deleted_by", deleted_by(f, c, s));
 	json_object_set_new(v, "linked", text_or_null(s->linked));
-	json_object_set_new(v, "bytes", bytes(s->measured, s->logical, s->shared, s->exclusive));
-	json_object_set_new(v, "entries", s->measured ? json_integer(s->entries) : json_null());
+	add_usage(v, &s->usage);
 	json_object_set_new(v, "protected", json_boolean(s->protect));
 	json_object_set_new(v, "expires", json_time(s->expires));
 	json_object_set_new(v, "labels", labels_of(c, s->id));
@@ -172,8 +175,7 @@ json_t *present_snapshot(struct fsd *f, struct catalog *c, const struct cat_snap
 	json_object_set_new(v, "hold", json_boolean(json_array_size(holds) > 0));
 	json_object_set_new(v, "holds", holds);
 	json_object_set_new(v, "expires", json_time(s->expires));
-	json_object_set_new(v, "bytes", bytes(s->measured, s->logical, s->shared, s->exclusive));
-	json_object_set_new(v, "entries", s->measured ? json_integer(s->entries) : json_null());
+	add_usage(v, &s->usage);
 	json_object_set_new(v, "path",
 		path_text("%s/.fsd/snapshots/%s/%s/gen/%" PRId64 "/" LAYOUT_TREE,
 			pool_path(f, s->pool), s->site, s->name, s->generation));

@@ -604,6 +604,41 @@ def test_catalog__on_a_full_disk(make_daemon, scratch):
             assert daemon.stop() == 0
 
 
+@needs_root
+def test_catalog__on_a_disk_that_fills_up_before_an_outcome_is_recorded(make_daemon, scratch):
+    where = scratch / 'small'
+    where.mkdir()
+    with mounted('-t', 'tmpfs', '-o', 'size=16m,mode=755', 'none', where):
+        catalog = where / 'catalog.db'
+        daemon = make_daemon(catalog=catalog)
+        steps = Steps(daemon)
+        daemon.start()
+        daemon.fsctl('site', 'create', 'shop')
+        (scratch / 'pool/sites/shop/live/file').write_bytes(b'12345')
+        daemon.fsctl('snapshot', 'shop@a')
+        try:
+            for request, result in (({'kind': 'site-measure', 'site': 'shop'}, 'site'),
+                                    ({'kind': 'snapshot-measure', 'source': 'shop@a'}, 'snapshot'),
+                                    ({'kind': 'clone', 'source': 'shop', 'name': 'b'}, 'site'),
+                                    ({'kind': 'snapshot', 'site': 'b'}, 'snapshot'),
+                                    ({'kind': 'site-rename', 'site': 'b', 'name': 'c'}, 'site'),
+                                    ({'kind': 'site-delete', 'site': 'c',
+                                      'confirm': True}, 'site')):
+                steps.until('outcome.put', request)
+                with reading(catalog), filled(where):
+                    steps.on('outcome.committed')
+                job = steps.go_on()
+                assert job['state'] == 'done', job
+                if request['kind'].endswith('measure'):
+                    assert job['result'][result]['bytes']['logical'] == 5, job
+                    assert job['result'][result]['entries'] == 1, job
+                assert list(job['result']) == [result], job
+            assert 'cannot record' in daemon.log()
+            assert checked(daemon)[0] == 0, checked(daemon)
+        finally:
+            assert daemon.stop() == 0
+
+
 # ---- requests ----
 
 def raw(daemon, body, headers=''):

@@ -332,7 +332,7 @@ static int status_text(struct cli *c, const struct fsc_value *v)
 	put_safe(stdout, fsc_value_str(v, "state"));
 	fputs(", since ", stdout);
 	put_safe(stdout, local_time(fsc_value_str(v, "started"), text));
-	printf("\n%lld sites, %lld jobs running, %lld queued\n",
+	printf("\nsites: %lld, jobs: %lld running, %lld queued\n",
 		(long long)fsc_value_int(v, "sites", 0),
 		(long long)fsc_value_int(v, "jobs.running", 0),
 		(long long)fsc_value_int(v, "jobs.queued", 0));

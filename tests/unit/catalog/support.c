@@ -72,8 +72,7 @@ struct cat_pool sample_pool(unsigned i)
 struct cat_site sample_site(unsigned i)
 {
 	struct cat_site s = {.pool = "pool0", .tenant = 1, .created = 100 + i, .live = 1,
-		.expires = 5, .protect = 1, .linked = "/var/www/x", .measured = 1, .logical = 2,
-		.shared = 3, .exclusive = 4, .entries = 5};
+		.expires = 5, .protect = 1, .linked = "/var/www/x", .usage = {1, 2, 3, 4, 5}};
 
 	sample_id('s', i, s.id);
 	snprintf(s.name, sizeof(s.name), "site-%06u", i);
@@ -84,8 +83,7 @@ struct cat_snapshot sample_snapshot(unsigned i)
 {
 	struct cat_snapshot s = {.site_name = "site-000000", .pool = "pool0", .kind = "user",
 		.created = 1000 + i, .generation = 3, .method = "snapshot",
-		.consistency = "atomic", .gap_ns = 7, .expires = 8, .job = 9, .measured = 1,
-		.logical = 2, .shared = 3, .exclusive = 4, .entries = 5};
+		.consistency = "atomic", .gap_ns = 7, .expires = 8, .job = 9, .usage = {1, 2, 3, 4, 5}};
 
 	sample_id('n', i, s.id);
 	sample_id('s', 0, s.site);

@@ -6,6 +6,15 @@
 #define assert_text(a, b, field) assert_string_equal((a).field, (b).field)
 #define assert_int(a, b, field) assert_int_equal((a).field, (b).field)
 
+static void assert_usage(const struct cat_usage *a, const struct cat_usage *b)
+{
+	assert_int(*a, *b, measured);
+	assert_int(*a, *b, logical);
+	assert_int(*a, *b, shared);
+	assert_int(*a, *b, exclusive);
+	assert_int(*a, *b, entries);
+}
+
 static void assert_site(const struct cat_site *a, const struct cat_site *b)
 {
 	assert_text(*a, *b, id);
@@ -18,11 +27,7 @@ static void assert_site(const struct cat_site *a, const struct cat_site *b)
 	assert_int(*a, *b, live);
 	assert_int(*a, *b, expires);
 	assert_int(*a, *b, protect);
-	assert_int(*a, *b, measured);
-	assert_int(*a, *b, logical);
-	assert_int(*a, *b, shared);
-	assert_int(*a, *b, exclusive);
-	assert_int(*a, *b, entries);
+	assert_usage(&a->usage, &b->usage);
 }
 
 static void test_site__comes_back_by_name_and_id(void **state)
@@ -183,11 +188,7 @@ static void assert_snapshot(const struct cat_snapshot *a, const struct cat_snaps
 	assert_int(*a, *b, gap_ns);
 	assert_int(*a, *b, expires);
 	assert_int(*a, *b, job);
-	assert_int(*a, *b, measured);
-	assert_int(*a, *b, logical);
-	assert_int(*a, *b, shared);
-	assert_int(*a, *b, exclusive);
-	assert_int(*a, *b, entries);
+	assert_usage(&a->usage, &b->usage);
 }
 
 static void test_snapshot__outlives_its_site_and_comes_back(void **state)
