@@ -24,7 +24,7 @@ static int batch(struct walk *w, struct io_item *items, size_t n)
 
 		if (snap_skip(trail_dir(&w->trail), path, items[i].type) != SNAP_KEEP)
 			items[i].type = DT_UNKNOWN; /* not to be entered */
-		else if (t->tv_sec * NSEC_PER_SEC + t->tv_nsec >= l->since &&
+		else if (clock_of(t) >= l->since &&
 			 paths_add(l->out, path, "written") < 0)
 			return walk_fail(w->err, -ENOMEM, "list", path);
 		atomic_fetch_add(&w->ctx->entries_done, 1);

@@ -304,7 +304,7 @@ static bool changed(const struct diff *d, int side, const struct io_item *it)
 {
 	int64_t until = d->opts->trusted_until[side];
 
-	return until && it->st.ctime.tv_sec * NSEC_PER_SEC + it->st.ctime.tv_nsec > until;
+	return until && clock_of(&it->st.ctime) > until;
 }
 
 static bool times_trusted(const struct diff *d, const struct diff_pair *p)

@@ -10,11 +10,6 @@
 
 #define OPEN 1 /* the digest that never matches */
 
-static int64_t ns(const struct timespec *t)
-{
-	return t->tv_sec * NSEC_PER_SEC + t->tv_nsec;
-}
-
 void settle_init(struct settle *s, bool network)
 {
 	*s = (struct settle){.tick = network ? NSEC_PER_SEC : settle_tick()};
@@ -30,7 +25,7 @@ int64_t settle_now(void)
 	struct timespec t;
 
 	clock_gettime(CLOCK_REALTIME_COARSE, &t);
-	return ns(&t);
+	return clock_of(&t);
 }
 
 int64_t settle_tick(void)
@@ -38,7 +33,7 @@ int64_t settle_tick(void)
 	struct timespec tick = {.tv_nsec = 10 * NSEC_PER_MSEC};
 
 	clock_getres(CLOCK_REALTIME_COARSE, &tick);
-	return ns(&tick);
+	return clock_of(&tick);
 }
 
 uint64_t stat_digest(const struct io_stat *st)
@@ -65,7 +60,7 @@ int settle_record(struct settle *s, const char *path, const struct io_stat *st, 
 	bool open)
 {
 	XXH128_hash_t h = XXH3_128bits(path, strlen(path));
-	int64_t ctime = ns(&st->ctime);
+	int64_t ctime = clock_of(&st->ctime);
 	bool young = within_two_ticks(s, now, ctime);
 
 	if (ctime > s->newest && (ctime <= now || young))

@@ -69,11 +69,6 @@ struct item {
 	uint64_t in;
 };
 
-static int64_t ns(const struct timespec *t)
-{
-	return t->tv_sec * NSEC_PER_SEC + t->tv_nsec;
-}
-
 static int64_t number(const json_t *json, const char *key)
 {
 	return json_integer_value(json_object_get(json, key));
@@ -119,7 +114,7 @@ json_t *change_item(int work, json_t *path, const char *name, json_t *wanted)
 	}
 	item = json_pack("{s:o,s:s,s:I,s:I,s:I}", "path", path, "name", name, "in",
 		(json_int_t)st.st_ino, "size", (json_int_t)st.st_size, "mtime",
-		(json_int_t)ns(&st.st_mtim));
+		(json_int_t)clock_of(&st.st_mtim));
 	if (wanted)
 		json_object_set_new(item, "wanted", wanted);
 	return item;
@@ -179,9 +174,9 @@ static void note_ctime(const struct item *it, int parent, const char *leaf)
 	struct stat st;
 	bool as_it_was = fstatat(parent, leaf, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 		st.st_ino == it->in && st.st_size == number(it->json, "size") &&
-		ns(&st.st_mtim) == number(it->json, "mtime");
+		clock_of(&st.st_mtim) == number(it->json, "mtime");
 
-	json_object_set_new(it->json, "ctime", json_integer(as_it_was ? ns(&st.st_ctim) : -1));
+	json_object_set_new(it->json, "ctime", json_integer(as_it_was ? clock_of(&st.st_ctim) : -1));
 }
 
 /* 1: something was renamed, *parent is where; 0: it was done already. */
@@ -357,7 +352,7 @@ static int count_batch(struct walk *w, struct io_item *items, size_t n)
 		const struct timespec *t = &items[i].st.ctime;
 
 		/* The entry itself got a new ctime when it was renamed: it is judged apart. */
-		if (w->trail.depth > 1 && ns(t) > s->made)
+		if (w->trail.depth > 1 && clock_of(t) > s->made)
 			s->changed++;
 	}
 	return 0;
@@ -390,7 +385,7 @@ static int count_item(int tree, const struct item *it, struct since *s, struct s
 		s->changed++;
 		return 0;
 	}
-	s->changed += ns(&st.st_ctim) != number(it->json, "ctime");
+	s->changed += clock_of(&st.st_ctim) != number(it->json, "ctime");
 	return ctx && S_ISDIR(st.st_mode) ? walk_tree(parent, leaf, &ops, ctx, s, err) : 0;
 }
 

@@ -40,11 +40,6 @@ int64_t late_now(void)
 	return now;
 }
 
-static int64_t clock_of(const struct timespec *t)
-{
-	return t->tv_sec * NSEC_PER_SEC + t->tv_nsec;
-}
-
 static int64_t ctime_of(const struct stat *st)
 {
 	return clock_of(&st->st_ctim);

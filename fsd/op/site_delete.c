@@ -68,7 +68,7 @@ static int note_deletion(struct job *job, int dir, const struct cat_site *site, 
 		return r;
 	err_clear(err);
 	job_warn(job, "the pool is full: if the catalog is lost, the deleted site has no name "
-		"but its id, and nothing says when it was deleted");
+		"but its id");
 	return 0;
 }
 
@@ -216,7 +216,7 @@ static int committed_undelete(struct fsd *f, struct job *job, struct err *err)
 	return op_doc_says(dir, META_SITE, "id", job->site_id);
 }
 
-/* In a site that is in use it means nothing: one that stays costs no more than its bytes. */
+/* In a site that is in use it means nothing, and the next deletion knows an old one. */
 static int finish_undelete(struct fsd *f, struct job *job, struct err *err)
 {
 	const char *name = job_str(job, "name");

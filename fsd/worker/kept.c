@@ -134,7 +134,7 @@ static int look_at_entry(struct kept_work *w, const char *name, const char *path
 
 	if (fstatat(w->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : err_sys(err, errno, "stat", path);
-	if (st.st_mtim.tv_sec * NSEC_PER_SEC + st.st_mtim.tv_nsec > w->since)
+	if (clock_of(&st.st_mtim) > w->since)
 		r = paths_add(&w->late, path, "written");
 	if (r == 0 && S_ISDIR(st.st_mode)) {
 		dir = fd_open_dir(w->dir, name);

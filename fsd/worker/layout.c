@@ -425,7 +425,7 @@ static int left_kind(int site, const char *name, int64_t now, enum layout_left *
 	if (!S_ISLNK(st.st_mode))
 		return -EINVAL;
 	if (strncmp(name, "live.old.", 9) == 0)
-		*kind = st.st_ctim.tv_sec * NSEC_PER_SEC + st.st_ctim.tv_nsec < now - OLD_LINK_KEPT
+		*kind = clock_of(&st.st_ctim) < now - OLD_LINK_KEPT
 				? LEFT_OLD
 				: LEFT_ALL;
 	return 0;

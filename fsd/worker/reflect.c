@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "fsd/worker/layout.h"
 #include "fsd/worker/meta.h"
@@ -368,17 +369,31 @@ static int deleted_gone(struct fsd *f, const char *id, struct err *err)
 	return ret == -ENOENT ? 0 : ret;
 }
 
-/* A rebuilt catalog: the name and the time are in its site.json, or nobody knows them. */
-static void recall_deletion(struct cat_site *s, json_t *doc, const char *id)
+/*
+ * The time noted in its site.json; but a full pool could not take one, and has none or that of an
+ * earlier deletion. It was renamed here and not later than its ctime, with which it is kept longer
+ * rather than shorter.
+ */
+static int64_t deletion_time(int dir, const json_t *doc)
+{
+	int64_t noted = json_integer_value(json_object_get(doc, "deleted"));
+	int64_t latest = clock_real();
+	struct stat st;
+
+	if (fstat(dir, &st) == 0 && clock_of(&st.st_ctim) < latest)
+		latest = clock_of(&st.st_ctim);
+	return noted > 0 && noted > latest - 60 * NSEC_PER_SEC ? noted : latest;
+}
+
+/* What a rebuilt catalog does not know. */
+static void recall_deletion(struct cat_site *s, int dir, const json_t *doc, const char *id)
 {
 	const char *name = json_string_value(json_object_get(doc, "name"));
 
 	if (!s->name[0])
 		snprintf(s->name, sizeof(s->name), "%s", name ? name : id);
 	if (!s->deleted)
-		s->deleted = json_integer_value(json_object_get(doc, "deleted"));
-	if (s->deleted <= 0)
-		s->deleted = clock_real();
+		s->deleted = deletion_time(dir, doc);
 }
 
 int reflect_deleted(struct fsd *f, struct pool_root *r, const char *id, int64_t when,
@@ -402,7 +417,7 @@ int reflect_deleted(struct fsd *f, struct pool_root *r, const char *id, int64_t 
 		return ret;
 	if (when)
 		s.deleted = when;
-	recall_deletion(&s, doc, id);
+	recall_deletion(&s, dir, doc, id);
 	problems_clear(&f->problems, live_scope(s.id, scope));
 	ret = put_site(f, dir, &s, doc, err);
 	json_decref(doc);

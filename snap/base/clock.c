@@ -13,7 +13,7 @@ static int64_t reading(clockid_t id)
 	struct timespec ts;
 
 	clock_gettime(id, &ts);
-	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+	return clock_of(&ts);
 }
 
 int64_t clock_real(void)

@@ -3,11 +3,18 @@
 #ifndef SNAP_BASE_CLOCK_H
 #define SNAP_BASE_CLOCK_H
 
-#include <stdint.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <time.h>
 
 #define NSEC_PER_SEC 1000000000LL
 #define NSEC_PER_MSEC 1000000LL
+
+/* In ns. */
+static inline int64_t clock_of(const struct timespec *t)
+{
+	return t->tv_sec * NSEC_PER_SEC + t->tv_nsec;
+}
 
 int64_t clock_real(void); /* CLOCK_REALTIME in ns */
 int64_t clock_mono(void); /* CLOCK_MONOTONIC in ns */

@@ -2,6 +2,7 @@
 """Pools whose storage is slow, away, wrong or comes back, beside one that is well."""
 
 import contextlib
+import datetime
 import json
 import os
 import pathlib
@@ -431,15 +432,8 @@ def test_scan__lets_a_deleted_site_be_had_back(daemon):
     assert (pool / 'sites/old/live/order').read_text() == '42' and not deleted()
     assert 'deleted' in noted and 'deleted' not in json.loads(
         (pool / 'sites/old/site.json').read_text())
-    # The other one, by its name, and by an fsd that did not write down when.
-    ident = daemon.json('site', 'delete', 'shop', '--yes')['job']['result']['site']['id']
-    document = pool / '.fsd/deleted' / ident / 'site.json'
-    noted = json.loads(document.read_text())
-    del noted['deleted']
-    document.write_text(json.dumps(noted))
-    before, = deleted()
-    lose_catalog(daemon)
-    assert deleted()[0]['deleted'] > before['deleted']
+    # The other one, by its name.
+    daemon.fsctl('site', 'delete', 'shop', '--yes')
     for _ in range(2):
         daemon.fsctl('site', 'create', 'twice')
         daemon.fsctl('site', 'delete', 'twice', '--yes')
@@ -450,6 +444,21 @@ def test_scan__lets_a_deleted_site_be_had_back(daemon):
     assert r.stdout.startswith('site shop is back'), r.stdout
     r = daemon.fsctl('site', 'undelete', 'shop', check=False)
     assert r.returncode == 3 and 'there is no such deleted site' in r.stderr, r
+
+
+@pytest.mark.parametrize('noted', [None, 5])
+def test_scan__of_a_deleted_site_knows_when_though_nothing_or_an_old_time_is_noted(daemon, noted):
+    """Where the pool is full, a deletion is not noted, and an older one may be: of 1970 here."""
+    daemon.fsctl('site', 'create', 'shop')
+    ident = daemon.json('site', 'delete', 'shop', '--yes')['job']['result']['site']['id']
+    document = daemon.pools['main'] / '.fsd/deleted' / ident / 'site.json'
+    text = json.loads(document.read_text())
+    when = text.pop('deleted') / 1e9
+    document.write_text(json.dumps(text | ({'deleted': noted} if noted else {})))
+    lose_catalog(daemon)
+    site, = daemon.http('GET', '/v1/sites?deleted=true')[1]['items']
+    seen = datetime.datetime.fromisoformat(site['deleted']).timestamp()
+    assert abs(seen - when) < 3600 and seen <= time.time(), (seen, when)
 
 
 def test_scan__after_a_pool_was_made_in_an_empty_mount_point(mount, make_daemon):
