@@ -12,6 +12,8 @@
 
 struct err;
 
+#define SNAP_LEASE_WAIT 5000000000LL
+
 struct snap_ctx {
 	atomic_bool cancel; /* set by anyone; calls return -ECANCELED within 100 ms */
 
@@ -21,6 +23,12 @@ struct snap_ctx {
 	_Atomic uint64_t bytes_total, bytes_done;
 
 	unsigned threads; /* upper limit of threads for one call; 0: the engine chooses */
+
+	/* For who holds leases on files (snap/lease.h) all calls together wait at most lease_wait ns,
+	 * and a second more for each file; 0: SNAP_LEASE_WAIT, and no more. A holder that answers
+	 * needs less than the second; one that does not must not hold up a job without end. */
+	int64_t lease_wait;
+	_Atomic int64_t lease_waited, lease_last; /* their own */
 
 	/* May a copy take more room? Asked before the first of it and about every 4 MiB: 0, or
 	 * -errno with err filled, which ends the call. NULL: as much as the storage has. */

@@ -16,6 +16,7 @@
 
 #include "snap/base/fd.h"
 #include "snap/io_threads_priv.h"
+#include "snap/lease.h"
 
 /* Holes are looked for from here on: below, a hole saves next to nothing. */
 #define SPARSE_MIN 4096
@@ -34,15 +35,13 @@ int t_open_read(int dirfd, const char *name)
 
 int t_open_file(struct io_dir *dir, const char *name)
 {
-	int64_t until = 0;
+	int64_t since = 0;
 	int fd;
 
-	do {
-		if (snap_canceled(dir->place->ctx))
-			return -ECANCELED;
+	do
 		fd = t_open_read(tdir_fd(dir), name);
-	} while (fd == -EWOULDBLOCK && fd_lease_wait(&until));
-	return fd;
+	while (fd == -EWOULDBLOCK && lease_wait(dir->place->ctx, &since));
+	return fd == -EWOULDBLOCK && snap_canceled(dir->place->ctx) ? -ECANCELED : fd;
 }
 
 int t_flush_for_settle(int fd)

@@ -18,6 +18,7 @@
 
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
+#include "snap/lease.h"
 
 /* Waiting for the disk, not computing: more than there are processors (5,000 files in 0.08 s). */
 #define SYNC_THREADS 16
@@ -100,7 +101,7 @@ static int sync_below(struct syncer *s, int dir, unsigned depth);
  * journal that holds them. A file that went away needs no sync. */
 static int sync_entry(struct syncer *s, int dir, const char *name, unsigned depth)
 {
-	int64_t until = 0;
+	int64_t since = 0;
 	struct stat st;
 	int fd, r;
 
@@ -111,7 +112,7 @@ static int sync_entry(struct syncer *s, int dir, const char *name, unsigned dept
 	do {
 		fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC |
 			(S_ISDIR(st.st_mode) ? O_DIRECTORY : 0));
-	} while (fd < 0 && errno == EWOULDBLOCK && !snap_canceled(s->ctx) && fd_lease_wait(&until));
+	} while (fd < 0 && errno == EWOULDBLOCK && lease_wait(s->ctx, &since));
 	if (fd < 0)
 		return errno == ENOENT || errno == ELOOP || errno == ENOTDIR ? 0 : -errno;
 	if (S_ISDIR(st.st_mode)) {

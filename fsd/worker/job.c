@@ -19,6 +19,7 @@
 #include "fsd/worker/step.h"
 #include "snap/base/clock.h"
 #include "snap/base/fd.h"
+#include "snap/lease.h"
 
 const char *job_state_name(enum job_state s)
 {
@@ -215,6 +216,7 @@ static int run(struct fsd *f, struct job *job)
 	int r = job->pool ? pool_root_verify(job->pool, err) : 0;
 
 	room_watch(&watch, f, job);
+	job->ctx.lease_wait = lease_break_time() + NSEC_PER_SEC;
 	if (r == 0)
 		r = job->kind->run(f, job, err);
 	job->ctx.admit = NULL;

@@ -67,9 +67,13 @@ static const char *code_of(int num)
 int err_sys(struct err *e, int num, const char *op, const char *object)
 {
 	char text[128];
+	const char *why = strerror_r(num, text, sizeof(text));
 
-	return err_set(e, num, code_of(num), object, "%s: %s", op,
-		strerror_r(num, text, sizeof(text)));
+	/* Nothing else makes open(2) of a file say so, and its own words help nobody. */
+	if (num == EWOULDBLOCK && strcmp(op, "open") == 0)
+		why = "another process holds a lease on it and does not give it up; /proc/locks "
+			"names the process, beside the file's inode";
+	return err_set(e, num, code_of(num), object, "%s: %s", op, why);
 }
 
 void err_hint(struct err *e, const char *fmt, ...)

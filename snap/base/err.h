@@ -34,7 +34,8 @@ int err_set(struct err *e, int num, const char *code, const char *object, const 
 /*
  * The same for a failed system call or library call: the code is derived from num (ENOSPC and
  * EDQUOT "no_space", EROFS "read_only", EACCES and EPERM "denied", ENOENT "not_found", ECANCELED
- * "canceled", ENOMEM "no_memory", others "io_error") and the reason is "op: strerror(num)".
+ * "canceled", ENOMEM "no_memory", others "io_error") and the reason is "op: strerror(num)"; that of
+ * a lease (EWOULDBLOCK of "open") says what it is.
  */
 int err_sys(struct err *e, int num, const char *op, const char *object);
 

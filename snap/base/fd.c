@@ -14,10 +14,8 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "snap/base/clock.h"
 
 static atomic_ulong syncs;
 
@@ -97,31 +95,6 @@ int fd_open_beneath(int dirfd, const char *path, int flags)
 			break;
 	}
 	return fd < 0 ? -errno : (int)fd;
-}
-
-static int64_t lease_break_time(void)
-{
-	FILE *f = fopen("/proc/sys/fs/lease-break-time", "re");
-	int seconds = 45;
-
-	if (f) {
-		if (fscanf(f, "%d", &seconds) != 1 || seconds < 0)
-			seconds = 45;
-		fclose(f);
-	}
-	return seconds * NSEC_PER_SEC;
-}
-
-bool fd_lease_wait(int64_t *until)
-{
-	int64_t now = clock_mono();
-
-	if (!*until)
-		*until = now + lease_break_time() + NSEC_PER_SEC;
-	if (now >= *until)
-		return false;
-	nanosleep(&(struct timespec){.tv_nsec = 10 * NSEC_PER_MSEC}, NULL);
-	return true;
 }
 
 int fd_reopen_dir(int fd)

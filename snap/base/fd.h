@@ -34,14 +34,6 @@ int fd_open_dir(int dirfd, const char *name);
  */
 int fd_open_beneath(int dirfd, const char *path, int flags);
 
-/*
- * After an open with O_NONBLOCK that said EWOULDBLOCK: another process holds a lease on the file
- * (fcntl(2) F_SETLEASE; file servers do), which the kernel takes from it within
- * /proc/sys/fs/lease-break-time. Sleeps a moment: true, try again. False: that time is over. *until
- * is 0 at first.
- */
-bool fd_lease_wait(int64_t *until);
-
 /* A second, independent descriptor of the same directory (its own offset). The fd or -errno. */
 int fd_reopen_dir(int fd);
 

@@ -434,23 +434,24 @@ def test_import_move__of_a_site_that_goes_takes_what_was_put_aside_along(host, s
 @pytest.fixture
 def lease():
     """lease(path): held until somebody else opens the file, and given up then, as a file server
-    does; how often."""
-    held, given = [], []
+    does, unless it is `kept`; how often."""
+    held, given, to_the_end = [], [], []
 
     def give_up(*_):
         while held:
             given.append(held.pop())
             os.close(given[-1])
 
-    def take(path):
-        held.append(os.open(path, os.O_RDWR))
-        fcntl.fcntl(held[-1], fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    def take(path, kept=False):
+        fd = os.open(path, os.O_RDWR)
+        (to_the_end if kept else held).append(fd)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         return given
 
     before = signal.signal(signal.SIGIO, give_up)
     yield take
     signal.signal(signal.SIGIO, before)
-    for fd in held:
+    for fd in held + to_the_end:
         os.close(fd)
 
 
@@ -471,6 +472,23 @@ def test_import__waits_for_who_holds_a_lease_on_a_file(host, lease):
     lease(path / 'index.php')
     job = host.imported(path, 'move', name='other')
     assert job['stats']['method'] == ('reflink' if host.kind == 'btrfs' else 'move')
+
+
+def test_import_link__does_not_wait_for_ever_for_one_who_keeps_his_leases(host, lease):
+    """What came late and cannot be opened soon is told, and kept where it is: this is done at a
+    start as well, before anybody is served."""
+    path = host.make()
+    host.steps.until('import.exchanged', {'kind': 'site-import', 'name': 'shop', 'dir': str(path),
+                                          'mode': 'link'})
+    where, = host.outside.glob('shop.fsd-*')
+    for name in ('index.php', 'a/x', 'late'):
+        (where / name).write_text('late')
+        lease(where / name, kept=True)
+    job = host.steps.go_on()
+    assert job['state'] == 'done' and job['result']['failed'], job
+    assert any('holds a lease on it' in f['reason'] for f in job['result']['failed']), job
+    assert any(f['path'] == str(where) for f in job['result']['failed']), job
+    assert (where / 'late').stat().st_size == 4 and 'parked' not in site_json(host, 'shop')
 
 
 def test_import_move__of_what_cannot_be_carried_over_keeps_it(host, scratch):
