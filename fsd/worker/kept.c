@@ -327,23 +327,32 @@ static bool is_inode(int fd, uint64_t ino)
 	return fd >= 0 && fstat(fd, &st) == 0 && st.st_ino == ino;
 }
 
+/* It cannot be looked at or removed, as err says: tried again until undo_keep is over twice. */
+static int give_up_parked(const struct sweep *s, const struct parked *p, struct err *err)
+{
+	if (snap_canceled(s->ctx) || p->since >= s->before - fsd_config(s->f)->undo_keep)
+		return -err->num;
+	err_hint(err, "it is yours to remove");
+	cannot(s, "a directory that import put aside is given up", err);
+	err_clear(err);
+	return 0;
+}
+
 /*
  * It is not where it was put. If the directory that had it is still there, it is gone; else the
- * disk of both may not be mounted, so it is looked for until undo_keep is over twice.
+ * disk of both may not be mounted.
  */
-static int lost_parked(const struct sweep *s, const struct parked *p, int parent)
+static int lost_parked(const struct sweep *s, const struct parked *p, int parent, struct err *err)
 {
-	struct err err = ERR_INIT;
+	int r;
 
 	if (is_inode(parent, p->parent))
 		return fd_sync(parent);
-	if (p->since >= s->before - fsd_config(s->f)->undo_keep)
-		return -ENOENT;
-	err_set(&err, ENOENT, "not_found", p->path,
+	err_set(err, ENOENT, "not_found", p->path,
 		"it is not where import put it, nor is its folder");
-	err_hint(&err, "if it comes back, it is yours to remove");
-	cannot(s, "a directory that import put aside is not looked for any more", &err);
-	return 0;
+	r = give_up_parked(s, p, err);
+	err_clear(err); /* nothing that somebody would have to do */
+	return r;
 }
 
 /* Removing changes the ctimes of what is still there, which is no late write for the next start. */
@@ -379,29 +388,41 @@ static bool is_absent(int r)
 	return r == -ENOENT || r == -ENOTDIR || r == -ELOOP || r == -EXDEV;
 }
 
-/* With late writes it stays. 0: it is to be forgotten; -errno: not now. */
-static int remove_parked(const struct sweep *s, int site, struct parked *p)
+/* It is about what lies in the directory, or the directory. */
+static void name_parked(const struct parked *p, struct err *err)
+{
+	char object[ERR_OBJECT_SIZE];
+
+	if (!err->in_tree)
+		return;
+	snprintf(object, sizeof(object), "%.250s/%.250s", p->path, err->object);
+	strcpy(err->object, object);
+	err->in_tree = false;
+}
+
+/* With late writes it stays. 0: it is to be forgotten; -errno: not now, and err says why if there
+ * is more to it than a job that holds the site. */
+static int remove_parked(const struct sweep *s, int site, struct parked *p, struct err *err)
 {
 	_cleanup_fd_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	const char *name = NULL;
 	_cleanup_fd_ int parent =
 		root < 0 ? -errno : work_open_parent(root, p->path + 1, &name);
 	_cleanup_fd_ int dir = open_parked(p, parent, name);
-	struct err err = ERR_INIT;
 	int r;
 
-	if (dir < 0)
-		return is_absent(dir) ? lost_parked(s, p, parent) : dir;
-	r = look_at_parked(s, site, dir, p, &err);
+	if (is_absent(dir))
+		return lost_parked(s, p, parent, err);
+	r = dir < 0 ? err_sys(err, -dir, "open", p->path) : look_at_parked(s, site, dir, p, err);
 	if (r == 0 && !p->late.total) {
-		r = snap_remove_held(parent, name, dir, s->ctx, &err);
+		r = snap_remove_held(parent, name, dir, s->ctx, err);
 		/* Or it may come back when nobody knows of it. */
 		if (r == 0 && (r = fd_sync(parent)) < 0)
-			err_sys(&err, -r, "fsync", p->path);
+			err_sys(err, -r, "fsync", p->path);
 		step("kept.removed");
 	}
-	cannot(s, "cannot remove a directory that import put aside", &err);
-	return r;
+	name_parked(p, err);
+	return err->num ? give_up_parked(s, p, err) : r;
 }
 
 /* site.json is a job's to change, unless none holds the site. */
@@ -424,11 +445,12 @@ static void forget_parked(const struct sweep *s, int site, const struct parked *
 	pthread_mutex_unlock(&s->f->write_lock);
 }
 
-static void sweep_parked(const struct sweep *s, int site)
+static void sweep_parked(const struct sweep *s, int site, struct err *err)
 {
 	struct parked p = {.late = PATHS_INIT};
 
-	if (parked_load(s, site, &p) == 0 && p.since < s->before && remove_parked(s, site, &p) == 0)
+	if (parked_load(s, site, &p) == 0 && p.since < s->before &&
+		remove_parked(s, site, &p, err) == 0)
 		forget_parked(s, site, &p);
 	parked_release(&p);
 }
@@ -440,12 +462,14 @@ static void sweep_site(struct sweep *s, const char *id, const char *name)
 	_cleanup_fd_ int site = *name ? layout_open_site(s->r, name)
 				      : fd_open_dir(s->r->deleted, id);
 	_cleanup_free_ int64_t *numbers = NULL;
+	struct err err = ERR_INIT;
 	unsigned n = 0;
 
 	if (site < 0)
 		return;
 	s->site = id;
-	sweep_parked(s, site);
+	sweep_parked(s, site, &err);
+	cannot(s, "cannot remove a directory that import put aside", &err);
 	if (!*name || layout_generations(site, &numbers, &n) < 0)
 		return;
 	for (unsigned i = 0; i < n && !snap_canceled(s->ctx); i++) {
@@ -481,7 +505,8 @@ void kept_sweep(struct fsd *f, struct catalog *c, struct pool_root *r, struct sn
 	json_decref(sites);
 }
 
-bool kept_parked(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx)
+int kept_parked(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx,
+	struct err *err)
 {
 	struct sweep s = {.f = f, .r = r, .ctx = ctx, .site = id,
 		.before = clock_real() - fsd_config(f)->undo_keep};
@@ -490,8 +515,13 @@ bool kept_parked(struct fsd *f, struct pool_root *r, const char *id, struct snap
 	bool left;
 
 	if (site < 0)
-		return false;
-	sweep_parked(&s, site);
+		return 0;
+	sweep_parked(&s, site, err);
+	if (err->num) {
+		err_hint(err, "import put it aside for deleted site %s, which is kept as long; "
+			"make it removable, or move it away", id);
+		return -err->num;
+	}
 	left = parked_load(&s, site, &p) == 0;
 	parked_release(&p);
 	return left;

@@ -22,7 +22,7 @@ struct snap_ctx;
  *   work directories in the trees of its sites; if written to, kept for another undo_keep;
  *   directories that import has put aside (site.json "parked": {"path", "ino", "parent",
  *   "since"}); if written to, left to their owner. One that is not found is forgotten when its
- *   folder is there, or undo_keep is over twice.
+ *   folder is there; that, or one that cannot be removed, when undo_keep is over twice.
  * `c` is the caller's reader. write_lock must not be held.
  */
 void kept_sweep(struct fsd *f, struct catalog *c, struct pool_root *r, struct snap_ctx *ctx);
@@ -35,9 +35,11 @@ void kept_sweep(struct fsd *f, struct catalog *c, struct pool_root *r, struct sn
 int kept_ejected(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx,
 	struct err *err);
 
-/* What an import of the deleted site `id`, whose time is over, had put aside: remove it. Is there
- * still something to look for? Only the site knows of it. write_lock must not be held. */
-bool kept_parked(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx);
+/* What an import of the deleted site `id`, whose time is over, had put aside: remove it. 1: there
+ * is still something to look for, and only the site knows of it; 0; -errno with a hint: it cannot
+ * be removed yet. write_lock must not be held. */
+int kept_parked(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx,
+	struct err *err);
 
 /* May the deleted site go? By catalog and configuration as they are now; write_lock is held. */
 bool kept_may_purge(struct fsd *f, const char *id, struct err *err);

@@ -95,10 +95,10 @@ static void purge(struct removal *rm, struct pool_root *r)
 	json_array_foreach(due.ids, i, id) {
 		const char *site = json_string_value(id);
 		struct err err = ERR_INIT;
-		int kept = kept_parked(rm->f, r, site, &rm->ctx)
-				   ? 1
-				   : kept_ejected(rm->f, r, site, &rm->ctx, &err);
+		int kept = kept_parked(rm->f, r, site, &rm->ctx, &err);
 
+		if (kept == 0)
+			kept = kept_ejected(rm->f, r, site, &rm->ctx, &err);
 		if (snap_canceled(&rm->ctx))
 			break;
 		if (kept < 0)

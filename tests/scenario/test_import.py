@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import stat
 import struct
 import subprocess
@@ -21,7 +22,7 @@ import time
 
 import pytest
 
-from conftest import TIMEOUT, Steps, needs_root, program, wait_for
+from conftest import TIMEOUT, Steps, checked, needs_root, program, wait_for
 
 pytestmark = needs_root
 CLOCK_REALTIME_COARSE = 5  # <linux/time.h>; Python has no name for it
@@ -429,6 +430,32 @@ def test_import_move__of_a_site_that_goes_takes_what_was_put_aside_along(host, s
     undo_is_over(host)
     wait_for(lambda: not (host.pool / '.fsd/deleted' / site).exists())
     assert not kept.exists()
+
+
+def test_import_link__of_a_site_that_goes_says_what_it_waits_for(host, mount):
+    """An old disk that is read-only now: the deleted site stays as long as it may be mended."""
+    www = mount('ext4', size='64M', name='disk')
+    path = host.make('shop', www)
+    kept = aside(path, host.imported(path, 'link'))
+    site = site_json(host, 'shop')['id']
+    host.job(kind='site-delete', site='shop', confirm=True)
+    subprocess.run(['mount', '-o', 'remount,ro', str(www)], check=True)
+    host.daemon.stop()
+    aged(host, site, 5400, '.fsd/deleted', removing=True)  # it has been looked at
+    host.daemon.configure(undo_keep='1h')
+    catalog = sqlite3.connect(host.daemon.catalog)
+    with contextlib.closing(catalog), catalog:
+        catalog.execute('UPDATE sites SET deleted = deleted - 5400000000000')
+    host.daemon.start()
+    wait_for(lambda: checked(host.daemon)[0] == 1)
+    said = checked(host.daemon)[1]
+    assert f'{kept}/' in said and 'Read-only' in said and site in said, said
+    assert (host.pool / '.fsd/deleted' / site).exists()
+    host.daemon.stop()
+    aged(host, site, 3 * 3600, '.fsd/deleted')
+    host.daemon.start()
+    wait_for(lambda: not (host.pool / '.fsd/deleted' / site).exists())
+    assert (kept / 'index.php').exists() and checked(host.daemon)[0] == 0
 
 
 @pytest.fixture
@@ -983,12 +1010,12 @@ def test_kept__is_told_before_it_is_noted_as_told(host):
         assert told(host, 'replaced.late_writes')
 
 
-def aged(host, site, ago):
+def aged(host, site, ago, where='sites', **more):
     """What import put aside counts as put there so many seconds ago; fsd is stopped."""
-    file = host.pool / 'sites' / site / 'site.json'
+    file = host.pool / where / site / 'site.json'
     doc = json.loads(file.read_text())
     since = doc['parked']['since']
-    doc['parked']['since'] = time.time_ns() - ago * 10**9
+    doc['parked'] |= {'since': time.time_ns() - ago * 10**9} | more
     file.write_text(json.dumps(doc))
     return since
 
@@ -1030,7 +1057,7 @@ def test_import_link__forgets_what_was_put_aside_when_its_owner_removed_it(host,
     host.daemon.configure(undo_keep='1h')
     host.daemon.start()
     wait_for(lambda: 'parked' not in site_json(host, 'shop'))
-    assert ('not looked for any more' in host.daemon.log()) == (what == 'its folder')
+    assert ('is given up' in host.daemon.log()) == (what == 'its folder')
 
 
 @pytest.mark.parametrize('kind', ['link', 'move', 'eject'])
