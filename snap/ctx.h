@@ -24,9 +24,9 @@ struct snap_ctx {
 
 	unsigned threads; /* upper limit of threads for one call; 0: the engine chooses */
 
-	/* For who holds leases on files (snap/lease.h) all calls together wait at most lease_wait ns,
+	/* For who holds leases on files (snap/lease.h) all calls together wait lease_wait ns at most,
 	 * and a second more for each file; 0: SNAP_LEASE_WAIT, and no more. A holder that answers
-	 * needs less than the second; one that does not must not hold up a job without end. */
+	 * needs less than the second; one that does not must not hold up a job for ever. */
 	int64_t lease_wait;
 	_Atomic int64_t lease_waited, lease_last; /* their own */
 

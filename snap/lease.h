@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Wait for who holds a lease on a file (fcntl(2) F_SETLEASE): file servers do, and so can its owner. */
+/* Wait for who holds a lease on a file (fcntl(2) F_SETLEASE): file servers do, its owner can. */
 #ifndef SNAP_LEASE_H
 #define SNAP_LEASE_H
 

@@ -17,6 +17,8 @@
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
+#include "snap/flush.h"
+#include "snap/settle.h"
 #include "snap/skip.h"
 #include "snap/walk.h"
 
@@ -37,11 +39,32 @@ static int store(const struct job *job, int work, json_t *plan, struct err *err)
 	return r;
 }
 
-int change_commit(struct job *job, int work, int64_t generation, json_t *items, struct err *err)
+/* For who has it mapped: since when do its times tell of all that is written? */
+static int64_t flush_replaced(struct job *job, int tree, json_t *items)
 {
-	json_t *plan = json_pack("{s:i,s:s,s:s,s:I,s:I,s:o}", "format", META_FORMAT, "job",
+	int64_t since = settle_now();
+	json_t *item;
+	size_t i;
+
+	json_array_foreach(items, i, item) {
+		_cleanup_free_ char *path = NULL;
+		int64_t one;
+
+		if (json_text_decode(json_string_value(json_object_get(item, "path")), &path) < 0)
+			continue;
+		one = snap_flush(tree, path, &job->ctx);
+		since = one < since ? one : since;
+	}
+	return since;
+}
+
+int change_commit(struct job *job, int tree, int work, int64_t generation, json_t *items,
+	struct err *err)
+{
+	int64_t since = flush_replaced(job, tree, items);
+	json_t *plan = json_pack("{s:i,s:s,s:s,s:I,s:I,s:I,s:o}", "format", META_FORMAT, "job",
 		job->text, "site", job->site_id, "generation", (json_int_t)generation, "made",
-		(json_int_t)late_now(), "items", items);
+		(json_int_t)late_now(), "since", (json_int_t)since, "items", items);
 	int r = plan ? 0 : err_sys(err, ENOMEM, "plan", NULL);
 
 	if (r == 0 && json_dumpb(plan, NULL, 0, JSON_INDENT(1)) +

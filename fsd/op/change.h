@@ -6,6 +6,7 @@
  * WORK_PLAN there is the commit point and afterwards the record of the change:
  *   job    the last job that acted: the change, or its undo, or the undo's undo
  *   made   ns: everything in `items` was in the work directory, out of reach, before this time
+ *   since  ns: what is newer in the entries that were taken out was written to them late
  *   done   ns: all items were dealt with
  *   items  [{"path":  where, escaped as by json_text()
  *            "name":  the entry in the work directory that waits, or what was taken out, or neither
@@ -33,9 +34,10 @@ const char *change_name(const char *job, char out[CHANGE_NAME_SIZE]);
  * (may be NULL) are stolen. NULL without memory or when it cannot be looked at. */
 json_t *change_item(int work, json_t *path, const char *name, json_t *wanted);
 
-/* Write the plan: the commit point. `items` is stolen. Waits for the clock's tick. -E2BIG
- * "too_large". */
-int change_commit(struct job *job, int work, int64_t generation, json_t *items, struct err *err);
+/* Write the plan: the commit point. `items` is stolen. Has what they replace in `tree` written out
+ * before, and waits for the clock's tick. -E2BIG "too_large". */
+int change_commit(struct job *job, int tree, int work, int64_t generation, json_t *items,
+	struct err *err);
 
 /* Is the plan in the work directory this job's? 1, 0, -errno. */
 int change_committed(const struct job *job, int work);

@@ -13,12 +13,32 @@
 #include "fsd/worker/meta.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
+#include "snap/flush.h"
 #include "snap/settle.h"
 
 /* ---- shared steps ---- */
 
+/*
+ * Since when do ctimes tell of all that is written in what is still live? Writing out is begun
+ * first, for who has files of it mapped: by the driver in one go where it can. Whatever fails here,
+ * a full pool or a lease, makes the answer an earlier time, and keeps nobody from going back.
+ */
+static int64_t flush_live(struct job *job, int wrapper)
+{
+	const struct pool_driver *driver = job->pool->driver;
+	_cleanup_fd_ int tree = fd_open_dir(wrapper, LAYOUT_TREE);
+	int64_t now = settle_now();
+
+	if (tree < 0)
+		return now;
+	if (!(driver->caps(job->pool->handle) & POOL_CONSTANT_COST))
+		return snap_flush(tree, ".", &job->ctx);
+	return driver->sync_dir(job->pool->handle, tree, &job->ctx, NULL) < 0 ? snap_dirty_since()
+									      : now;
+}
+
 /* meta.json of gen/N: set or clear the mark "retired by". */
-static int mark(struct job *job, int site, int64_t number, bool retired, struct err *err)
+static int mark(struct job *job, int site, int64_t number, bool retire, struct err *err)
 {
 	_cleanup_fd_ int wrapper = layout_open_generation(site, number);
 	json_t *doc;
@@ -29,9 +49,12 @@ static int mark(struct job *job, int site, int64_t number, bool retired, struct 
 	r = meta_load(wrapper, META_WRAPPER, job->site_name, &doc, err);
 	if (r < 0)
 		return r;
-	if (retired) {
-		/* by the clock of ctimes: what is written from here on carries none before it */
-		json_object_set_new(doc, "retired", json_integer(settle_now()));
+	if (retire) {
+		json_object_set_new(doc, "retired", json_integer(flush_live(job, wrapper)));
+		if (snap_canceled(&job->ctx)) {
+			json_decref(doc);
+			return err_set(err, ECANCELED, "canceled", job->site_name, "canceled");
+		}
 		json_object_set_new(doc, "retired_by", json_string(job->text));
 	} else {
 		json_object_del(doc, "retired");

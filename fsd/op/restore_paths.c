@@ -340,7 +340,7 @@ static int run_restore(struct fsd *f, struct job *job, int tree, int64_t live, s
 	if (r >= 0)
 		r = stage_all(&s, err);
 	if (r == 0)
-		r = change_commit(job, work, live, json_incref(s.items), err);
+		r = change_commit(job, tree, work, live, json_incref(s.items), err);
 	json_decref(s.items);
 	path_list_release(&s.paths);
 	return r;
@@ -461,7 +461,7 @@ static int run_undo(struct job *job, int tree, int64_t live, struct err *err)
 	r = refuse_changed(job, tree, plan, &job->ctx, err);
 	if (r == 0) {
 		items = change_reverse(work, plan);
-		r = items ? change_commit(job, work, live, items, err)
+		r = items ? change_commit(job, tree, work, live, items, err)
 			  : err_sys(err, EIO, "plan the undo", job->site_name);
 	}
 	json_decref(plan);

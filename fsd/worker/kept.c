@@ -215,7 +215,7 @@ static int judge_work(const struct sweep *s, struct kept_work *w, struct err *er
 {
 	int64_t looked = settle_now(), last = number(w->plan, "looked");
 
-	w->since = last ? last : number(w->plan, "made");
+	w->since = last ? last : number(w->plan, "since");
 	if (look_at_work(w, s->ctx, err) < 0)
 		return 0;
 	if (w->late.total)
@@ -627,7 +627,7 @@ static int look_at_its_work(struct ejected *e, int tree, const char *name, struc
 
 	if (r < 0)
 		return r;
-	w.since = e->told ? e->since : number(w.plan, "made");
+	w.since = e->told ? e->since : number(w.plan, "since");
 	r = look_at_work(&w, ctx, err);
 	for (size_t i = 0; i < w.late.n && r == 0; i++)
 		r = paths_add(&e->late, w.late.items[i].path, "written");

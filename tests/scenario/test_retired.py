@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What was written in a generation after it was retired: found later, in the way of nobody."""
 
+import contextlib
 import json
+import mmap
 import pathlib
 import shutil
 import signal
@@ -73,6 +75,39 @@ def test_retired__holds_up_nobody_who_needs_the_site(shop):
     assert shop.until_told() == [(job['id'], late)]
     assert 'fsctl restore shop@undo-1 PATH' in shop.daemon.log()
     assert checked(shop.daemon)[0] == 0
+
+
+@pytest.mark.parametrize('kind', ['btrfs', 'ext4', 'xfs'])
+def test_late__stores_into_a_mapped_file_are_told(kind, mount, make_daemon):
+    """Into a page that is dirty when the switch comes, stores go on without a trace in ctimes."""
+    pool = mount(kind, name='pool')
+    daemon = make_daemon(pools={'main': pool})
+    Steps(daemon)
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop')
+    live = pool / 'sites/shop/live'
+    with contextlib.ExitStack() as stack:
+        pages = []
+        for name in ('whole', 'path'):
+            (live / name).write_bytes(bytes(4096))
+            file = stack.enter_context(open(live / name, 'r+b'))
+            pages.append(stack.enter_context(mmap.mmap(file.fileno(), 0)))
+        daemon.fsctl('snapshot', 'shop@a')
+        for page in pages:
+            page[0] = 1
+        job = done(daemon, kind='restore', source='shop@a', site='shop', paths=['path'])
+        pages[1][0] = 2
+        pages[0][0] = 2
+        done(daemon, kind='restore', source='shop@a', site='shop', confirm=True)
+        pages[0][0] = 3
+    kept = pool / f'sites/shop/gen/1/tree/.fsd-{job["id"]}'
+    plan = json.loads((kept / 'plan.json').read_text())
+    entry, = [p for p in kept.iterdir() if p.stat().st_size == 4096]
+    assert entry.stat().st_mtime_ns > plan['since']
+    done(daemon, kind='generation-retire', site='shop', generation=1)
+    wait_for(lambda: [e for e in daemon.http('GET', '/v1/events?limit=1000')[1]['items']
+                      if e['kind'] == 'generation.late_writes'
+                      and e['data']['paths'] == ['whole']])
 
 
 def killed_at(shop, step):
