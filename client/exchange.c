@@ -290,13 +290,15 @@ static int exchange(struct fsc *fsc, const struct fsc_call *call, struct http *h
 	if (!text)
 		return -ENOMEM;
 	for (;;) {
-		int64_t again;
+		int64_t begun = fsc_now_ms(), again;
 
 		body->len = 0;
 		http_init(http, collect, body);
 		r = attempt(fsc, call, text, len, http);
 		if (r == 0 || !may_retry(fsc, r))
 			break;
+		/* What counts is the time without a connection: fsd may have been asked to wait. */
+		since += fsc_now_ms() - begun;
 		again = fsc_backoff(since, &pause);
 		if (again < 0)
 			break;

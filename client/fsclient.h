@@ -37,8 +37,9 @@
  * (-EINTR). No signal is raised (no SIGPIPE) and none is handled.
  *
  * Lost connections. A connection is made at the first call and kept. When it is lost, reads and
- * requests are sent again over a new one, for up to ten seconds: fsd may be restarting. A job is
- * asked for under an idempotency key, so the second sending of a request is the same job.
+ * requests are sent again over a new one, until there was none for ten seconds: fsd may be
+ * restarting. A job is asked for under an idempotency key, so the second sending of a request is
+ * the same job.
  *
  * Compatibility. Symbols are versioned (FSC_0.1); structures that callers look into grow only at
  * the end, and struct fsc_error keeps room for that.

@@ -4,12 +4,14 @@
 #include <assert.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -68,6 +70,18 @@ static const struct answer *answer_for(struct peer *p, const char *request)
 	return p->used < p->n_next ? &p->next[p->used++] : NULL;
 }
 
+/* Seconds that the clock was put forward. The library finds this clock before that of libc. */
+static atomic_long forward;
+
+__attribute__((visibility("default"))) int clock_gettime(clockid_t clock, struct timespec *ts)
+{
+	int r = (int)syscall(SYS_clock_gettime, clock, ts);
+
+	if (r == 0 && clock == CLOCK_MONOTONIC)
+		ts->tv_sec += atomic_load(&forward);
+	return r;
+}
+
 static void drop(struct conn *c)
 {
 	close(c->fd);
@@ -77,8 +91,10 @@ static void drop(struct conn *c)
 
 static void reply(struct conn *c, const struct answer *a)
 {
+	if (a && a->then == PEER_LATE)
+		atomic_fetch_add(&forward, 60);
 	if (!a || send(c->fd, a->bytes, strlen(a->bytes), MSG_NOSIGNAL) < 0 ||
-		a->then == PEER_CLOSE)
+		a->then == PEER_CLOSE || a->then == PEER_LATE)
 		drop(c);
 	else
 		c->deaf = a->then == PEER_HANG;

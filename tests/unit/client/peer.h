@@ -15,6 +15,7 @@ struct peer;
 enum peer_then {
 	PEER_KEEP,  /* leave the connection open */
 	PEER_CLOSE, /* close it after the answer */
+	PEER_LATE,  /* the same, a minute later: this process' monotonic clock is put forward */
 	PEER_HANG,  /* say nothing more, leave it open */
 };
 

@@ -504,6 +504,20 @@ static void test_wait__goes_on_over_a_lost_connection(void **state)
 	fsc_value_free(&job);
 }
 
+static void test_wait__goes_on_where_the_connection_is_lost_late(void **state)
+{
+	struct world *w = *state;
+	struct fsc_value *job = NULL;
+
+	/* Longer than fsd may be away, and again in the same request. */
+	peer_say(w->peer, "", PEER_LATE);
+	peer_say(w->peer, "", PEER_LATE);
+	peer_answer(w->peer, 200, "{\"id\":\"01\",\"state\":\"done\"}");
+	assert_int_equal(fsc_job_wait(w->fsc, "01", NULL, NULL, -1, &job, &w->err), 0);
+	assert_int_equal(peer_requests(w->peer), 3);
+	fsc_value_free(&job);
+}
+
 static void test_outcome__names_success_parts_and_errors(void **state)
 {
 	struct fsc_value *done = parse("{\"state\":\"done\",\"result\":{\"failed\":[]}}");
@@ -661,6 +675,7 @@ int main(void)
 		T(test_wait__the_callback_can_stop_it),
 		T(test_wait__ends_in_time),
 		T(test_wait__goes_on_over_a_lost_connection),
+		T(test_wait__goes_on_where_the_connection_is_lost_late),
 		cmocka_unit_test(test_outcome__names_success_parts_and_errors),
 		T(test_cancel__answers_the_job),
 		T(test_list__goes_through_all_pages),
