@@ -194,7 +194,7 @@ static int parse_snapshot(const char *text, const char *name, struct source *s, 
 		s->kind = SOURCE_LATEST;
 		return 0;
 	}
-	if (time_parse(name, &s->time) == 0) {
+	if (time_parse_last(name, &s->time) == 0) {
 		s->kind = SOURCE_TIME;
 		return 0;
 	}

@@ -40,14 +40,14 @@ enum source_kind {
 	SOURCE_LIVE,	   /* SITE */
 	SOURCE_SNAPSHOT,   /* SITE@NAME */
 	SOURCE_LATEST,	   /* SITE@latest */
-	SOURCE_TIME,	   /* SITE@TIME: the newest not after */
+	SOURCE_TIME,	   /* SITE@TIME: the newest not after its end */
 	SOURCE_GENERATION, /* SITE:7 */
 };
 struct source {
 	enum source_kind kind;
 	char site[NAME_SIZE]; /* a name or an id */
 	char name[NAME_SIZE];
-	int64_t time; /* ns */
+	int64_t time; /* ns; the end of the day, minute, second, ... that was named */
 	int64_t generation;
 };
 /* 0, or -EINVAL "bad_source" with what is wrong ("SITE@" with nothing behind it, ...). */

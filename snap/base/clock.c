@@ -89,24 +89,28 @@ static int zone(const char *s, int *offset_sec)
 	return 0;
 }
 
+/* The last moment within the second that begins with these digits; without any, of the second. */
 static int fraction(const char **s, int64_t *ns)
 {
-	int64_t unit = NSEC_PER_SEC / 10;
+	int64_t unit = NSEC_PER_SEC;
 
-	*ns = 0;
+	*ns = NSEC_PER_SEC - 1;
 	if (**s != '.')
 		return 0;
 	if (!isdigit((unsigned char)*++*s))
 		return -EINVAL;
-	for (; isdigit((unsigned char)**s); (*s)++, unit /= 10)
-		*ns += (**s - '0') * unit;
+	for (; isdigit((unsigned char)**s) && unit > 1; (*s)++) {
+		unit /= 10;
+		*ns -= ('9' - **s) * unit;
+	}
+	*s += strspn(*s, "0123456789");
 	return 0;
 }
 
-/* The clock part and what follows it; none at all is midnight. */
+/* The clock part and what follows it; what is missing is the last of the day, or minute. */
 static int clock_part(const char *s, struct tm *tm, int64_t *ns, int *offset)
 {
-	*ns = 0;
+	*ns = NSEC_PER_SEC - 1;
 	*offset = 0;
 	if (*s == '\0')
 		return 0;
@@ -123,9 +127,9 @@ static int clock_part(const char *s, struct tm *tm, int64_t *ns, int *offset)
 	return zone(s, offset);
 }
 
-int time_parse(const char *text, int64_t *real_ns)
+int time_parse_last(const char *text, int64_t *real_ns)
 {
-	struct tm tm = {0}, check;
+	struct tm tm = {.tm_hour = 23, .tm_min = 59, .tm_sec = 59}, check;
 	const char *s = text;
 	int64_t ns;
 	time_t t;

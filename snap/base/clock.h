@@ -28,9 +28,10 @@ const char *time_name(int64_t real_ns, char out[TIME_TEXT_SIZE]);
 
 /*
  * RFC 3339, or a prefix of it down to the date ("2026-11-22", "2026-11-22T03:00"); 't', ' ' or 'T'
- * may divide date and time; without a zone the time is taken as UTC. 0 or -EINVAL.
+ * may divide date and time; without a zone the time is taken as UTC. What was typed names all of a
+ * day, minute, second or part of one: *real_ns is the last moment of that. 0 or -EINVAL.
  */
-int time_parse(const char *text, int64_t *real_ns);
+int time_parse_last(const char *text, int64_t *real_ns);
 
 /* "90s", "15m", "24h", "7d", "4w", and "0": a number that has no unit could mean anything. 0,
  * -EINVAL or -ERANGE. */

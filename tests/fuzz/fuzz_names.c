@@ -31,7 +31,7 @@ static void sources(const char *s)
 		must(src.kind != SOURCE_GENERATION || src.generation > 0);
 	}
 	if (name_check(s, NULL) == 0)
-		must(name_valid(s) && time_parse(s, &t) < 0 && !id_valid(s) &&
+		must(name_valid(s) && time_parse_last(s, &t) < 0 && !id_valid(s) &&
 			source_parse(s, &src, NULL) == 0 && src.kind == SOURCE_LIVE);
 }
 
@@ -40,9 +40,9 @@ static void times(const char *s)
 	char text[TIME_TEXT_SIZE];
 	int64_t t, again;
 
-	if (time_parse(s, &t) == 0) {
-		must(time_parse(time_format(t, text), &again) == 0);
-		must(t - again < NSEC_PER_MSEC);
+	if (time_parse_last(s, &t) == 0) {
+		must(time_parse_last(time_format(t, text), &again) == 0);
+		must(again >= t && again - t < NSEC_PER_MSEC);
 	}
 	duration_parse(s, &t);
 }

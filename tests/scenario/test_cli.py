@@ -533,6 +533,20 @@ def test_cli__each_form_of_a_source_is_the_tree_it_names(shop):
         fails(shop, 3, 'clone', source, 'none')
 
 
+def test_cli__a_time_as_it_is_shown_is_that_snapshots(shop):
+    """Shown without the nanoseconds it has: what was cut off must not make it the one before."""
+    shop.fsctl('snapshot', 'shop@one')
+    tree = live(shop, 'shop@one')
+    screen = Terminal(shop, 'snapshot', 'list', 'shop')
+    assert screen.end() == 0
+    shown = re.search(r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d', screen.seen).group()
+    exact = shop.json('snapshot', 'show', 'shop@one')['time']
+    for text in (exact, exact[:-2] + 'Z', exact[:-5] + 'Z', exact[:-8] + 'Z', shown, shown[:-3],
+                 shown[:10]):
+        assert live(shop, f'shop@{text}') == tree, text
+    assert shop.http('GET', f'/v1/sites/shop/snapshots/{exact[:10]}')[1]['name'] == 'one'
+
+
 def test_cli__the_latest_snapshot_is_none_of_what_was_retired(shop):
     """Else who had restored the latest one would get back what he had restored it for."""
     shop.fsctl('snapshot', 'shop@good')

@@ -71,7 +71,7 @@ static void all_commands(void)
 	global_lines();
 	putchar('\n');
 	put_wrapped(stdout, "SOURCE is SITE, SITE@SNAP, SITE@latest, SITE@2026-11-22T03:00 (the "
-		"newest before) or SITE:7 (a generation). \"fsctl COMMAND --help\" says more, "
+		"newest by then) or SITE:7 (a generation). \"fsctl COMMAND --help\" says more, "
 		"fsctl(1) everything.", 0, 0, width());
 }
 

@@ -92,7 +92,8 @@ static const char *const sources[] = {
 	".TP", "\\fISITE\\fB@\\fISNAP\\fR", "a snapshot",
 	".TP", "\\fISITE\\fB@latest\\fR", "its newest snapshot; undo snapshots do not count",
 	".TP", "\\fISITE\\fB@2026\\-11\\-22T03:00\\fR",
-	"the newest snapshot at that time; without a zone (Z, +02:00) it is this machine's time",
+	"the newest snapshot that was begun before that minute was over (or that day, second, part "
+	"of a second, as much as is written); without a zone (Z, +02:00) it is this machine's time",
 	".TP", "\\fISITE\\fB:7\\fR", "a generation",
 	".PP", "Names begin with a\\-z or 0\\-9, go on with these, dot, underscore and hyphen, and "
 	"have at most 200 bytes.", NULL};

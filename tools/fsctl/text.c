@@ -260,14 +260,14 @@ const char *seconds_text(double seconds, char out[SIZE_TEXT])
 
 /* ---- times ---- */
 
-/* "2026-11-22T03:00:05": date and clock, T, t or a blank between them; the clock, and its seconds,
- * may be missing. What follows, or NULL. */
+/* "2026-11-22T03:00:05": date and clock, T, t or a blank between them. Where the clock, or its
+ * seconds, are missing, it is the end of the day, or minute. What follows, or NULL. */
 static const char *parse_clock(const char *s, struct tm *tm)
 {
 	struct tm day;
 	int used = 0;
 
-	memset(tm, 0, sizeof(*tm));
+	*tm = (struct tm){.tm_hour = 23, .tm_min = 59, .tm_sec = 59};
 	for (int i = 0; i < 10; i++) {
 		if (i == 4 || i == 7 ? s[i] != '-' : !isdigit((unsigned char)s[i]))
 			return NULL;

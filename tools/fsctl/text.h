@@ -42,8 +42,8 @@ const char *seconds_text(double seconds, char out[SIZE_TEXT]);
 const char *local_time(const char *rfc3339, char out[SIZE_TEXT]);
 
 /*
- * SITE@TIME where TIME has no zone: with the time made absolute by this machine's zone; everything
- * else as it is. malloc'd; NULL without memory.
+ * SITE@TIME where TIME has no zone: with the time made absolute by this machine's zone, to the last
+ * second of a day or minute; everything else as it is. malloc'd; NULL without memory.
  */
 char *source_absolute(const char *source);
 /* A relative path made absolute by the working directory, symlinks left alone. malloc'd; NULL with

@@ -82,13 +82,17 @@ static void test_time__parses_what_it_formats_and_prefixes(void **state)
 {
 	static const struct {
 		const char *text;
-		int64_t sec;
+		int64_t end; /* ns */
 	} good[] = {
-		{"2026-11-22", 1795305600},
-		{"2026-11-22T03:00", 1795316400},
-		{"2026-11-22 03:00:07Z", 1795316407},
-		{"2026-11-22T03:00:00+01:00", 1795312800},
-		{"1970-01-01t00:00z", 0},
+		{"2026-11-22", 1795392000 * NSEC_PER_SEC},
+		{"2026-11-22T03:00", 1795316460 * NSEC_PER_SEC},
+		{"2026-11-22 03:00:07Z", 1795316408 * NSEC_PER_SEC},
+		{"2026-11-22T03:00:00+01:00", 1795312801 * NSEC_PER_SEC},
+		{"1970-01-01t00:00z", 60 * NSEC_PER_SEC},
+		{"2026-11-22T03:00:07.1", 1795316407200000000},
+		{"2026-11-22T03:00:07.19Z", 1795316407200000000},
+		{"2026-11-22T03:00:07.123456789Z", 1795316407123456790},
+		{"2026-11-22T03:00:07.1234567899+01:00", 1795312807123456790},
 	};
 	static const char *const bad[] = {"", "2026", "2026-11", "2026-13-01", "2026-02-30",
 		"2026-11-22T", "2026-11-22T3:00", "2026-11-22T24:00", "2026-11-22T03:00:00.",
@@ -98,13 +102,13 @@ static void test_time__parses_what_it_formats_and_prefixes(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-		assert_int_equal(time_parse(good[i].text, &ns), 0);
-		assert_int_equal(ns, good[i].sec * NSEC_PER_SEC);
+		assert_int_equal(time_parse_last(good[i].text, &ns), 0);
+		assert_int_equal(ns, good[i].end - 1);
 	}
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		assert_int_equal(time_parse(bad[i], &ns), -EINVAL);
-	assert_int_equal(time_parse(time_format(1795316407123456789, text), &ns), 0);
-	assert_int_equal(ns, 1795316407123000000);
+		assert_int_equal(time_parse_last(bad[i], &ns), -EINVAL);
+	assert_int_equal(time_parse_last(time_format(1795316407123456789, text), &ns), 0);
+	assert_int_equal(ns, 1795316407123999999);
 	assert_string_equal(time_name(1795316407123456789, text), "20261122t030007z");
 }
 

@@ -87,10 +87,10 @@ static void test_cli__requests_say_what_was_typed(void **state)
 		{{"snapshot", "--expires=7d", "shop"},
 			"{\"kind\":\"snapshot\",\"site\":\"shop\",\"expires\":\"7d\"}"},
 		{{"clone", "shop@2026-11-22T03:00", "new", "--method", "copy"},
-			"{\"kind\":\"clone\",\"source\":\"shop@2026-11-22T02:00:00Z\","
+			"{\"kind\":\"clone\",\"source\":\"shop@2026-11-22T02:00:59Z\","
 			"\"name\":\"new\",\"method\":\"copy\"}"},
 		{{"clone", "shop@2026-07-01", "new"},
-			"{\"kind\":\"clone\",\"source\":\"shop@2026-06-30T22:00:00Z\","
+			"{\"kind\":\"clone\",\"source\":\"shop@2026-07-01T21:59:59Z\","
 			"\"name\":\"new\"}"},
 		{{"clone", "shop@2026-11-22T03:00Z", "new"},
 			"{\"kind\":\"clone\",\"source\":\"shop@2026-11-22T03:00Z\","
@@ -188,7 +188,7 @@ static void test_cli__reads_ask_for_the_right_paths(void **state)
 		{{"snapshot", "list", "shop", "--limit", "5"},
 			"GET /v1/snapshots?site=shop&limit=5 "},
 		{{"snapshot", "show", "shop@2026-11-22 03:00"},
-			"GET /v1/sites/shop/snapshots/2026-11-22T02%3A00%3A00Z "},
+			"GET /v1/sites/shop/snapshots/2026-11-22T02%3A00%3A59Z "},
 		{{"generation", "list", "shop"}, "GET /v1/sites/shop/generations "},
 		{{"job", "list", "--state", "failed", "--cursor=c 1"},
 			"GET /v1/jobs?state=failed&limit=1000&cursor=c%201 "},

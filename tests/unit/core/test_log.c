@@ -53,7 +53,7 @@ static void expect(const char *line)
 
 	assert_non_null(end);
 	*end = '\0';
-	assert_int_equal(time_parse(text, &t), 0);
+	assert_int_equal(time_parse_last(text, &t), 0);
 	assert_string_equal(end + 1, line);
 }
 
