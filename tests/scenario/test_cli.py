@@ -868,7 +868,8 @@ def test_cli__says_where_its_job_is_when_fsd_goes_away(shop):
         assert screen.end() == 7
     assert (script.returncode, out) == (7, '')
     assert 'fsd went away, and is not back' in err and '"fsctl job list"' in err
-    assert f'job {job}' in screen.seen and f'"fsctl job wait {job}"' in screen.seen
+    assert f'; what became of job {job} is not known' in screen.seen
+    assert f'"fsctl job wait {job}"' in screen.seen
     shop.start()
     assert 'in the middle of this job' in shop.fsctl('job', 'wait', job, check=False).stderr
 

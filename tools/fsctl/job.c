@@ -26,10 +26,10 @@ static int away(const struct cli *c, const char *id, const struct fsc_error *e)
 {
 	char reason[512], hint[128];
 
-	snprintf(reason, sizeof(reason), "%.250s; what became of job %.40s it can say when it is",
+	snprintf(reason, sizeof(reason), "%.250s; what became of job %.40s is not known",
 		e->reason, id);
 	snprintf(hint, sizeof(hint),
-		"start it (systemctl start fsd), then \"fsctl job wait %.40s\"", id);
+		"see that it runs (systemctl status fsd), then \"fsctl job wait %.40s\"", id);
 	return cli_error(c, e->exit, e->code, NULL, reason, hint);
 }
 

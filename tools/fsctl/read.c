@@ -225,33 +225,41 @@ static int measured(struct cli *c, const struct fsc_value *answer)
 /* "site show --measure", or a snapshot's: count first, by a job of its own. */
 static int measure(struct cli *c)
 {
-	bool snapshot = strchr(c->args[0], '@');
+	bool snapshot = c->cmd->args[0].kind == W_SNAPSHOT;
 	struct fsc_request *req = fsc_request_new(snapshot ? "snapshot-measure" : "site-measure");
+	char *word = source_absolute(c->args[0]);
 	struct fsc_value *answer = NULL;
 	int r;
 
-	if (!req || fsc_request_set_str(req, snapshot ? "source" : "site", c->args[0]) < 0) {
-		fsc_request_free(&req);
-		return cli_no_memory(c);
+	if (!req || !word || fsc_request_set_str(req, snapshot ? "source" : "site", word) < 0) {
+		r = cli_no_memory(c);
+	} else {
+		fsc_request_set_bool(req, "dry_run", c->dry_run);
+		r = job_submit(c, req, &answer);
 	}
-	fsc_request_set_bool(req, "dry_run", c->dry_run);
-	r = job_submit(c, req, &answer);
 	if (r == 0)
 		r = measured(c, answer);
 	if (answer)
 		fsc_value_free(&answer);
 	fsc_request_free(&req);
+	free(word);
 	return r;
+}
+
+static int get_path(struct cli *c, const char *path, struct fsc_value **v)
+{
+	struct fsc_error err;
+
+	return fsc_get(c->fsc, path, v, &err) < 0 ? cli_fail(c, &err) : 0;
 }
 
 static int get(struct cli *c, struct fsc_value **v)
 {
-	struct fsc_error err;
 	char *path = NULL;
 	int r = build_path(c, &path);
 
-	if (r == 0 && fsc_get(c->fsc, path, v, &err) < 0)
-		r = cli_fail(c, &err);
+	if (r == 0)
+		r = get_path(c, path, v);
 	free(path);
 	return r;
 }
@@ -260,10 +268,14 @@ int run_show(struct cli *c)
 {
 	struct fsc_value *v = NULL;
 	bool count = cli_local(c, LOCAL_MEASURE);
-	int r = count ? measure(c) : 0;
+	char *path = NULL;
+	int r = build_path(c, &path); /* and wrong words are told before anything is counted */
 
+	if (r == 0 && count)
+		r = measure(c);
 	if (r == 0 && !(count && c->dry_run))
-		r = get(c, &v);
+		r = get_path(c, path, &v);
+	free(path);
 	if (r || !v)
 		return r;
 	r = show(c, v);

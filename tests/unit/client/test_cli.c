@@ -150,6 +150,19 @@ static void test_cli__requests_say_what_was_typed(void **state)
 	}
 }
 
+static void test_cli__what_is_measured_is_what_is_shown(void **state)
+{
+	struct world *w = *state;
+
+	peer_always(w->peer, "POST /v1/jobs", 200, DONE("snapshot-measure", "{}"));
+	peer_always(w->peer, "GET /v1/sites/", 200, "{}");
+	assert_int_equal(fsctl(w, "snapshot", "show", "shop@2026-11-22 03:00", "--measure"), 0);
+	assert_string_equal(sent(w, 0), "{\"kind\":\"snapshot-measure\","
+		"\"source\":\"shop@2026-11-22T02:00:59Z\",\"dry_run\":false}");
+	assert_non_null(strstr(peer_request(w->peer, 1),
+		"/shop/snapshots/2026-11-22T02%3A00%3A59Z "));
+}
+
 static void test_cli__relative_directories_are_made_absolute(void **state)
 {
 	struct world *w = *state;
@@ -227,7 +240,8 @@ static void test_cli__wrong_usage_is_exit_2_and_asks_nothing(void **state)
 		{"snapshot", ""}, {"clone", "shop"}, {"clone", "shop@", "new"}, {"publish", "shop"},
 		{"publish", "shop:"}, {"publish", "shop:x"}, {"publish", "shop:99999999999"},
 		{"snapshot", "delete", "shop"}, {"snapshot", "delete", "shop@"},
-		{"snapshot", "delete", "@x"}, {"snapshot", "show", "shop"}, {"frobnicate"},
+		{"snapshot", "delete", "@x"}, {"snapshot", "show", "shop"},
+		{"snapshot", "show", "shop", "--measure"}, {"frobnicate"},
 		{"site", "frobnicate"}, {"site"}, {"job", "wait"}, {"snapshot", "shop", "--nope"},
 		{"snapshot", "shop", "-x"}, {"snapshot", "shop", "--expires"},
 		{"snapshot", "shop", "--json=1"}, {"clone", "a", "b", "--pool", "x", "--pool=y"},
@@ -758,6 +772,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_cli__requests_say_what_was_typed),
+		T(test_cli__what_is_measured_is_what_is_shown),
 		T(test_cli__relative_directories_are_made_absolute),
 		T(test_cli__paths_that_are_not_utf8_are_escaped),
 		T(test_cli__reads_ask_for_the_right_paths),
