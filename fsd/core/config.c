@@ -197,6 +197,8 @@ static int set_key(struct load *l, const struct key *k, unsigned *seen, const ch
 		return bad(l, "%s = %s: %s", k->name, value, why);
 	if (l->pool && strcmp(k->name, "path") == 0)
 		return note_origin(l, &origin(l, l->pool)->path);
+	if (l->pool && strcmp(k->name, "driver") == 0)
+		return note_origin(l, &l->pool->driver_at);
 	return 0;
 }
 
@@ -473,6 +475,7 @@ void config_free(struct config **cp)
 		free(c->pools[i].name);
 		free(c->pools[i].path);
 		free(c->pools[i].driver);
+		free(c->pools[i].driver_at);
 	}
 	for (unsigned i = 0; i < c->n_import_from; i++)
 		free(c->import_from[i]);

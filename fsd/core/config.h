@@ -21,6 +21,7 @@ struct config_pool {
 	char *name;   /* [pool NAME] */
 	char *path;   /* absolute */
 	char *driver; /* "auto" or a driver's name */
+	char *driver_at; /* "FILE:LINE", NULL where none is given: for who knows the drivers */
 	unsigned jobs; /* how many jobs may change it at once; default 4 */
 };
 

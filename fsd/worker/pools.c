@@ -91,7 +91,7 @@ int pools_check(const struct config *config, struct err *err)
 			return -EINVAL;
 		if (strcmp(p->driver, "auto") == 0 || pool_driver_find(p->driver))
 			continue;
-		err_set(err, EINVAL, "bad_config", config->file,
+		err_set(err, EINVAL, "bad_config", p->driver_at,
 			"[pool %.60s]: there is no driver \"%.60s\"", p->name, p->driver);
 		err_hint(err, "driver = auto, btrfs or copy");
 		return -EINVAL;

@@ -321,9 +321,11 @@ def test_daemon__configuration_is_checked_without_starting(make_daemon):
         for name, value in good.items():
             daemon.settings.pop(name) if value is None else daemon.settings.update({name: value})
     daemon.configure(extra='driver = zfs\n')
+    lines = len(daemon.conf.read_text().splitlines())
     for how in ('--check-config', '--foreground'):
         r = run('--config', daemon.conf, how)
-        assert r.returncode == 2 and '[pool main]' in r.stderr and '"zfs"' in r.stderr
+        assert r.returncode == 2 and '"zfs"' in r.stderr
+        assert f'{daemon.conf}:{lines}: [pool main]' in r.stderr
     assert not daemon.catalog.exists()
 
 
