@@ -51,6 +51,18 @@ static const char *hint_of(const struct cli *c, const struct fsc_error *e)
 	return e->hint;
 }
 
+/* Is it the value of an option that fsd did not understand? It knows options as fields. */
+static bool is_option(const struct cli *c, const struct fsc_error *e)
+{
+	for (size_t i = 0; c->cmd && e->exit == FSC_EXIT_USAGE && c->cmd->options[i].name; i++) {
+		const struct option *o = &c->cmd->options[i];
+
+		if (c->options[i] && strcmp(o->field ? o->field : o->name, e->object) == 0)
+			return true;
+	}
+	return false;
+}
+
 int cli_fail(const struct cli *c, const struct fsc_error *e)
 {
 	const char *hint = hint_of(c, e);
@@ -65,6 +77,7 @@ int cli_fail(const struct cli *c, const struct fsc_error *e)
 	if (c->cmd && e->exit != FSC_EXIT_UNREACHABLE)
 		fprintf(stderr, "%s%s", c->cmd->words, e->object[0] ? " " : ": ");
 	if (e->object[0]) {
+		fputs(is_option(c, e) ? "--" : "", stderr);
 		put_safe(stderr, e->object);
 		fputs(": ", stderr);
 	}

@@ -326,6 +326,22 @@ static void test_cli__a_refused_request_leaves_the_output_empty(void **state)
 	}
 }
 
+static void test_cli__an_option_is_named_as_it_is_typed(void **state)
+{
+	struct world *w = *state;
+
+	peer_always(w->peer, "GET /v1/events", 400, "{\"code\":\"bad_request\","
+		"\"object\":\"after\",\"reason\":\"it is not a whole number\"}");
+	assert_int_equal(fsctl(w, "event", "list", "--after", "x"), 2);
+	assert_string_equal(w->ran.err, "fsctl: event list --after: it is not a whole number\n");
+	peer_always(w->peer, "POST /v1/jobs", 400, "{\"code\":\"bad_request\","
+		"\"object\":\"expires\",\"reason\":\"no\"}");
+	assert_int_equal(fsctl(w, "snapshot", "shop", "--expires=x"), 2);
+	assert_string_equal(w->ran.err, "fsctl: snapshot --expires: no\n");
+	assert_int_equal(fsctl(w, "snapshot", "expires"), 2);
+	assert_string_equal(w->ran.err, "fsctl: snapshot expires: no\n");
+}
+
 static void test_cli__a_path_that_was_taken_for_a_source_is_explained(void **state)
 {
 	struct world *w = *state;
@@ -780,6 +796,7 @@ int main(void)
 		T(test_cli__a_snapshot_is_named),
 		T(test_cli__waits_for_the_job_unless_told_not_to),
 		T(test_cli__a_refused_request_leaves_the_output_empty),
+		T(test_cli__an_option_is_named_as_it_is_typed),
 		T(test_cli__a_path_that_was_taken_for_a_source_is_explained),
 		T(test_cli__a_failed_job_is_printed_and_is_an_error),
 		T(test_cli__a_job_done_in_part_is_exit_8),
