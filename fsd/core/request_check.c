@@ -97,6 +97,18 @@ static int check_existing(const char *name, struct err *err)
 					  "nothing can have this name");
 }
 
+static int check_site(const char *name, struct err *err)
+{
+	struct source s;
+
+	if (name_valid(name) || source_parse(name, &s, NULL) < 0)
+		return check_existing(name, err);
+	err_set(err, EINVAL, "bad_name", name,
+		"a site's name is expected, not a snapshot or generation of it");
+	err_hint(err, "the site is %s", s.site);
+	return -EINVAL;
+}
+
 /* A snapshot's name, "latest" or a time: what may stand behind the '@' of a SOURCE. */
 static int check_snapshot(const char *name, struct err *err)
 {
@@ -163,6 +175,7 @@ static int check_form(enum field f, const char *s, struct err *err)
 
 	switch (f) {
 	case F_SITE:
+		return check_site(s, err);
 	case F_POOL:
 	case F_TAG:
 		return check_existing(s, err);

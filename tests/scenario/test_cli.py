@@ -648,6 +648,14 @@ def test_cli__a_deleted_site_comes_back_by_another_name_where_its_own_is_taken(s
 
 # ---- errors ----
 
+def test_cli__a_source_where_a_site_stands_is_told_the_sites_name(shop):
+    for *command, source in (('snapshot', 'shop:2'), ('site', 'show', 'shop@latest'),
+                             ('generation', 'list', 'shop@latest')):
+        told = fails(shop, 2, *command, source)
+        assert f"{source}: a site's name is expected" in told and 'hint: the site is shop\n' in told
+    assert 'expected' not in fails(shop, 2, 'site', 'show', 'shop@')
+
+
 def test_cli__exit_codes_of_refusals(shop):
     assert 'no such' in fails(shop, 3, 'snapshot', 'nope')
     assert fails(shop, 3, 'site', 'show', 'nope', '--json')['code'] == 'not_found'
