@@ -98,7 +98,7 @@ static void show_steps(struct fsd *f, struct job *job, const struct cat_site *si
 	job_step(job, "delete the site %s", site->name);
 	catalog_snapshots(f->catalog, &filter, count_snapshot, &snapshots, NULL);
 	if (snapshots)
-		job_step(job, "its %u snapshots stay until they are deleted", snapshots);
+		job_step(job, "its snapshots stay until they are deleted: %u", snapshots);
 }
 
 static int plan(struct fsd *f, struct job *job, struct err *err)

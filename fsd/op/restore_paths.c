@@ -182,9 +182,9 @@ static int tell_lost(struct job *job, int source, int tree, const char *path, st
 				   : snap_diff(from, to, &opts, &job->ctx, count_lost, &lost, err);
 
 	if (r == 0 && lost)
-		job_warn(job, "%s: %" PRIu64 " files and directories that %s does not have go with "
-			"what is replaced; undo brings them back", path, lost,
-			job_str(job, "source"));
+		job_warn(job, "%s: files and directories that %s does not have (%" PRIu64
+			") go with what is replaced; undo brings them back", path,
+			job_str(job, "source"), lost);
 	return r;
 }
 

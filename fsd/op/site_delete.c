@@ -44,7 +44,7 @@ static int plan_delete(struct fsd *f, struct job *job, struct err *err)
 	job_intend_str(job, "name", site.name);
 	job_step(job, "park %s for undo, then delete it", site.name);
 	if (snapshots)
-		job_step(job, "its %u snapshots stay until they are deleted", snapshots);
+		job_step(job, "its snapshots stay until they are deleted: %u", snapshots);
 	if (*site.linked)
 		job_warn(job, "%s is a symlink to it and will dangle", site.linked);
 	snprintf(job->confirm, sizeof(job->confirm), "Delete the site %.200s?", site.name);

@@ -590,7 +590,7 @@ def test_cli__the_plan_of_a_deletion_says_what_stays_and_what_dangles(shop):
         shop.fsctl('snapshot', f'linked@{name}')
     plan = shop.json('site', 'delete', 'linked', '-n')['plan']
     assert plan['steps'] == ['park linked for undo, then delete it',
-                             'its 2 snapshots stay until they are deleted']
+                             'its snapshots stay until they are deleted: 2']
     assert plan['warnings'] == [f'{shop.folder}/www is a symlink to it and will dangle']
     shop.fsctl('site', 'delete', 'linked', '--yes')
     assert live(shop, 'linked@a').is_dir() and live(shop, 'linked@latest') == live(shop, 'linked@b')

@@ -171,7 +171,7 @@ def test_restore_paths__plan_changes_nothing(shop):
 
 def test_restore_paths__tells_of_newer_files_that_go_with_a_directory(shop):
     shop.write('a/new', 'uploaded since')
-    told = 'a: 1 files and directories that shop@s does not have go with what is replaced; ' \
+    told = 'a: files and directories that shop@s does not have (1) go with what is replaced; ' \
            'undo brings them back'
     answer = shop.ask(kind='restore', source='shop@s', paths=['a'], dry_run=True)[1]
     assert answer['plan']['warnings'] == [told]

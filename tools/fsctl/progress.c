@@ -126,12 +126,13 @@ static void add(char *out, size_t size, const char *text)
 static void add_counts(uint64_t done, uint64_t total, bool bytes, char *out, size_t size)
 {
 	const char *(*text)(int64_t, char *) = bytes ? size_text : count_text;
+	const char *(*last)(int64_t, char *) = bytes ? size_text : entries_text;
 	char a[SIZE_TEXT], b[SIZE_TEXT], whole[2 * SIZE_TEXT + 16];
 
 	if (!done && !total)
 		return;
-	snprintf(whole, sizeof(whole), "  %s%s%s%s", text((int64_t)done, a), total ? "/" : "",
-		total ? text((int64_t)total, b) : "", bytes ? "" : " entries");
+	snprintf(whole, sizeof(whole), "  %s%s%s", total ? text((int64_t)done, a) : "",
+		total ? "/" : "", last((int64_t)(total ? total : done), b));
 	add(out, size, whole);
 }
 

@@ -38,7 +38,7 @@ static void print_stats(const struct fsc_value *job)
 	}
 	n = fsc_value_int(job, "stats.entries", 0);
 	if (n > 0) {
-		printf("%s%s entries", comma, count_text(n, text));
+		printf("%s%s", comma, entries_text(n, text));
 		comma = ", ";
 	}
 	n = fsc_value_int(job, "stats.bytes", 0);
@@ -473,7 +473,7 @@ void plan_print(const struct fsc_value *plan)
 		putchar('\n');
 	}
 	if (fsc_value_int(plan, "entries", 0) > 0 || fsc_value_int(plan, "bytes", 0) > 0)
-		printf("size: %s entries, %s\n", count_text(fsc_value_int(plan, "entries", 0), a),
+		printf("size: %s, %s\n", entries_text(fsc_value_int(plan, "entries", 0), a),
 			size_text(fsc_value_int(plan, "bytes", 0), b));
 	for (size_t i = 0; i < fsc_value_count(warnings); i++) {
 		fputs("warning: ", stdout);

@@ -243,6 +243,12 @@ const char *count_text(int64_t n, char out[SIZE_TEXT])
 	return out;
 }
 
+const char *entries_text(int64_t n, char out[SIZE_TEXT])
+{
+	count_text(n, out);
+	return strcat(out, n == 1 ? " entry" : " entries");
+}
+
 const char *seconds_text(double seconds, char out[SIZE_TEXT])
 {
 	long long s = seconds < 1e15 ? (long long)seconds : 0;

@@ -31,11 +31,13 @@ char *text_cut(const char *s, size_t width);
  * the others are indented by `indent`. Ends the last line. */
 void put_wrapped(FILE *f, const char *words, size_t at, size_t indent, size_t width);
 
-#define SIZE_TEXT 32
+#define SIZE_TEXT 40
 /* "1.2 GiB": powers of 1024, as everywhere in fsd. */
 const char *size_text(int64_t bytes, char out[SIZE_TEXT]);
 /* "12,345" */
 const char *count_text(int64_t n, char out[SIZE_TEXT]);
+/* "1 entry", "12,345 entries" */
+const char *entries_text(int64_t n, char out[SIZE_TEXT]);
 /* "3 ms", "1.2 s", "2:05", "1:02:05" */
 const char *seconds_text(double seconds, char out[SIZE_TEXT]);
 /* RFC 3339 in UTC as the local "2026-11-22 03:00:05"; what is no such time stays as it is. */

@@ -637,6 +637,9 @@ static void test_text__sizes_counts_and_durations(void **state)
 	assert_string_equal(count_text(0, text), "0");
 	assert_string_equal(count_text(1234567, text), "1,234,567");
 	assert_string_equal(count_text(-1234, text), "-1,234");
+	assert_string_equal(entries_text(1, text), "1 entry");
+	assert_string_equal(entries_text(1234, text), "1,234 entries");
+	assert_string_equal(entries_text(INT64_MIN, text), "-9,223,372,036,854,775,808 entries");
 	assert_string_equal(seconds_text(0.0031, text), "3 ms");
 	assert_string_equal(seconds_text(12.34, text), "12.3 s");
 	assert_string_equal(seconds_text(125, text), "2:05");
