@@ -98,14 +98,12 @@ int job_id_parse(const char *s, int64_t *id)
 
 /* ---- names ---- */
 
-/* The words of fsctl's command line. */
-static const char *const reserved[] = {"backup", "balancer", "cancel", "check", "clone", "compact",
-	"create", "delete", "diff", "doctor", "eject", "event", "export", "follow", "generation",
-	"help", "history", "hold", "import", "init", "job", "key", "latest", "list", "log",
-	"migrate", "node", "path", "platform", "policy", "pool", "prune", "publish", "recover",
-	"refresh", "release", "rename", "restore", "rollback", "run", "scan", "set", "show", "site",
-	"snapshot", "status", "store", "token", "undelete", "undo", "unlock", "verify", "version",
-	"wait"};
+const char names_reserved[] =
+	"backup balancer cancel check clone compact create delete diff doctor eject event "
+	"export follow generation help history hold import init job key latest list log migrate "
+	"node path platform policy pool prune publish recover refresh release rename restore "
+	"rollback run scan set show site snapshot status store token undelete undo unlock "
+	"verify version wait";
 
 static bool is_alnum(char c)
 {
@@ -141,8 +139,10 @@ bool name_valid(const char *name)
 
 static bool is_reserved(const char *name)
 {
-	for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
-		if (strcmp(reserved[i], name) == 0)
+	size_t len = strlen(name);
+
+	for (const char *w = names_reserved; *w; w += strcspn(w, " "), w += *w == ' ') {
+		if (strncmp(w, name, len) == 0 && (w[len] == ' ' || w[len] == '\0'))
 			return true;
 	}
 	return false;
@@ -168,12 +168,17 @@ int name_check(const char *name, struct err *err)
 		return err_set(err, EINVAL, "bad_name", name, "%s", fault);
 	if (id_valid(name))
 		return err_set(err, EINVAL, "bad_name", name, "a name may not look like an id");
-	if (is_dated(name))
-		return err_set(err, EINVAL, "reserved_name", name,
-			"a name may not look like a date");
-	if (is_reserved(name))
-		return err_set(err, EINVAL, "reserved_name", name,
-			"this is a word of the command line, not a name");
+	if (is_dated(name)) {
+		err_set(err, EINVAL, "reserved_name", name, "a name may not look like a date");
+		err_hint(err, "begin it with a letter");
+		return -EINVAL;
+	}
+	if (is_reserved(name)) {
+		err_set(err, EINVAL, "reserved_name", name,
+			"this word is reserved for the command line");
+		err_hint(err, "add something to it, as in %s-1; fsctl(1) lists these words", name);
+		return -EINVAL;
+	}
 	return 0;
 }
 

@@ -27,11 +27,13 @@ int job_id_parse(const char *s, int64_t *id);
 
 /*
  * Is this a legal name for a new site, snapshot or pool: [a-z0-9] then [a-z0-9._-], at most 200
- * bytes; not "latest", nothing that parses as a time or date, no subcommand word of fsctl. 0, or
- * -EINVAL "bad_name" / "reserved_name" with the rule as reason. Also refused: names that look
- * like an id, and names that end in "." or contain "..".
+ * bytes; nothing that parses as a time or date, none of names_reserved. 0, or -EINVAL "bad_name" /
+ * "reserved_name" with the rule as reason. Also refused: names that look like an id, and names that
+ * end in "." or contain "..".
  */
 int name_check(const char *name, struct err *err);
+/* The words of fsctl's command line, now and to come, with a blank between; fsctl(1) lists them. */
+extern const char names_reserved[];
 /* Only the rule of the bytes: could something be called so? (Ids are such names too.) */
 bool name_valid(const char *name);
 

@@ -664,7 +664,7 @@ def test_cli__exit_codes_of_refusals(shop):
     fails(shop, 2, 'job', 'show', 'nonsense!')
     fails(shop, 4, 'site', 'create', 'shop')
     fails(shop, 2, 'site', 'create', 'latest')
-    fails(shop, 2, 'site', 'create', 'snapshot')
+    assert 'as in store-1; fsctl(1)' in fails(shop, 2, 'site', 'create', 'store')
     fails(shop, 2, 'site', 'create', '../x')
     fails(shop, 2, 'snapshot', 'shop@')
     fails(shop, 2, 'snapshot', 'delete', 'shop', '--yes')

@@ -96,7 +96,13 @@ static const char *const sources[] = {
 	"of a second, as much as is written); without a zone (Z, +02:00) it is this machine's time",
 	".TP", "\\fISITE\\fB:7\\fR", "a generation",
 	".PP", "Names begin with a\\-z or 0\\-9, go on with these, dot, underscore and hyphen, and "
-	"have at most 200 bytes.", NULL};
+	"have at most 200 bytes. These words are none: commands have them, or may have one day.",
+	".PP",
+	"backup balancer cancel check clone compact create delete diff doctor eject event "
+	"export follow generation help history hold import init job key latest list log migrate "
+	"node path platform policy pool prune publish recover refresh release rename restore "
+	"rollback run scan set show site snapshot status store token undelete undo unlock "
+	"verify version wait", NULL};
 
 static const char *const description[] = {
 	".B fsctl", "asks", ".BR fsd (8)", "to take, clone and restore the trees of web sites.",

@@ -604,6 +604,16 @@ static void test_man__explains_what_checks_print(void **state)
 	free(man);
 }
 
+static void test_man__lists_the_words_that_are_no_names(void **state)
+{
+	char *man = generated("--generate-man", NULL);
+
+	(void)state;
+	if (!strstr(man, names_reserved))
+		fail_msg("it does not have %s", names_reserved);
+	free(man);
+}
+
 static void test_man__is_roff_without_warnings(void **state)
 {
 	char command[512];
@@ -727,6 +737,7 @@ int main(void)
 		cmocka_unit_test(test_completion__bash_offers_what_fits),
 		cmocka_unit_test(test_completion__zsh_offers_what_fits),
 		cmocka_unit_test(test_man__names_every_command_and_option),
+		cmocka_unit_test(test_man__lists_the_words_that_are_no_names),
 		cmocka_unit_test(test_man__is_roff_without_warnings),
 		cmocka_unit_test(test_man__explains_what_checks_print),
 		cmocka_unit_test(test_progress__goes_by_entries_and_bytes_together),

@@ -122,6 +122,7 @@ static void test_name__refuses_words_of_the_command_line_and_dates(void **state)
 		"platform", "balancer", "event", "create", "import", "eject", "list", "show", "set",
 		"rename", "delete", "hold", "release", "scan", "wait", "log", "cancel", "verify",
 		"init", "compact", "unlock", "key", "run", "help", "version"};
+	static const char *const good[] = {"stor", "store-1", "stores", "node.js", "2026"};
 
 	(void)state;
 	for (size_t i = 0; i < N(bad); i++) {
@@ -129,8 +130,11 @@ static void test_name__refuses_words_of_the_command_line_and_dates(void **state)
 
 		assert_int_equal(name_check(bad[i], &e), -EINVAL);
 		assert_string_equal(e.code, "reserved_name");
+		assert_true(e.hint[0] != '\0');
 		assert_true(name_valid(bad[i]));
 	}
+	for (size_t i = 0; i < N(good); i++)
+		assert_int_equal(name_check(good[i], NULL), 0);
 }
 
 static void test_source__is_taken_apart(void **state)
