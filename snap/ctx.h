@@ -12,7 +12,7 @@
 
 struct err;
 
-#define SNAP_LEASE_WAIT 5000000000LL
+#define SNAP_LEASE_WAIT 5000000000LL /* 5 s */
 
 struct snap_ctx {
 	atomic_bool cancel; /* set by anyone; calls return -ECANCELED within 100 ms */
@@ -24,9 +24,10 @@ struct snap_ctx {
 
 	unsigned threads; /* upper limit of threads for one call; 0: the engine chooses */
 
-	/* For who holds leases on files (snap/lease.h) all calls together wait lease_wait ns at most,
-	 * and a second more for each file; 0: SNAP_LEASE_WAIT, and no more. A holder that answers
-	 * needs less than the second; one that does not must not hold up a job for ever. */
+	/* All calls together wait lease_wait ns at most for who holds leases on files
+	 * (snap/lease.h), and a second more for each file; 0: SNAP_LEASE_WAIT, and no more. A
+	 * holder that answers needs less than the second; one that does not must not hold up a
+	 * job for ever. */
 	int64_t lease_wait;
 	_Atomic int64_t lease_waited, lease_last; /* their own */
 

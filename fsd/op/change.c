@@ -199,7 +199,8 @@ static void note_ctime(const struct item *it, int parent, const char *leaf)
 		st.st_ino == it->in && st.st_size == number(it->json, "size") &&
 		clock_of(&st.st_mtim) == number(it->json, "mtime");
 
-	json_object_set_new(it->json, "ctime", json_integer(as_it_was ? clock_of(&st.st_ctim) : -1));
+	json_object_set_new(it->json, "ctime",
+		json_integer(as_it_was ? clock_of(&st.st_ctim) : -1));
 }
 
 /* 1: something was renamed, *parent is where; 0: it was done already. */

@@ -83,7 +83,8 @@ struct cat_snapshot sample_snapshot(unsigned i)
 {
 	struct cat_snapshot s = {.site_name = "site-000000", .pool = "pool0", .kind = "user",
 		.created = 1000 + i, .generation = 3, .method = "snapshot",
-		.consistency = "atomic", .gap_ns = 7, .expires = 8, .job = 9, .usage = {1, 2, 3, 4, 5}};
+		.consistency = "atomic", .gap_ns = 7, .expires = 8, .job = 9,
+		.usage = {1, 2, 3, 4, 5}};
 
 	sample_id('n', i, s.id);
 	sample_id('s', 0, s.site);
