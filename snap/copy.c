@@ -101,6 +101,12 @@ int copy_go_on(struct copy *c)
 	return c->ctx->admit(c->ctx->admit_arg, c->err);
 }
 
+void copy_wrote(struct copy *c, uint64_t bytes)
+{
+	atomic_fetch_add(&c->ctx->bytes_done, bytes);
+	atomic_fetch_add(&c->ctx->bytes_written, bytes);
+}
+
 void copy_kept(struct copy *c, const struct io_item *it)
 {
 	c->result->entries++;

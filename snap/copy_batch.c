@@ -183,8 +183,8 @@ static int get_and_put(struct copy *c, struct io_item *items, size_t n, bool def
 		return 0;
 	io_drv(dst)->put(dst, items, ready, &c->put);
 	for (size_t i = 0; i < ready; i++) {
-		atomic_fetch_add(&c->ctx->bytes_done,
-			items[i].type == DT_REG ? items[i].content.len : 0);
+		if (items[i].type == DT_REG)
+			copy_wrote(c, items[i].content.len);
 		r = items[i].error < 0 ? put_error(c, &items[i]) : arrived(c, &items[i], false);
 		if (r < 0)
 			return r;

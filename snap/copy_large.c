@@ -77,7 +77,7 @@ static int range(struct large *l, uint64_t off, uint64_t end)
 			return 1;
 		off += n;
 		l->done += n;
-		atomic_fetch_add(&l->c->ctx->bytes_done, n);
+		copy_wrote(l->c, n);
 		if (flush(l, off) < 0)
 			return l->it->error;
 	}

@@ -98,6 +98,8 @@ int copy_make_durable(struct copy *c);
 
 /* Progress. */
 void copy_done(struct copy *c, const struct io_item *it, bool cloned);
+/* So many bytes went to the storage. */
+void copy_wrote(struct copy *c, uint64_t bytes);
 /* It is part of the copy, as a former pass made it. */
 void copy_kept(struct copy *c, const struct io_item *it);
 

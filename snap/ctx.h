@@ -21,6 +21,8 @@ struct snap_ctx {
 	 * it is not known. More may come to be done, where a tree changes meanwhile. */
 	_Atomic uint64_t entries_total, entries_done;
 	_Atomic uint64_t bytes_total, bytes_done;
+	/* Of bytes_done what copies have put on the storage: no hole, no link, nothing shared. */
+	_Atomic uint64_t bytes_written;
 
 	unsigned threads; /* upper limit of threads for one call; 0: the engine chooses */
 

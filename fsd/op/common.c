@@ -186,10 +186,14 @@ int op_next_generation(struct fsd *f, const struct pool_root *pool, const struct
 	return r;
 }
 
+bool op_constant_cost(const struct pool_root *from, const struct pool_root *to)
+{
+	return from == to && to->driver->caps(to->handle) & POOL_CONSTANT_COST;
+}
+
 bool op_expect_method(struct job *job, const struct pool_root *from, bool live)
 {
-	const struct pool_root *to = job->pool;
-	bool constant = from == to && to->driver->caps(to->handle) & POOL_CONSTANT_COST;
+	bool constant = op_constant_cost(from, job->pool);
 
 	job->method = pool_method_name(constant ? POOL_METHOD_SNAPSHOT : POOL_METHOD_COPY);
 	job->consistency =

@@ -46,6 +46,9 @@ int op_require_expired(const struct job *job, const char *name, int64_t expires,
 int op_next_generation(struct fsd *f, const struct pool_root *pool, const struct cat_site *site,
 	int64_t *number, struct err *err);
 
+/* Does a copy between these two pools cost the same whatever the size? */
+bool op_constant_cost(const struct pool_root *from, const struct pool_root *to);
+
 /* What a copy from the pool `from` will be: sets job->method and job->consistency. Is its cost the
  * same whatever the size? */
 bool op_expect_method(struct job *job, const struct pool_root *from, bool live);

@@ -31,10 +31,10 @@ const char *generation_key(const char *site_id, int64_t number, char out[GENERAT
 
 /* ---- building one ---- */
 
-int generation_plan(struct fsd *f, struct job *job, const struct cat_site *site, struct err *err)
+int generation_plan(struct fsd *f, struct job *job, const struct cat_site *site,
+	const struct pool_root *from, struct err *err)
 {
-	bool free_of_charge = job->request.op == OP_RESTORE &&
-			      job->pool->driver->caps(job->pool->handle) & POOL_CONSTANT_COST;
+	bool free_of_charge = job->request.op == OP_RESTORE && op_constant_cost(from, job->pool);
 	/* Going back on a full disk is when it is needed most. */
 	int r = free_of_charge || job->undoes ? 0 : room_plan(f, job, err);
 
@@ -122,7 +122,7 @@ static int plan_create(struct fsd *f, struct job *job, struct err *err)
 	if (r == 0)
 		r = op_plan_source(f, job, from ? from : site.id, &source, err);
 	if (r == 0)
-		r = generation_plan(f, job, &site, err);
+		r = generation_plan(f, job, &site, source.pool, err);
 	if (r < 0)
 		return r;
 	op_expect_copy(job, source.pool, &source.site, source.kind != SOURCE_SNAPSHOT);

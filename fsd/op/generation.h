@@ -9,8 +9,10 @@
 #define GENERATION_KEY_SIZE (ID_SIZE + LAYOUT_NUMBER_SIZE + 1)
 const char *generation_key(const char *site_id, int64_t number, char out[GENERATION_KEY_SIZE]);
 
-/* Is there room? Then reserve a number; the site and the source are planned already. */
-int generation_plan(struct fsd *f, struct job *job, const struct cat_site *site, struct err *err);
+/* Is there room? Then reserve a number; the site and the source, of pool `from`, are planned
+ * already. */
+int generation_plan(struct fsd *f, struct job *job, const struct cat_site *site,
+	const struct pool_root *from, struct err *err);
 
 /* Choose the number and note it. */
 int generation_reserve(struct fsd *f, struct job *job, const struct cat_site *site,

@@ -22,7 +22,7 @@ static int plan_whole(struct fsd *f, struct job *job, const struct cat_site *sit
 	const struct resolved *source, struct err *err)
 {
 	char when[TIME_TEXT_SIZE];
-	int r = generation_plan(f, job, site, err);
+	int r = generation_plan(f, job, site, source->pool, err);
 
 	if (r < 0)
 		return r;

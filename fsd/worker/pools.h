@@ -32,6 +32,7 @@ struct pool_root {
 	const struct config_pool *config; /* name, path, driver: what a reload may not change */
 	atomic_uint jobs; /* how many jobs may change it at once; pools_follow() */
 	unsigned busy;	  /* how many do, when jobs.c last counted; jobs.lock */
+	_Atomic uint64_t written, settled; /* bytes; room.c's */
 	pthread_mutex_t lock;
 	struct pool_told told; /* under the lock */
 	atomic_bool online; /* set last and read first: the rest is valid once this was seen */

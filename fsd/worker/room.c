@@ -10,6 +10,7 @@
 #include "fsd/worker/pools.h"
 #include "fsd/worker/resolve.h"
 #include "fsd/worker/state.h"
+#include "snap/base/fd.h"
 
 /* In the intent, since a job that runs after a restart is not planned again. */
 #define WATCHED "min_free"
@@ -103,11 +104,35 @@ void room_explain(struct fsd *f, const struct job *job, struct err *err)
 	pthread_mutex_unlock(&f->write_lock);
 }
 
+/*
+ * What was written may be missing in what statfs() says until it is on the disk: btrfs and network
+ * file systems allocate then, and may keep as much in memory as there is. `written` counts what all
+ * jobs wrote into the pool, `settled` is what it was at the last flush. Only where what came since
+ * could fill the pool down to min_free it is flushed: that waits for the pool's other writers.
+ */
+static void settle(struct room_watch *w, const struct config *config)
+{
+	struct pool_root *pool = w->job->pool;
+	uint64_t own = atomic_load(&w->job->ctx.bytes_written), more = own - w->counted;
+	uint64_t written = atomic_fetch_add(&pool->written, more) + more;
+	uint64_t settled = atomic_load(&pool->settled);
+	struct pool_space s;
+
+	w->counted = own;
+	if (written <= settled || pool_root_space(pool, config, &s) < 0 || s.free < s.min_free)
+		return;
+	if (s.free - s.min_free < written - settled && fd_sync_fs(pool->fd) == 0)
+		atomic_store(&pool->settled, written);
+}
+
 static int admit(void *arg, struct err *err)
 {
-	const struct room_watch *w = arg;
-	int r = pool_root_admit(w->job->pool, fsd_config(w->f), err);
+	struct room_watch *w = arg;
+	const struct config *config = fsd_config(w->f);
+	int r;
 
+	settle(w, config);
+	r = pool_root_admit(w->job->pool, config, err);
 	if (r == -ENOSPC) {
 		pthread_mutex_lock(&w->f->write_lock);
 		advise(w->f, w->job, "", err);
@@ -118,7 +143,7 @@ static int admit(void *arg, struct err *err)
 
 void room_watch(struct room_watch *w, struct fsd *f, struct job *job)
 {
-	*w = (struct room_watch){f, job};
+	*w = (struct room_watch){.f = f, .job = job};
 	if (json_object_get(job->intent, WATCHED)) {
 		job->ctx.admit = admit;
 		job->ctx.admit_arg = w;

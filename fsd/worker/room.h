@@ -6,6 +6,8 @@
 #ifndef FSD_WORKER_ROOM_H
 #define FSD_WORKER_ROOM_H
 
+#include <stdint.h>
+
 struct err;
 struct fsd;
 struct job;
@@ -18,6 +20,7 @@ int room_plan(struct fsd *f, struct job *job, struct err *err);
 struct room_watch {
 	struct fsd *f;
 	const struct job *job;
+	uint64_t counted; /* what its pool was told of job->ctx.bytes_written */
 };
 void room_watch(struct room_watch *w, struct fsd *f, struct job *job);
 

@@ -6,6 +6,7 @@ daemon gone, its file systems unmounted and its folder removed, however it ended
 """
 
 import contextlib
+import fcntl
 import json
 import mmap
 import os
@@ -342,6 +343,30 @@ def mount(scratch):
     yield make
     for where in reversed(mounts):
         subprocess.run(['umount', str(where)], check=True)
+
+
+@pytest.fixture
+def lease():
+    """lease(path): held until somebody else opens the file, and given up then, as a file server
+    does, unless it is `kept`; how often."""
+    held, given, to_the_end = [], [], []
+
+    def give_up(*_):
+        while held:
+            given.append(held.pop())
+            os.close(given[-1])
+
+    def take(path, kept=False):
+        fd = os.open(path, os.O_RDWR)
+        (to_the_end if kept else held).append(fd)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        return given
+
+    before = signal.signal(signal.SIGIO, give_up)
+    yield take
+    signal.signal(signal.SIGIO, before)
+    for fd in held + to_the_end:
+        os.close(fd)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 
 import contextlib
 import ctypes
-import fcntl
 import datetime
 import json
 import os

@@ -9,6 +9,8 @@ import contextlib
 import json
 import os
 import pathlib
+import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -427,6 +429,98 @@ def test_pool__keeps_min_free_while_a_tree_is_copied(what, fs, mount, make_daemo
         assert 'the oldest are shop@empty' in error['hint'], error
         assert least[0] > keep - (32 << 20), request  # xfs sets space aside for a file that grows
     daemon.fsctl('clone', 'shop@empty', 'copy')
+
+
+def keep_free(daemon, pool, room):
+    """Set min_free so that the pool has so much room above it; min_free in MiB."""
+    os.sync()
+    space = os.statvfs(daemon.pools[pool])
+    keep = (space.f_bavail * space.f_frsize >> 20) - room
+    daemon.configure(min_free=f'{keep}M')
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: daemon.json('pool', 'show', pool)['bytes']['min_free'] == keep << 20)
+    return keep
+
+
+def give_back(pool):
+    """Until btrfs has the space of what was deleted."""
+    for what in 'filesystem', 'subvolume', 'filesystem':
+        command('btrfs', '-q', what, 'sync', pool)
+
+
+@pytest.fixture
+def btrfs(mount, make_daemon, scratch):
+    """A pool on btrfs, whose statfs() says nothing of what waits in memory, and one elsewhere."""
+    where = mount('btrfs', '1G')
+    pools = {'main': where / 'pool', 'other': scratch / 'other'}
+    daemon = make_daemon(pools, import_from=f'{where}:{scratch}').start()
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'main')
+    daemon.fsctl('site', 'create', 'blog', '--pool', 'other')
+    return daemon
+
+
+@needs_root
+@pytest.mark.parametrize('what', ['large', 'small'])
+def test_pool__on_btrfs_keeps_min_free_while_a_tree_comes_from_elsewhere(what, btrfs, scratch):
+    r = Refusals(btrfs, btrfs.pools['main'])
+    tree = scratch / 'other/sites/blog/live'
+    if what == 'large':
+        (tree / 'a').write_bytes(os.urandom(40 << 20))
+    else:
+        for n in range(700):
+            (tree / f'{n}').write_bytes(os.urandom(60 << 10))
+    btrfs.fsctl('snapshot', 'blog@full')
+    www = shutil.copytree(tree, scratch / 'www')
+    keep = keep_free(btrfs, 'main', 20)
+    for request in ({'kind': 'clone', 'source': 'blog', 'name': 'copy', 'pool': 'main'},
+                    {'kind': 'clone', 'source': 'blog@full', 'name': 'copy', 'pool': 'main'},
+                    {'kind': 'generation-create', 'site': 'shop', 'from': 'blog'},
+                    {'kind': 'site-import', 'name': 'copy', 'dir': str(www), 'pool': 'main'},
+                    {'kind': 'restore', 'source': 'blog@full', 'site': 'shop', 'confirm': True}):
+        error = r.refuse('below_min_free', job=True, **request)
+        free, kept = map(int, re.findall(r'(\d+) MiB', error['reason']))
+        assert kept == keep and keep - 12 <= free < keep, (request, error)
+        give_back(r.pool)
+
+
+@needs_root
+def test_pool__on_btrfs_counts_several_copies_into_it_at_once(btrfs, scratch, lease):
+    for name in 'one', 'two':
+        (scratch / name / 'later').mkdir(parents=True)
+        (scratch / name / 'large').write_bytes(os.urandom(30 << 20))
+        (scratch / name / 'later/file').touch()
+    keep_free(btrfs, 'main', 40)
+    lease(scratch / 'one/later/file', kept=True)
+    one = {'kind': 'site-import', 'name': 'one', 'dir': str(scratch / 'one'), 'pool': 'main'}
+    two = {**one, 'name': 'two', 'dir': str(scratch / 'two')}
+    held = btrfs.http('POST', '/v1/jobs', one)[1]['job']['id']
+    wait_for(lambda: btrfs.json('job', 'show', held)['progress']['bytes_done'] >= 30 << 20)
+    assert btrfs.ask(two)[1]['job']['error']['code'] == 'below_min_free'
+    assert btrfs.json('job', 'show', held)['state'] == 'running'
+    btrfs.fsctl('job', 'cancel', held)
+    wait_for(lambda: btrfs.json('job', 'show', held)['state'] == 'canceled')
+    give_back(btrfs.pools['main'])
+    assert btrfs.ask(two)[1]['job']['state'] == 'done'
+
+
+@needs_root
+def test_pool__on_btrfs_admits_what_takes_no_room(btrfs, scratch):
+    """Shared, sparse, compressed: only what is on the disk counts."""
+    pool = btrfs.pools['main']
+    shared = pool.parent / 'shared'
+    shared.mkdir()
+    (shared / 'a').write_bytes(os.urandom(80 << 20))
+    for name, size, data in (('sparse', 80, b''), ('zeros', 0, bytes(80 << 20))):
+        (scratch / name).mkdir()
+        (scratch / name / 'a').write_bytes(data)
+        if size:
+            os.truncate(scratch / name / 'a', size << 20)
+    command('mount', '-o', 'remount,compress-force', pool.parent)
+    keep_free(btrfs, 'main', 40)
+    for path in shared, scratch / 'sparse', scratch / 'zeros':
+        job = btrfs.ask({'kind': 'site-import', 'name': path.name, 'dir': str(path),
+                         'pool': 'main'})[1]['job']
+        assert job['state'] == 'done', job
 
 
 @needs_root

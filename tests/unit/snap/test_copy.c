@@ -50,6 +50,8 @@ static void copy_ok(int src, int dst, const struct snap_copy_opts *opts,
 	if (!opts->source_is_live) {
 		assert_int_equal(ctx.entries_done, result->entries);
 		assert_int_equal(ctx.bytes_done, result->bytes);
+		assert_true(ctx.bytes_written <= result->bytes - result->bytes_cloned);
+		assert_int_equal(ctx.bytes_written == 0, opts->reflink && has_reflink());
 	}
 	assert_int_equal(ctx.entries_total, 0);
 	assert_int_equal(ctx.bytes_total, 0);
