@@ -61,6 +61,7 @@ enum io_item_flag {		/* answers of the driver */
 	IO_DEFERRED = 1 << 1,	/* get, clone: stopped after the stat, as asked */
 	IO_CHANGED = 1 << 2,	/* get, clone: it was being written meanwhile */
 	IO_XATTR_LOST = 1 << 3, /* put, clone: an extended attribute or ACL was refused */
+	IO_INLINE = 1 << 4,	/* extents: its content lies in the metadata */
 };
 
 struct io_item {
@@ -188,7 +189,8 @@ struct io_driver {
 	int (*remove)(struct io_dir *dir, struct io_item *items, size_t n);
 	/* fsync regular files; other types succeed. */
 	int (*sync)(struct io_dir *dir, struct io_item *items, size_t n);
-	/* item->shared: bytes in extents that others share too; -EOPNOTSUPP. May be NULL. */
+	/* item->shared: bytes in extents that others share too, of which nothing is known of an
+	 * IO_INLINE one; -EOPNOTSUPP. May be NULL. */
 	int (*extents)(struct io_dir *dir, struct io_item *items, size_t n);
 
 	/* Large files. open fills st and xattrs; all offsets and lengths in bytes. */

@@ -228,19 +228,18 @@ int t_sync_one(struct io_dir *dir, struct io_item *it)
 
 #define EXTENTS_AT_ONCE 128
 
-static uint64_t shared_in(const struct fiemap *map, bool *last)
+static void count_extents(const struct fiemap *map, struct io_item *it, bool *last)
 {
-	uint64_t sum = 0;
-
 	for (unsigned i = 0; i < map->fm_mapped_extents; i++) {
 		const struct fiemap_extent *e = &map->fm_extents[i];
 
 		if (e->fe_flags & FIEMAP_EXTENT_SHARED)
-			sum += e->fe_length;
+			it->shared += e->fe_length;
+		if (e->fe_flags & FIEMAP_EXTENT_DATA_INLINE)
+			it->flags |= IO_INLINE;
 		if (e->fe_flags & FIEMAP_EXTENT_LAST)
 			*last = true;
 	}
-	return sum;
 }
 
 static int extents_of(int fd, struct io_dir *dir, struct io_item *it)
@@ -263,7 +262,7 @@ static int extents_of(int fd, struct io_dir *dir, struct io_item *it)
 			return t_fail(it, "fiemap");
 		if (!map->fm_mapped_extents)
 			break;
-		it->shared += shared_in(map, &last);
+		count_extents(map, it, &last);
 		e = &map->fm_extents[map->fm_mapped_extents - 1];
 	}
 	return 0;
@@ -274,6 +273,7 @@ int t_extents_one(struct io_dir *dir, struct io_item *it)
 	_cleanup_tfd_ int fd = -1;
 
 	it->shared = 0;
+	it->flags &= ~IO_INLINE;
 	if (it->type != DT_REG)
 		return 0;
 	fd = t_open_file(dir, it->name);

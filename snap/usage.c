@@ -51,7 +51,7 @@ static int count_one(struct walk *w, struct io_item *it)
 	return m->extents && it->type == DT_REG && it->st.allocated;
 }
 
-static int count_shared(struct walk *w, struct io_item *it)
+static int count_extents(struct walk *w, struct io_item *it)
 {
 	struct measuring *m = w->arg;
 
@@ -63,7 +63,11 @@ static int count_shared(struct walk *w, struct io_item *it)
 		return 0;
 	if (it->error < 0)
 		return walk_fail(w->err, it->error, it->op, trail_path(&w->trail, it->name));
-	m->out->shared += it->shared < it->st.allocated ? it->shared : it->st.allocated;
+	/* The metadata are the file system's; whether others have this part of them is not known. */
+	if (it->flags & IO_INLINE)
+		m->out->allocated -= it->st.allocated;
+	else
+		m->out->shared += it->shared < it->st.allocated ? it->shared : it->st.allocated;
 	return 0;
 }
 
@@ -86,7 +90,7 @@ static int batch(struct walk *w, struct io_item *items, size_t n)
 		return 0;
 	io_drv(dir)->extents(dir, items, n);
 	for (size_t i = 0; i < n; i++) {
-		r = items[i].type == DT_REG ? count_shared(w, &items[i]) : 0;
+		r = items[i].type == DT_REG ? count_extents(w, &items[i]) : 0;
 		if (r < 0)
 			return r;
 	}

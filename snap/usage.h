@@ -12,7 +12,7 @@ struct err;
 struct snap_usage {
 	uint64_t entries;
 	uint64_t logical;   /* sum of the sizes of regular files, each inode once */
-	uint64_t allocated; /* blocks * 512 of all inodes, each once */
+	uint64_t allocated; /* blocks * 512 of all inodes, each once; no files inline in metadata */
 	uint64_t shared;    /* of allocated: bytes in extents that FIEMAP calls shared */
 	uint64_t exclusive; /* allocated - shared, never below 0 */
 };

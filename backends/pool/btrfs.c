@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The btrfs pool driver: a tree is a subvolume, a copy is a snapshot. The ioctls are in
- * btrfs_subvol.c, the search for nested file systems in btrfs_nested.c, the diff in btrfs_diff.c,
- * the measuring in btrfs_usage.c.
+ * btrfs_subvol.c, the search for nested file systems in btrfs_nested.c, the diff in btrfs_diff.c.
  *
  * What is durable when (tested by cutting the power of a loop image): the snapshot ioctl flushes
  * the source's data and commits the transaction, so the copy and every name made before it are on
@@ -453,7 +452,7 @@ const struct pool_driver pool_driver_btrfs = {
 	.tree_seal = btrfs_tree_seal,
 	.tree_remove = btrfs_tree_remove,
 	.tree_check = btrfs_tree_check,
-	.tree_usage = btrfs_tree_usage,
+	.tree_usage = tree_usage,
 	.tree_diff = btrfs_tree_diff,
 	.sync_dir = btrfs_sync_dir,
 	.pending = btrfs_pending,

@@ -42,10 +42,6 @@ int btrfs_refuse_mounts(int fd, struct err *err);
 /* Make the dirty data and metadata of the subvolume of `fd` durable, whatever neighbours do. */
 int btrfs_flush(struct pool *pool, int fd, struct snap_ctx *ctx, struct err *err);
 
-/* pool_driver.tree_usage (btrfs_usage.c) */
-int btrfs_tree_usage(struct pool *pool, struct tree_at at, struct snap_ctx *ctx,
-	struct snap_usage *out, struct err *err);
-
 /* pool_driver.tree_diff (btrfs_diff.c) */
 int btrfs_tree_diff(struct pool *pool, struct tree_at a, struct tree_at b, int scratch,
 	const struct snap_diff_opts *opts, struct snap_ctx *ctx, snap_diff_fn *fn, void *arg,

@@ -226,15 +226,6 @@ static int copy_tree_check(struct pool *pool, struct tree_at at, bool *ro, struc
 	return 1;
 }
 
-static int copy_tree_usage(struct pool *pool, struct tree_at at, struct snap_ctx *ctx,
-	struct snap_usage *out, struct err *err)
-{
-	_cleanup_fd_ int fd = tree_open(at, err);
-
-	(void)pool;
-	return fd < 0 ? fd : snap_usage(fd, true, ctx, out, err);
-}
-
 static int copy_tree_diff(struct pool *pool, struct tree_at a, struct tree_at b, int scratch,
 	const struct snap_diff_opts *opts, struct snap_ctx *ctx, snap_diff_fn *fn, void *arg,
 	struct err *err)
@@ -268,7 +259,7 @@ const struct pool_driver pool_driver_copy = {
 	.tree_release = copy_tree_release,
 	.tree_remove = copy_tree_remove,
 	.tree_check = copy_tree_check,
-	.tree_usage = copy_tree_usage,
+	.tree_usage = tree_usage,
 	.tree_diff = copy_tree_diff,
 	.sync_dir = copy_sync_dir,
 };

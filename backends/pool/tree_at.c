@@ -37,6 +37,15 @@ int tree_open(struct tree_at at, struct err *err)
 	return fd < 0 ? tree_err(err, -fd, "open tree", at) : fd;
 }
 
+int tree_usage(struct pool *pool, struct tree_at at, struct snap_ctx *ctx, struct snap_usage *out,
+	struct err *err)
+{
+	_cleanup_fd_ int fd = tree_open(at, err);
+
+	(void)pool;
+	return fd < 0 ? fd : snap_usage(fd, true, ctx, out, err);
+}
+
 int tree_must_not_exist(struct tree_at at, struct err *err)
 {
 	char path[TREE_PATH_SIZE];

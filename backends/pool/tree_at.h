@@ -18,6 +18,10 @@ int tree_err(struct err *err, int num, const char *op, struct tree_at at);
 /* Open the tree's directory, never following a symlink. The fd, or -errno with err filled. */
 int tree_open(struct tree_at at, struct err *err);
 
+/* pool_driver.tree_usage of every driver. */
+int tree_usage(struct pool *pool, struct tree_at at, struct snap_ctx *ctx, struct snap_usage *out,
+	struct err *err);
+
 /* Fail with -EEXIST "exists" when the name is taken. */
 int tree_must_not_exist(struct tree_at at, struct err *err);
 

@@ -316,7 +316,25 @@ static void test_usage__tells_shared_from_exclusive(void **state)
 	assert_true(usage.exclusive >= 256 << 10);
 }
 
-/* Small files lie in metadata, where FIEMAP sees nothing. */
+/* Small files lie in the metadata, of which nobody can tell whether removing the tree frees them. */
+static void test_usage__takes_what_lies_in_metadata_for_nobodys_own(void **state)
+{
+	struct snap_usage usage = {0};
+
+	(void)state;
+	assert_done(env.driver->tree_create(env.pool, at(env.one), &env.err));
+	box_shell("cd %s/one/tree && for n in $(seq 300); do head -c 1500 /dev/urandom > $n; done; "
+		"head -c 1M /dev/urandom > large; sync -f .", env.box->pool);
+	assert_done(env.driver->tree_usage(env.pool, at(env.one), &env.ctx, &usage, &env.err));
+	assert_int_equal(usage.logical, 300 * 1500 + (1 << 20));
+	assert_in_range(usage.exclusive, 1 << 20, (1 << 20) + 100000);
+	copy_tree(env.one, env.two, 0);
+	assert_done(env.driver->tree_usage(env.pool, at(env.two), &env.ctx, &usage, &env.err));
+	assert_int_equal(usage.logical, 300 * 1500 + (1 << 20));
+	assert_int_equal(usage.exclusive, 0);
+	assert_int_equal(usage.shared, 1 << 20);
+}
+
 static void test_usage__of_a_fresh_clone_is_shared(void **state)
 {
 	struct snap_usage usage = {0};
@@ -483,6 +501,7 @@ const struct pool_test pool_keep_tests[] = {
 	POOL_TEST(test_open__refuses_a_link_in_place_of_a_tree),
 	POOL_TEST(test_usage__counts_entries_and_bytes),
 	POOL_TEST(test_usage__tells_shared_from_exclusive),
+	POOL_TEST_IF(test_usage__takes_what_lies_in_metadata_for_nobodys_own, .caps = POOL_SHARES),
 	POOL_TEST_IF(test_usage__of_a_fresh_clone_is_shared,
 		.caps = POOL_CONSTANT_COST | POOL_FREES_LATER),
 	POOL_TEST(test_sync__leaves_nothing_behind),
