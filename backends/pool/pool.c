@@ -68,56 +68,55 @@ static bool fits(const struct pool_driver *driver, int rootfd, char why[POOL_WHY
 	return r > 0;
 }
 
-static const struct pool_driver *choose_automatic(int rootfd, struct buf *lines)
+/* The first that fits, or whether `only` does; all are probed, for the report. `why` is of the last
+ * that counted. */
+static const struct pool_driver *probe(int rootfd, const struct pool_driver *only,
+	char why[POOL_WHY_SIZE], struct buf *lines)
 {
 	const struct pool_driver *chosen = NULL;
-	char why[POOL_WHY_SIZE];
+	bool listed = false;
 
 	for (size_t i = 0; i < N_AUTOMATIC; i++) {
-		if (fits(automatic[i], rootfd, why, lines) && !chosen)
+		char other[POOL_WHY_SIZE];
+		bool counts = !only || only == automatic[i];
+
+		listed = listed || only == automatic[i];
+		if (fits(automatic[i], rootfd, counts ? why : other, lines) && counts && !chosen)
 			chosen = automatic[i];
 	}
-	return chosen;
+	return only && !listed && fits(only, rootfd, why, lines) ? only : chosen;
 }
 
-/* What was asked for is probed last, so that `why` is its own; the others are for the report. */
-static int choose_named(int rootfd, const char *wanted, const struct pool_driver **out,
+static int choose(int rootfd, const char *name, const struct pool_driver **out,
 	struct buf *lines, struct err *err)
 {
-	const struct pool_driver *driver = pool_driver_find(wanted);
+	const struct pool_driver *only = name ? pool_driver_find(name) : NULL;
 	char why[POOL_WHY_SIZE];
 
-	if (!driver)
-		return err_set(err, EINVAL, "unknown_driver", wanted,
+	if (name && !only)
+		return err_set(err, EINVAL, "unknown_driver", name,
 			"there is no pool driver of this name");
-	for (size_t i = 0; i < N_AUTOMATIC; i++) {
-		if (automatic[i] != driver)
-			fits(automatic[i], rootfd, why, lines);
-	}
-	if (!fits(driver, rootfd, why, lines))
-		return err_set(err, EOPNOTSUPP, "driver_unfit", wanted, "%s", why);
-	*out = driver;
-	return 0;
+	*out = probe(rootfd, only, why, lines);
+	if (*out)
+		return 0;
+	return err_set(err, EOPNOTSUPP, "driver_unfit", name ? name : "auto", "%s",
+		name ? why : "no pool driver can serve this directory");
 }
 
-int pool_driver_choose(int rootfd, const char *wanted, const struct pool_driver **out,
-	char **report, struct err *err)
+int pool_driver_choose(int rootfd, const char *wanted, const char *before,
+	const struct pool_driver **out, char **report, struct err *err)
 {
+	bool automatically = strcmp(wanted, "auto") == 0;
 	const struct pool_driver *chosen = NULL;
 	_cleanup_buf_ struct buf lines = BUF_INIT;
-	int r = 0;
+	int r = choose(rootfd, automatically ? before : wanted, &chosen, &lines, err);
 
-	if (strcmp(wanted, "auto") == 0) {
-		chosen = choose_automatic(rootfd, &lines);
-		if (!chosen)
-			r = err_set(err, EOPNOTSUPP, "driver_unfit", "auto",
-				"no pool driver can serve this directory");
-	} else {
-		r = choose_named(rootfd, wanted, &chosen, &lines, err);
-	}
 	if (r == 0)
-		buf_printf(&lines, "%s is chosen, %s\n", chosen->name,
-			strcmp(wanted, "auto") == 0 ? "the first that fits" : "as configured");
+		buf_printf(&lines, "%s is %s\n", chosen->name,
+			!automatically ? "chosen, as configured"
+			: before ? "kept, since it served the pool before; \"driver\" in fsd.conf "
+				   "changes it"
+				 : "chosen, the first that fits");
 	if (buf_error(&lines))
 		return err_sys(err, ENOMEM, "pool report", NULL);
 	/* The report is of use above all when nothing fits. */

@@ -171,12 +171,14 @@ extern const struct pool_driver pool_driver_fault; /* tests only: misbehaves on 
 const struct pool_driver *pool_driver_find(const char *name);
 
 /*
- * The driver for a directory: `wanted` is a driver's name or "auto" (the first that probes: btrfs,
- * copy; fault never). `report` receives one line a driver, "name: yes|no, why\n", whatever is
- * chosen; malloc'd, the caller's; may be NULL. Errors: -EINVAL "unknown_driver", -EOPNOTSUPP
- * "driver_unfit" with the driver's why.
+ * The driver for a directory: `wanted` is a driver's name or "auto": the one that served it
+ * `before`, since trees made by one driver are not another one's, or without that (NULL) the first
+ * that probes (btrfs, copy; fault never). `report` receives one line a driver, "name: yes|no,
+ * why\n", in the same order whatever is chosen, and one that says who chose it; malloc'd, the
+ * caller's; may be NULL. Errors: -EINVAL "unknown_driver", -EOPNOTSUPP "driver_unfit" with the
+ * driver's why.
  */
-int pool_driver_choose(int rootfd, const char *wanted, const struct pool_driver **out,
-	char **report, struct err *err);
+int pool_driver_choose(int rootfd, const char *wanted, const char *before,
+	const struct pool_driver **out, char **report, struct err *err);
 
 #endif

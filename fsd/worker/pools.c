@@ -383,13 +383,9 @@ static int open_folders(struct pool_root *r, struct err *err)
 static int choose_driver(struct pool_root *r, const struct cat_pool *known, char **report,
 	struct err *err)
 {
-	const char *wanted = r->config->driver;
-	int ret;
+	int ret = pool_driver_choose(r->fd, r->config->driver, known ? known->driver : NULL,
+		&r->driver, report, err);
 
-	/* What "auto" chose once stays: trees made by one driver are not another one's. */
-	if (known && strcmp(wanted, "auto") == 0)
-		wanted = known->driver;
-	ret = pool_driver_choose(r->fd, wanted, &r->driver, report, err);
 	if (ret < 0) {
 		err_hint(err, "fsctl pool show %s lists what was probed; mount the right file "
 			"system at %.200s, or change \"driver\" in [pool %s] and restart fsd",

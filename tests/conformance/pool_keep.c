@@ -432,20 +432,25 @@ static void test_pending__returns_to_zero_when_the_space_is_back(void **state)
 static void test_choose__probes_every_driver_and_reports(void **state)
 {
 	const struct pool_driver *chosen = NULL;
-	_cleanup_free_ char *report = NULL;
+	_cleanup_free_ char *report = NULL, *kept = NULL;
 	bool btrfs = strcmp(env.box->fs, "btrfs") == 0;
 
 	(void)state;
-	assert_done(pool_driver_choose(env.root, "auto", &chosen, &report, &env.err));
+	assert_done(pool_driver_choose(env.root, "auto", NULL, &chosen, &report, &env.err));
 	assert_string_equal(chosen->name, btrfs ? "btrfs" : "copy");
 	assert_non_null(strstr(report, btrfs ? "btrfs: yes, " : "btrfs: no, not btrfs"));
 	assert_non_null(strstr(report, "\ncopy: yes, "));
-	assert_done(pool_driver_choose(env.root, "copy", &chosen, NULL, &env.err));
+	assert_non_null(strstr(report, "chosen, the first that fits\n"));
+	assert_done(pool_driver_choose(env.root, "copy", "btrfs", &chosen, NULL, &env.err));
 	assert_string_equal(chosen->name, "copy");
+	assert_done(pool_driver_choose(env.root, "auto", "copy", &chosen, &kept, &env.err));
+	assert_string_equal(chosen->name, "copy");
+	assert_non_null(strstr(kept, "\ncopy is kept, since it served the pool before; "));
+	assert_memory_equal(kept, report, strstr(kept, "copy is kept") - kept);
 	if (!btrfs)
-		assert_refused(pool_driver_choose(env.root, "btrfs", &chosen, NULL, &env.err),
+		assert_refused(pool_driver_choose(env.root, "btrfs", NULL, &chosen, NULL, &env.err),
 			EOPNOTSUPP, "driver_unfit");
-	assert_refused(pool_driver_choose(env.root, "zfs", &chosen, NULL, &env.err),
+	assert_refused(pool_driver_choose(env.root, "zfs", NULL, &chosen, NULL, &env.err),
 		EINVAL, "unknown_driver");
 }
 
@@ -466,7 +471,7 @@ static void test_read_only__pool_serves_and_refuses_changes(void **state)
 	(void)state;
 	make_tree(env.one);
 	remount(MS_RDONLY);
-	assert_done(pool_driver_choose(env.root, "auto", &chosen, NULL, &env.err));
+	assert_done(pool_driver_choose(env.root, "auto", NULL, &chosen, NULL, &env.err));
 	assert_int_equal(env.driver->tree_check(env.pool, at(env.one), NULL, &env.err), 1);
 	a = tree_of(env.one);
 	assert_refused(env.driver->tree_create(env.pool, at(env.two), &env.err), EROFS,

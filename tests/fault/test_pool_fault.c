@@ -171,7 +171,7 @@ static void test_fault__is_found_by_name_only(void **state)
 
 	(void)state;
 	assert_ptr_equal(pool_driver_find("fault"), &pool_driver_fault);
-	assert_done(pool_driver_choose(env.root, "auto", &chosen, &report, &env.err));
+	assert_done(pool_driver_choose(env.root, "auto", NULL, &chosen, &report, &env.err));
 	assert_string_not_equal(chosen->name, "fault");
 	assert_null(strstr(report, "fault"));
 }

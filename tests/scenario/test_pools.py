@@ -125,7 +125,7 @@ def test_pools__one_that_no_driver_fits_says_what_was_probed(make_daemon, scratc
     if (other := pool(daemon, 'other'))['online']:
         pytest.skip('the scratch folder lies on btrfs')
     assert other['reason'].startswith('not btrfs: ')
-    assert [line.split(',')[0] for line in other['probe']] == ['copy: yes', 'btrfs: no']
+    assert [line.split(',')[0] for line in other['probe']] == ['btrfs: no', 'copy: yes']
     shown = daemon.fsctl('pool', 'show', 'other').stdout
     for text in (other['reason'], *other['probe'], 'change "driver" in [pool other]'):
         assert text in shown
@@ -134,6 +134,25 @@ def test_pools__one_that_no_driver_fits_says_what_was_probed(make_daemon, scratc
     assert 'other' in refused.stderr and 'not btrfs' in refused.stderr
     assert 'fsctl pool show other' in refused.stderr
     assert pool(daemon)['probe'] and pool(daemon)['reason'] is None
+
+
+def test_pool__says_who_chose_its_driver(mount, make_daemon):
+    """Trees made by one driver are not another one's: "auto" keeps it, and says so."""
+    daemon = make_daemon({'main': mount('btrfs') / 'pool'})
+    said = []
+    for configured in 'auto', 'auto', 'copy', 'auto', 'btrfs', 'auto':
+        daemon.configure(f'driver = {configured}\n')
+        daemon.start()
+        shown = daemon.json('pool', 'show', 'main')
+        assert [line.split()[0] for line in shown['probe'][:2]] == ['btrfs:', 'copy:']
+        assert shown['probe'][2] in daemon.fsctl('pool', 'show', 'main').stdout
+        assert shown['probe'][2].startswith(f'{shown["driver"]} is ')
+        said.append(shown['probe'][2])
+        daemon.stop()
+    kept = 'is kept, since it served the pool before; "driver" in fsd.conf changes it'
+    assert said == ['btrfs is chosen, the first that fits', f'btrfs {kept}',
+                    'copy is chosen, as configured', f'copy {kept}',
+                    'btrfs is chosen, as configured', f'btrfs {kept}']
 
 
 @pytest.mark.parametrize('kind', ['btrfs', 'ext4'])
