@@ -139,9 +139,9 @@ int catalog_generation_delete(struct catalog *c, const char *site, int64_t numbe
 /* Ascending by number. */
 int catalog_generations(struct catalog *c, const char *site,
 	int (*fn)(const struct cat_generation *, void *), void *arg, struct err *err);
-/* The retired ones of all sites, ascending by site and number. */
-int catalog_retired(struct catalog *c, int (*fn)(const struct cat_generation *, void *), void *arg,
-	struct err *err);
+/* The retired ones, ascending by site and number: of all sites, or of those in use in a pool. */
+int catalog_retired(struct catalog *c, const char *pool,
+	int (*fn)(const struct cat_generation *, void *), void *arg, struct err *err);
 
 /* ---- snapshots ---- */
 struct cat_snapshot {

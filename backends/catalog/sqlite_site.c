@@ -227,12 +227,15 @@ int catalog_generations(struct catalog *c, const char *site,
 	return list_generations(c, &q, fn, arg, err);
 }
 
-int catalog_retired(struct catalog *c, int (*fn)(const struct cat_generation *, void *), void *arg,
-	struct err *err)
+int catalog_retired(struct catalog *c, const char *pool,
+	int (*fn)(const struct cat_generation *, void *), void *arg, struct err *err)
 {
 	_cleanup_query_ struct query q;
 
 	query_init(&q, &generation_record);
 	query_where(&q, "retired <> 0");
+	if (pool)
+		query_where_text(&q,
+			"site IN (SELECT id FROM sites WHERE deleted = 0 AND pool = ?)", pool);
 	return list_generations(c, &q, fn, arg, err);
 }

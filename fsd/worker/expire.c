@@ -168,7 +168,7 @@ void expire_look(struct fsd *f, struct catalog *c, int64_t now, json_t *asked,
 
 	catalog_sites(c, &sites, site_due, &due, &err);
 	catalog_snapshots(c, &snapshots, snapshot_due, &due, &err);
-	catalog_retired(c, generation_seen, &generations, &err);
+	catalog_retired(c, NULL, generation_seen, &generations, &err);
 	flush_generations(&generations);
 	ask_all(&due, asked, ctx);
 	json_decref(due.requests);

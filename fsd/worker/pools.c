@@ -579,6 +579,6 @@ int pool_root_admit(const struct pool_root *r, const struct config *config, stru
 			"%llu MiB are free, min_free keeps %llu MiB",
 			(unsigned long long)s.free >> 20, (unsigned long long)s.min_free >> 20);
 	err_hint(err, "new clones and snapshots are refused; delete some: "
-		      "fsctl snapshot list, fsctl site list");
+		      "fsctl snapshot list, fsctl generation list SITE, fsctl site list");
 	return -ENOSPC;
 }

@@ -2,6 +2,8 @@
 #include "fsd/worker/room.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,13 +17,35 @@
 /* In the intent, since a job that runs after a restart is not planned again. */
 #define WATCHED "min_free"
 
-struct oldest {
+/* The first few that are found. */
+struct named {
 	struct catalog *catalog;
 	const char *pool;
+	const char *done; /* a site whose own were listed before */
 	unsigned n;
-	char text[160];
+	char text[128];
 	size_t len;
 };
+
+/* 1: there is no room for more. */
+__attribute__((format(printf, 2, 3)))
+static int add(struct named *l, const char *fmt, ...)
+{
+	char item[sizeof(l->text)];
+	va_list args;
+	int n;
+
+	va_start(args, fmt);
+	vsnprintf(item, sizeof(item), fmt, args);
+	va_end(args);
+	n = snprintf(l->text + l->len, sizeof(l->text) - l->len, "%s%s", l->len ? ", " : "", item);
+	if (l->len + (size_t)n >= sizeof(l->text)) {
+		l->text[l->len] = '\0';
+		return 1;
+	}
+	l->len += (size_t)n;
+	return ++l->n == 3;
+}
 
 static int is_held(const struct cat_hold *h, void *arg)
 {
@@ -32,22 +56,31 @@ static int is_held(const struct cat_hold *h, void *arg)
 
 static int add_oldest(const struct cat_snapshot *s, void *arg)
 {
-	struct oldest *o = arg;
+	struct named *l = arg;
 	char word[CAT_NAME_SIZE];
-	int n;
 
-	if (strcmp(s->pool, o->pool) != 0 ||
-	    catalog_holds(o->catalog, s->id, is_held, NULL, NULL) != 0)
+	if (strcmp(s->pool, l->pool) != 0 ||
+	    catalog_holds(l->catalog, s->id, is_held, NULL, NULL) != 0)
 		return 0;
-	resolve_word(o->catalog, s, word);
-	n = snprintf(o->text + o->len, sizeof(o->text) - o->len, "%s%.60s@%.60s",
-		o->len ? ", " : "", word, s->name);
-	if (o->len + (size_t)n >= sizeof(o->text)) {
-		o->text[o->len] = '\0';
-		return 1;
-	}
-	o->len += (size_t)n;
-	return ++o->n == 3;
+	resolve_word(l->catalog, s, word);
+	return add(l, "%.60s@%.60s", word, s->name);
+}
+
+/* None is measured, but each was a copy of its site, as a rule. */
+static int add_retired(const struct cat_generation *g, void *arg)
+{
+	struct named *l = arg;
+	struct cat_site site;
+	char size[40] = "";
+
+	if (!g->retired || strcmp(g->site, l->done) == 0 ||
+		catalog_site_get(l->catalog, g->site, &site, NULL) < 0 ||
+		site.live == g->number)
+		return 0;
+	if (site.usage.measured)
+		snprintf(size, sizeof(size), " (its site has %" PRId64 " MiB)",
+			site.usage.logical >> 20);
+	return add(l, "%.60s:%" PRId64 "%s", site.name, g->number, size);
 }
 
 static int is_any(const struct cat_site *s, void *arg)
@@ -57,23 +90,53 @@ static int is_any(const struct cat_site *s, void *arg)
 	return 1;
 }
 
+static void list_oldest(const struct job *job, struct named *l)
+{
+	struct cat_snapshot_filter own = {.site = job->site_id}, all = {0};
+
+	if (*job->site_id)
+		catalog_snapshots(l->catalog, &own, add_oldest, l, NULL);
+	if (!l->n)
+		catalog_snapshots(l->catalog, &all, add_oldest, l, NULL);
+}
+
+/* Where trees share storage the snapshots have most of what a retired generation has. */
+static void list_retired(const struct job *job, struct named *l)
+{
+	const struct pool_root *p = job->pool;
+
+	l->done = "";
+	if (!p->handle || p->driver->caps(p->handle) & POOL_SHARES)
+		return;
+	if (*job->site_id && catalog_generations(l->catalog, job->site_id, add_retired, l, NULL))
+		return;
+	l->done = job->site_id;
+	catalog_retired(l->catalog, l->pool, add_retired, l, NULL);
+}
+
 /* What to delete: write_lock is held. */
 static void advise(struct fsd *f, const struct job *job, const char *where, struct err *err)
 {
-	struct cat_snapshot_filter own = {.site = job->site_id}, all = {0};
-	struct oldest oldest = {.catalog = f->catalog, .pool = job->pool->config->name};
-	struct cat_site_filter gone = {.pool = oldest.pool, .deleted = true};
+	const char *pool = job->pool->config->name;
+	struct named oldest = {.catalog = f->catalog, .pool = pool}, retired = oldest;
+	struct cat_site_filter gone = {.pool = pool, .deleted = true};
 	const char *kept = catalog_sites(f->catalog, &gone, is_any, NULL, NULL) == 1
 		? "; deleted sites keep their room for undo_keep: fsctl site list --deleted"
 		: "";
+	char first[sizeof(retired.text) + 64] = "";
 
-	if (*job->site_id)
-		catalog_snapshots(f->catalog, &own, add_oldest, &oldest, NULL);
-	if (!oldest.n)
-		catalog_snapshots(f->catalog, &all, add_oldest, &oldest, NULL);
+	list_oldest(job, &oldest);
+	list_retired(job, &retired);
+	if (retired.len)
+		snprintf(first, sizeof(first),
+			"retired generations, %s: fsctl generation delete%s", retired.text,
+			oldest.len ? ", or " : "");
 	if (oldest.len)
-		err_hint(err, "%sdelete old snapshots, the oldest are %s: fsctl snapshot delete%s",
-			where, oldest.text, kept);
+		err_hint(err,
+			"%sdelete %sold snapshots, the oldest are %s: fsctl snapshot delete%s",
+			where, first, oldest.text, kept);
+	else if (retired.len)
+		err_hint(err, "%sdelete %s%s", where, first, kept);
 	else
 		err_hint(err, "%sdelete sites or snapshots that are not needed%s%s", where,
 			*where ? "" : ", or lower min_free", kept);

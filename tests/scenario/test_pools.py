@@ -270,6 +270,42 @@ def test_pool__that_is_nearly_full_takes_nothing_new(mount, make_daemon, scratch
     daemon.fsctl('site', 'create', 'copy', '--pool', 'main')
 
 
+def test_pool__that_is_nearly_full_names_the_retired_generations(mount, make_daemon, scratch):
+    """Where trees are copied each of them is a whole site."""
+    root = mount('ext4', size='64M')
+    daemon = make_daemon({'main': root, 'far': scratch / 'far'})
+    daemon.start()
+    for site, pool_name in ('far1', 'far'), ('gone', 'main'), ('shop', 'main'), ('small', 'main'):
+        daemon.fsctl('site', 'create', site, '--pool', pool_name)
+        daemon.fsctl('generation', 'create', site)
+        daemon.fsctl('publish', f'{site}:2')
+    daemon.fsctl('site', 'delete', 'gone', '--yes')
+    (root / 'sites/shop/live/film').write_bytes(os.urandom(4 << 20))
+    daemon.fsctl('generation', 'create', 'shop')
+    daemon.fsctl('generation', 'create', 'shop')
+    daemon.fsctl('publish', 'shop:3')
+    daemon.fsctl('site', 'show', 'shop', '--measure')
+    os.posix_fallocate(fd := os.open(root / 'ballast', os.O_WRONLY | os.O_CREAT), 0, 28 << 20)
+    os.close(fd)
+    daemon.configure(min_free='30M')
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: checked(daemon)[0] == 1, daemon)
+    retired = ('delete retired generations, small:1, shop:1 (its site has 4 MiB), '
+               'shop:2 (its site has 4 MiB)')
+    for site, said in ('small', retired), ('shop', retired.replace('small:1, ', '') + ', small:1'):
+        r = daemon.fsctl('snapshot', f'{site}@a', check=False)
+        assert f'{said}: fsctl generation delete; deleted sites' in r.stderr, r
+    daemon.fsctl('generation', 'delete', 'shop:2', '--yes')
+    daemon.fsctl('generation', 'delete', 'shop:1', '--yes')
+    (root / 'ballast').unlink()
+    wait_until(lambda: checked(daemon)[0] == 0, daemon)
+    daemon.fsctl('snapshot', 'small@a')
+    (root / 'ballast').write_bytes(os.urandom(28 << 20))
+    r = daemon.fsctl('snapshot', 'shop@a', check=False)
+    assert ('delete retired generations, small:1: fsctl generation delete, or old snapshots, the '
+            'oldest are small@a: fsctl snapshot delete; deleted sites') in r.stderr, r
+
+
 def test_pool__that_is_nearly_full_can_go_back_where_that_costs_nothing(mount, make_daemon):
     root = mount('btrfs')
     daemon = make_daemon({'main': root}).start()

@@ -235,13 +235,17 @@ static void test_generations__ascend(void **state)
 	assert_ok(catalog_generation_put(c, &g, &err), err);
 	assert_list(catalog_generations(c, sample_id('s', 2, id), see_generation, &seen, &err_),
 		"9 10");
-	assert_list(catalog_retired(c, see_generation, &seen, &err_), "");
+	assert_list(catalog_retired(c, NULL, see_generation, &seen, &err_), "");
 	g.retired = 1;
 	assert_ok(catalog_generation_put(c, &g, &err), err);
 	sample_id('s', 2, g.site);
 	g.number = 9;
 	assert_ok(catalog_generation_put(c, &g, &err), err);
-	assert_list(catalog_retired(c, see_generation, &seen, &err_), "11 9");
+	assert_list(catalog_retired(c, NULL, see_generation, &seen, &err_), "11 9");
+	assert_list(catalog_retired(c, "pool0", see_generation, &seen, &err_), "11 9");
+	assert_list(catalog_retired(c, "pool1", see_generation, &seen, &err_), "");
+	put_site(c, 1, "a", "pool0", 5);
+	assert_list(catalog_retired(c, "pool0", see_generation, &seen, &err_), "9");
 }
 
 static void test_lists__of_what_has_expired(void **state)
@@ -438,8 +442,10 @@ static void test_plans__walk_an_index_in_the_lists_order(void **state)
 	assert_plan(c, "sites_deleted_name (name=?)");
 	assert_sites("", .expired_by = 3);
 	assert_plan(c, "sites_expires (expires<?)");
-	assert_list(catalog_retired(c, see_generation, &seen, &err_), "");
+	assert_list(catalog_retired(c, NULL, see_generation, &seen, &err_), "");
 	assert_plan(c, "generations_retired");
+	assert_list(catalog_retired(c, "p", see_generation, &seen, &err_), "");
+	assert_plan(c, "sites_in_pool (pool=?)");
 	catalog_site_get(c, "x", &site, &err);
 	assert_plan(c, "sites_in_use (name=?)");
 	assert_snapshots("", .limit = 1);
