@@ -271,7 +271,8 @@ static void check_generation(struct job *job, struct pool_root *pool, int dir, i
 		wrong(job, path, e.reason);
 	r = pool->driver->tree_check(pool->handle, tree, &ro, &e);
 	if (r <= 0)
-		wrong(job, path, r < 0 ? e.reason : "no complete tree");
+		wrong(job, path, r < 0 ? e.reason : layout_foreign_tree(pool, wrapper)
+			? LAYOUT_FOREIGN : "no complete tree");
 	else if (snapshot && !ro && pool->driver->caps(pool->handle) & POOL_READ_ONLY)
 		wrong(job, path, "a snapshot's tree is writable");
 	if (r <= 0)

@@ -153,7 +153,9 @@ static int check_site(const struct cat_site *s, void *arg)
 	tree = (struct tree_at){wrapper, LAYOUT_TREE};
 	if (wrapper >= 0 && /* else a difference as well */
 		job->pool->driver->tree_check(job->pool->handle, tree, NULL, NULL) != 1)
-		job_fault(job, "problems", s->name, "the live generation has no complete tree");
+		job_fault(job, "problems", s->name, layout_foreign_tree(job->pool, wrapper)
+			? LAYOUT_FOREIGN ": " LAYOUT_FOREIGN_HINT
+			: "the live generation has no complete tree");
 	atomic_fetch_add(&job->ctx.entries_done, 1);
 	return snap_canceled(&job->ctx) ? -ECANCELED : 0;
 }

@@ -162,6 +162,8 @@ static void explain(struct fsd *f, const struct job *job, struct err *err)
 		room_explain(f, job, err);
 	else if ((err->num == EROFS || err->num == EIO) && pool_root_writable(job->pool, &why) < 0)
 		err_hint(err, "pool %s: %.150s; %.180s", why.object, why.reason, why.hint);
+	else if (strcmp(err->code, "not_a_tree") == 0)
+		err_hint(err, LAYOUT_FOREIGN_HINT);
 }
 
 void job_name_tree(const struct job *job, struct err *err)

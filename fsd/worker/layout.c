@@ -85,6 +85,14 @@ static int parse_number(const char *s, const char **end, int64_t *out)
 	return errno ? -EBADMSG : 0;
 }
 
+bool layout_foreign_tree(const struct pool_root *r, int wrapper)
+{
+	const struct tree_at tree = {wrapper, LAYOUT_TREE};
+	_cleanup_fd_ int dir = fd_open_dir(wrapper, LAYOUT_TREE);
+
+	return dir >= 0 && r->handle && r->driver->tree_check(r->handle, tree, NULL, NULL) == 0;
+}
+
 int layout_live(int site, int64_t *number)
 {
 	char target[64];

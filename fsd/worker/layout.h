@@ -29,6 +29,14 @@ int layout_open_generation(int site, int64_t number);
 /* gen/N/tree. */
 int layout_open_tree(int site, int64_t number);
 
+/* Is there a directory in the wrapper for a tree that the pool's driver takes for none? Copied by
+ * other hands, or by another driver. */
+bool layout_foreign_tree(const struct pool_root *r, int wrapper);
+#define LAYOUT_FOREIGN "its tree is a plain directory, not a subvolume"
+#define LAYOUT_FOREIGN_HINT \
+	"copy the tree out of the pool and import it: fsctl site import NEW DIR; or serve the " \
+	"pool by \"driver = copy\" in fsd.conf"
+
 /* The number that `live` points to; accepted only as gen/N/tree. 0, -ENOENT, -EBADMSG. */
 int layout_live(int site, int64_t *number);
 

@@ -2,6 +2,7 @@
 #include "fsd/worker/reflect.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -187,17 +188,23 @@ static const char *place(const struct pool_root *r, bool deleted, const char *na
 	return out;
 }
 
-static int tell_twin(const struct pool_root *r, const char *name, const struct pool_root *other,
-	const struct cat_site *s, struct err *err)
+static int tell_twin(const struct pool_root *r, int dir, const char *name,
+	const struct pool_root *other, const struct cat_site *s, struct err *err)
 {
 	char here[PATH_MAX + NAME_SIZE], there[PATH_MAX + NAME_SIZE];
+	int64_t live;
+	_cleanup_fd_ int wrapper = layout_open_live(dir, "", &live, NULL);
 
 	place(r, !name, name ? name : s->id, here);
 	place(other, s->deleted, s->deleted ? s->id : s->name, there);
 	err_set(err, EEXIST, "duplicate_id", here, "it has the id of %.250s, which is the site; "
 		"this one is left alone", there);
-	err_hint(err, "move it out of the pool, or give it an \"id\" of its own in site.json "
-		"(uuidgen), then fsctl pool scan %.60s", r->config->name);
+	if (wrapper >= 0 && layout_foreign_tree(r, wrapper))
+		err_hint(err, LAYOUT_FOREIGN ", so it cannot be a site here: move it out of the "
+			"pool, then fsctl site import NEW DIR/gen/%" PRId64 "/" LAYOUT_TREE, live);
+	else
+		err_hint(err, "move it out of the pool, or give it an \"id\" of its own in "
+			"site.json (uuidgen), then fsctl pool scan %.60s", r->config->name);
 	return 1;
 }
 
@@ -250,7 +257,7 @@ int reflect_twin(struct fsd *f, struct catalog *c, struct pool_root *r, int dir,
 	    (other == r && !s.deleted == !!name && (!name || strcmp(s.name, name) == 0)) ||
 	    !stands(other, &s))
 		return 0;
-	return tell_twin(r, name, other, &s, err);
+	return tell_twin(r, dir, name, other, &s, err);
 }
 
 /* ---- sites ---- */

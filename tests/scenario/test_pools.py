@@ -462,6 +462,39 @@ def lose_catalog(daemon):
     daemon.fsctl('pool', 'scan')
 
 
+def test_scan__of_a_copied_site_leads_to_one_that_works(mount, make_daemon, scratch):
+    """On btrfs the copy's tree is a plain directory, which an id of its own makes no site of."""
+    root = mount('btrfs') / 'pool'
+    daemon = make_daemon({'main': root}).start()
+    daemon.fsctl('site', 'create', 'shop')
+    (root / 'sites/shop/live/index.php').write_text('one')
+    command('cp', '-a', root / 'sites/shop', root / 'sites/copy')
+    said = daemon.fsctl('pool', 'check', 'main', check=False).stdout
+    assert 'uuidgen' not in said and 'not a subvolume, so it cannot be a site here' in said, said
+    assert 'move it out of the pool, then fsctl site import NEW DIR/gen/1/tree' in said, said
+    doc = json.loads((root / 'sites/copy/site.json').read_text())
+    doc['id'] = str(uuid.uuid4())
+    (root / 'sites/copy/site.json').write_text(json.dumps(doc))
+    daemon.fsctl('pool', 'scan', 'main')
+    plain = 'its tree is a plain directory, not a subvolume'
+    said = daemon.fsctl('pool', 'check', 'main', check=False).stdout
+    assert said.startswith(f'copy: {plain}: copy the tree out of the pool and import it'), said
+    said = daemon.fsctl('check', 'copy', check=False).stdout
+    assert said == f'gen/1: {plain}\n'
+    r = daemon.fsctl('snapshot', 'copy@a', check=False)
+    assert 'hint: copy the tree out of the pool and import it: fsctl site import' in r.stderr, r
+    command('mv', root / 'sites/copy', scratch / 'copy')
+    daemon.fsctl('pool', 'scan', 'main')
+    daemon.fsctl('site', 'import', 'new', scratch / 'copy/gen/1/tree')
+    daemon.fsctl('snapshot', 'new@a')
+    assert daemon.fsctl('pool', 'check', 'main').stdout == 'ok\n'
+    daemon.stop()
+    daemon.configure('driver = copy\n')
+    daemon.start()
+    command('cp', '-a', root / 'sites/shop', root / 'sites/copy')
+    assert 'uuidgen' in daemon.fsctl('pool', 'check', 'main', check=False).stdout
+
+
 def test_scan__lets_a_deleted_site_be_had_back(daemon):
     """Though the deletion's job, which could be undone, went with the catalog."""
     def deleted():

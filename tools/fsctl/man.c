@@ -133,6 +133,9 @@ static const char *const checks[] = {
 	".TP", "\\fBgen/\\fIN\\fB: missing\\fR", "the generation is not there",
 	".TP", "\\fBgen/\\fIN\\fB: no complete tree\\fR",
 	"it has no tree, or one that was not made to its end",
+	".TP", "\\fBgen/\\fIN\\fB: its tree is a plain directory, not a subvolume\\fR",
+	"other hands or the copy driver made it: web servers can read it, but the btrfs driver can "
+	"make no snapshot of it; copy it out of the pool and import it",
 	".TP", "\\fBgen/\\fIN\\fB: a snapshot's tree is writable\\fR",
 	"it was sealed when it was made, and other hands have opened it",
 	".TP", "\\fIPATH\\fB: a mount point or nested subvolume is inside the tree\\fR",
@@ -157,6 +160,8 @@ static const char *const checks[] = {
 	"its document is missing or damaged; the line says what to put back",
 	".TP", "\\fBthe live generation has no complete tree\\fR",
 	"the site serves nothing, or a part; restore a snapshot of it",
+	".TP", "\\fBits tree is a plain directory, not a subvolume\\fR",
+	"the site is served, but can be neither snapshot nor cloned; the line says what to do",
 	".TP", "\\fIREASON\\fB: \\fIHINT\\fR",
 	"what else keeps a site from being served, and what mends it", NULL};
 

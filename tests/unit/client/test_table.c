@@ -591,6 +591,7 @@ static void test_man__explains_what_checks_print(void **state)
 	static const char *const texts[] = {"not in the catalog", "in the catalog only",
 		"not the one in the catalog", "its generation is not in it", "it has the id of",
 		"cannot be read", "the live generation has no complete tree", "no complete tree",
+		"its tree is a plain directory, not a subvolume",
 		"missing", "a snapshot's tree is writable",
 		"a mount point or nested subvolume is inside the tree", "site.json"};
 	char *man = generated("--generate-man", NULL), *from = strstr(man, "\n.SS check\n");
