@@ -12,6 +12,7 @@
 #include "fsd/worker/pools.h"
 #include "fsd/worker/resolve.h"
 #include "fsd/worker/state.h"
+#include "snap/base/err.h"
 #include "snap/base/fd.h"
 
 /* In the intent, since a job that runs after a restart is not planned again. */
@@ -192,15 +193,22 @@ static int admit(void *arg, struct err *err)
 {
 	struct room_watch *w = arg;
 	const struct config *config = fsd_config(w->f);
+	struct pool_root *pool = w->job->pool;
+	char now[ERR_TEXT_SIZE];
 	int r;
 
 	settle(w, config);
-	r = pool_root_admit(w->job->pool, config, err);
-	if (r == -ENOSPC) {
-		pthread_mutex_lock(&w->f->write_lock);
-		advise(w->f, w->job, "", err);
-		pthread_mutex_unlock(&w->f->write_lock);
-	}
+	r = pool_root_admit(pool, config, err);
+	if (r != -ENOSPC || !err)
+		return r;
+	/* What it made goes, and whoever looks then finds more free than this says. */
+	strcpy(now, err->reason);
+	err_set(err, ENOSPC, "below_min_free", pool->config->name,
+		"the copy would leave less than min_free keeps: with what it made so far, %.300s",
+		now);
+	pthread_mutex_lock(&w->f->write_lock);
+	advise(w->f, w->job, "", err);
+	pthread_mutex_unlock(&w->f->write_lock);
 	return r;
 }
 

@@ -426,6 +426,7 @@ def test_pool__keeps_min_free_while_a_tree_is_copied(what, fs, mount, make_daemo
         with least_free(where) as least:
             error = r.refuse('below_min_free', job=True, **request)
         assert f'min_free keeps {keep >> 20} MiB' in error['reason'], error
+        assert error['reason'].startswith('the copy would leave less than min_free keeps: '), error
         assert 'the oldest are shop@empty' in error['hint'], error
         assert least[0] > keep - (32 << 20), request  # xfs sets space aside for a file that grows
     daemon.fsctl('clone', 'shop@empty', 'copy')
