@@ -207,8 +207,8 @@ void op_expect_copy(struct job *job, const struct pool_root *from, const struct 
 	bool constant = op_expect_method(job, from, live);
 
 	/* A snapshot is not as large as its site was when that was measured. */
-	job->plan_entries = constant || !live ? 0 : (uint64_t)site->usage.entries;
-	job->plan_bytes = constant || !live ? 0 : (uint64_t)site->usage.logical;
+	if (!constant && live)
+		job->planned = site->usage;
 }
 
 bool op_snapshot_name_free(struct fsd *f, const struct pool_root *pool, const char *site_id,

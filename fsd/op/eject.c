@@ -82,8 +82,8 @@ static void show_steps(struct fsd *f, struct job *job, const struct cat_site *si
 	unsigned snapshots = 0;
 
 	job->method = moves ? METHOD_MOVE : pool_method_name(outside_method(job->pool, o->parent));
-	job->plan_entries = moves ? 0 : (uint64_t)site->usage.entries;
-	job->plan_bytes = moves ? 0 : (uint64_t)site->usage.logical;
+	if (!moves)
+		job->planned = site->usage;
 	if (moves)
 		job_step(job, "rename the live tree of %s to %s", site->name, o->path);
 	else

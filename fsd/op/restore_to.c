@@ -37,8 +37,8 @@ static void show_steps(struct job *job, const struct resolved *source, const str
 	if (paths->n) {
 		job_step(job, "copy %zu paths of %s to %s", paths->n, source->text, o->path);
 	} else {
-		job->plan_entries = (uint64_t)source->site.usage.entries;
-		job->plan_bytes = (uint64_t)source->site.usage.logical;
+		job->planned = source->kind == SOURCE_SNAPSHOT ? source->snapshot.usage
+							       : source->site.usage;
 		job_step(job, "copy %s to %s", source->text, o->path);
 	}
 }

@@ -120,7 +120,7 @@ struct job {
 	char confirm[ERR_TEXT_SIZE]; /* the question; "" when none is needed */
 	const char *method;	     /* expected or used; static storage */
 	const char *consistency;     /* static storage */
-	uint64_t plan_entries, plan_bytes;
+	struct cat_usage planned;    /* what is copied, by the last measurement */
 
 	struct snap_ctx ctx;
 	/* What copies made. ctx counts the work: also what was copied again or read to compare. */

@@ -106,11 +106,12 @@ static int undo_request(struct fsd *f, struct request *r, int64_t *undoes, struc
 
 static json_t *plan_view(const struct job *job)
 {
-	return json_pack("{s:{s:s,s:o,s:O,s:s?,s:I,s:I,s:o,s:o}}", "plan", "kind",
+	return json_pack("{s:{s:s,s:o,s:O,s:s?,s:I,s:I,s:o,s:o,s:o}}", "plan", "kind",
 		op_specs[job->shown].name, "site",
 		*job->site_name ? json_string(job->site_name) : json_null(), "steps", job->plan,
-		"method", job->method, "entries", (json_int_t)job->plan_entries, "bytes",
-		(json_int_t)job->plan_bytes, "warnings",
+		"method", job->method, "entries", (json_int_t)job->planned.entries, "bytes",
+		(json_int_t)job->planned.logical, "measured_at", json_time(job->planned.measured),
+		"warnings",
 		job->warnings ? json_incref(job->warnings) : json_array(), "confirm",
 		*job->confirm ? json_string(job->confirm) : json_null());
 }

@@ -278,8 +278,16 @@ def test_cli__a_plan_counts_what_was_measured_and_nothing_else(shop):
     shop.fsctl('snapshot', 'shop@s')
     (live(shop, 'shop') / 'later').write_text('later')
     shop.fsctl('site', 'show', 'shop', '--measure')
-    assert shop.json('clone', 'shop', 'new', '-n')['plan']['entries'] == 5
-    assert shop.json('clone', 'shop@s', 'new', '-n')['plan']['entries'] == 0
+    plan = shop.json('clone', 'shop', 'new', '-n')['plan']
+    assert plan['entries'] == 5
+    assert plan['measured_at'] == shop.json('site', 'show', 'shop')['bytes']['measured_at']
+    plan = shop.json('clone', 'shop@s', 'new', '-n')['plan']
+    assert plan['entries'] == 0 and plan['measured_at'] is None
+    out = live(shop, 'shop').parents[5] / 'out'
+    assert shop.json('restore', 'shop@s', '--to', out, '-n')['plan']['measured_at'] is None
+    measured = shop.json('snapshot', 'show', 'shop@s', '--measure')['bytes']['measured_at']
+    plan = shop.json('restore', 'shop@s', '--to', out, '-n')['plan']
+    assert plan['entries'] == 4 and plan['measured_at'] == measured
 
 
 def test_cli__the_plan_of_a_cancel_stops_nothing(shop):

@@ -459,7 +459,7 @@ void plan_print(const struct fsc_value *plan)
 {
 	const struct fsc_value *steps = fsc_value_at(plan, "steps");
 	const struct fsc_value *warnings = fsc_value_at(plan, "warnings");
-	char a[SIZE_TEXT], b[SIZE_TEXT];
+	char a[SIZE_TEXT], b[SIZE_TEXT], c[SIZE_TEXT];
 
 	puts("nothing was changed; this would be done:");
 	for (size_t i = 0; i < fsc_value_count(steps); i++) {
@@ -473,8 +473,10 @@ void plan_print(const struct fsc_value *plan)
 		putchar('\n');
 	}
 	if (fsc_value_int(plan, "entries", 0) > 0 || fsc_value_int(plan, "bytes", 0) > 0)
-		printf("size: %s, %s\n", entries_text(fsc_value_int(plan, "entries", 0), a),
-			size_text(fsc_value_int(plan, "bytes", 0), b));
+		printf("size: %s, %s, as measured at %s\n",
+			entries_text(fsc_value_int(plan, "entries", 0), a),
+			size_text(fsc_value_int(plan, "bytes", 0), b),
+			local_time(str(plan, "measured_at"), c));
 	for (size_t i = 0; i < fsc_value_count(warnings); i++) {
 		fputs("warning: ", stdout);
 		put_safe(stdout, str(fsc_value_item(warnings, i), NULL));

@@ -416,12 +416,15 @@ static void test_cli__plans_are_printed(void **state)
 	peer_always(w->peer, "POST /v1/jobs", 200,
 		"{\"plan\":{\"kind\":\"restore\",\"steps\":[\"make generation 8\",\"publish it\"],"
 		"\"method\":\"snapshot\",\"entries\":1234,\"bytes\":5000000,"
+		"\"measured_at\":\"2026-11-22T03:00:05.000000000Z\","
 		"\"warnings\":[\"3 files are newer\"],\"confirm\":\"sure?\"}}");
 	assert_int_equal(fsctl(w, "restore", "shop@a", "-n"), 0);
 	assert_string_equal(w->ran.out,
 		"nothing was changed; this would be done:\n"
 		"  1. make generation 8\n  2. publish it\n"
-		"method: snapshot\nsize: 1,234 entries, 4.8 MiB\nwarning: 3 files are newer\n"
+		"method: snapshot\n"
+		"size: 1,234 entries, 4.8 MiB, as measured at 2026-11-22 04:00:05\n"
+		"warning: 3 files are newer\n"
 		"asks: sure?\n");
 	assert_int_equal(fsctl(w, "restore", "shop@a", "-n", "--json"), 0);
 	assert_true(strncmp(w->ran.out, "{\"plan\": {", 10) == 0);
