@@ -96,6 +96,7 @@ static int refuse_unknown(struct fsd *f, const char *name, struct err *err)
 
 int op_plan_name(struct fsd *f, struct job *job, const char *name, struct err *err)
 {
+	char holder[JOB_ID_SIZE];
 	struct cat_site other;
 	int r = name_check(name, err);
 
@@ -108,7 +109,8 @@ int op_plan_name(struct fsd *f, struct job *job, const char *name, struct err *e
 		return name_taken(name, "site", err);
 	if (pools_find(&f->pools, name))
 		return name_taken(name, "pool", err);
-	r = refuse_unknown(f, name, err);
+	/* What a job has made and not recorded yet is refused by who looks at all of the names. */
+	r = jobs_holds(f, "name", name, true, holder) ? 0 : refuse_unknown(f, name, err);
 	if (r == 0)
 		job_lock(job, "name", name, true);
 	return r;

@@ -195,12 +195,25 @@ static int drop_expiry(struct job *job, struct err *err)
 	return over ? meta_change(dir, META_SITE, name, "expires", NULL, err) : 0;
 }
 
+/* Another one that was asked for before may have brought it back. */
+static int require_deleted(struct fsd *f, const struct job *job, struct err *err)
+{
+	char name[NAME_SIZE];
+
+	if (op_site_name(f, job->site_id, name, NULL) < 0)
+		return 0;
+	err_set(err, EEXIST, "exists", name, "the deleted site is back already, by this name");
+	err_hint(err, "fsctl site rename %s NEW gives it another one", name);
+	return -EEXIST;
+}
+
 static int run_undelete(struct fsd *f, struct job *job, struct err *err)
 {
 	const char *name = job_str(job, "name");
-	int r = drop_expiry(job, err);
+	int r = require_deleted(f, job, err);
 
-	(void)f;
+	if (r == 0)
+		r = drop_expiry(job, err);
 	if (r < 0)
 		return r;
 	r = layout_move(job->pool->deleted, job->site_id, job->pool->sites, name);

@@ -87,6 +87,33 @@ def test_undo__of_a_deletion_whose_name_was_given_again_says_how(daemon):
     assert (daemon.pools['main'] / 'sites/older/live/file').read_text() == 'old'
 
 
+def test_undelete__that_comes_second_says_what_the_first_has_done(make_daemon):
+    daemon = make_daemon()
+    steps = Steps(daemon)
+    daemon.start()
+    gone = []
+    for _ in range(2):
+        daemon.fsctl('site', 'create', 'shop')
+        gone.append(daemon.json('site', 'show', 'shop')['id'])
+        daemon.fsctl('site', 'delete', 'shop', '--yes')
+    first, second = gone
+    steps.until('renamed', {'kind': 'site-undelete', 'site': first, 'name': 'a'})
+    late = ask(daemon, kind='site-undelete', site=first, name='b')
+    steps.go_on()
+    daemon.fsctl('job', 'wait', late, check=False)
+    error = daemon.json('job', 'show', late)['error']
+    assert (error['code'], error['object']) == ('exists', 'a'), error
+    assert 'is back already' in error['reason'] and 'site rename a NEW' in error['hint'], error
+    daemon.fsctl('site', 'delete', 'a', '--yes')
+    steps.until('renamed', {'kind': 'site-undelete', 'site': first, 'name': 'shop'})
+    r = daemon.fsctl('site', 'undelete', second, check=False)
+    assert r.returncode == 4 and 'is making it' in r.stderr and 'pool scan' not in r.stderr, r
+    steps.go_on()
+    r = daemon.fsctl('site', 'undelete', second, check=False)
+    assert r.returncode == 4 and f'fsctl site undelete {second} NEW' in r.stderr, r
+    daemon.fsctl('site', 'undelete', second, 'other')
+
+
 def test_undo__of_an_expiry_lasts(daemon):
     """The time that was over is not over again at housekeeping's next look."""
     def deleted(name):
