@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Entries of a tree that are no part of it, so copies, surveys and comparisons leave them out.
- * Names alone do not make them so: the tree belongs to others, who call their own what they like.
+ * Entries of a tree that are no part of it, so copies, surveys, measurements and comparisons leave
+ * them out. Names alone do not make them so: the tree belongs to others, who call their own what
+ * they like.
  *
  *   .fsd-JOB, .fsd-gone-JOB   at its root: the work directory of a change in place, which is of the
  *                             caller's user, closed to everybody else, and holds SNAP_WORK_MARK.

@@ -7,6 +7,7 @@
 
 #include "snap/base/err.h"
 #include "snap/idmap.h"
+#include "snap/skip.h"
 #include "snap/walk.h"
 
 struct measuring {
@@ -38,6 +39,11 @@ static int count_one(struct walk *w, struct io_item *it)
 	struct measuring *m = w->arg;
 	int r;
 
+	if (snap_skip(trail_dir(&w->trail), trail_path(&w->trail, it->name), it->type) !=
+		SNAP_KEEP) {
+		it->type = DT_UNKNOWN;
+		return 0;
+	}
 	m->out->entries++;
 	atomic_fetch_add(&w->ctx->entries_done, 1);
 	if (guard_nested(&w->guard, &it->st))

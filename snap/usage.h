@@ -17,8 +17,9 @@ struct snap_usage {
 	uint64_t exclusive; /* allocated - shared, never below 0 */
 };
 
-/* Walk the tree, but no other file system inside it; O(extents) where `with_extents` (FIEMAP of
- * each file; a file system without FIEMAP counts everything as exclusive), O(entries) otherwise. */
+/* Walk the tree, but no other file system inside it, nor what is no part of it (skip.h); O(extents)
+ * where `with_extents` (FIEMAP of each file; a file system without FIEMAP counts everything as
+ * exclusive), O(entries) otherwise. */
 int snap_usage(int dir, int with_extents, struct snap_ctx *ctx, struct snap_usage *out,
 	struct err *err);
 

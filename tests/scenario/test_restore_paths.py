@@ -93,6 +93,17 @@ def changes(job):
     return {p['path']: p['change'] for p in job['result']['paths']}
 
 
+def test_restore_paths__what_is_kept_for_undo_is_not_measured(shop):
+    """It is no part of the tree: the next snapshot has as many entries."""
+    shop.write('a/x', 'new' * 5000)
+    shop.restore('a')
+    assert [name for name in os.listdir(shop.live) if name.startswith('.fsd-')]
+    site = shop.daemon.json('site', 'show', 'shop', '--measure')
+    snapshot = shop.daemon.json('snapshot', 'show', 'shop@s', '--measure')
+    assert site['entries'] == snapshot['entries'], (site, snapshot)
+    assert site['bytes']['logical'] == snapshot['bytes']['logical'], (site, snapshot)
+
+
 def test_restore_paths__brings_back_what_was_asked_for_and_nothing_else(shop):
     shop.write('a/x', 'new')
     shop.write('a/y', 'new')
