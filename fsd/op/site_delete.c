@@ -153,6 +153,22 @@ static bool is_over(int64_t expires)
 	return expires && expires <= clock_real();
 }
 
+/* What was made of the site by eject goes on to be used, perhaps by all of its visitors. */
+static void warn_of_copy(struct job *job, const char *id)
+{
+	_cleanup_fd_ int dir = fd_open_dir(job->pool->deleted, id);
+	const char *path;
+	json_t *doc;
+
+	if (op_doc_load(dir, META_SITE, &doc) != 1)
+		return;
+	path = json_string_value(json_object_get(json_object_get(doc, "ejected"), "path"));
+	if (path)
+		job_warn(job, "%s, to which it was ejected, stays a plain directory: it is not "
+			"linked to the site", path);
+	json_decref(doc);
+}
+
 static int plan_undelete(struct fsd *f, struct job *job, struct err *err)
 {
 	const char *name = request_str(&job->request, F_NAME);
@@ -177,6 +193,7 @@ static int plan_undelete(struct fsd *f, struct job *job, struct err *err)
 	if (is_over(site.expires))
 		job_step(job, "take away its expires, %s, which is over",
 			time_format(site.expires, when));
+	warn_of_copy(job, site.id);
 	return 0;
 }
 

@@ -1304,6 +1304,21 @@ def test_eject__takes_the_place_of_its_own_link(host):
     assert sorted(os.listdir(host.outside)) == ['shop', f'shop.fsd-{linked["id"]}']
 
 
+def test_eject__that_is_undone_says_that_its_directory_is_not_the_site(host, scratch):
+    path = host.make(where=scratch)
+    host.imported(path, 'link')
+    job = host.eject(path)
+    said = [f'{path}, to which it was ejected, stays a plain directory: it is not linked to the '
+            'site']
+    assert host.ask(kind='undo', job=job['id'], dry_run=True)[1]['plan']['warnings'] == said
+    undone = host.done(kind='undo', job=job['id'])
+    assert undone['result']['warnings'] == said
+    assert undone['result']['site']['linked'] is None and not path.is_symlink()
+    host.done(kind='site-delete', site='shop', confirm=True)
+    undone = host.done(kind='site-undelete', site='shop')
+    assert 'warnings' not in undone['result'], undone
+
+
 def test_eject__takes_the_place_of_its_own_link_by_one_exchange(host):
     path = host.make()
     host.imported(path, 'link')
