@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <sys/stat.h>
 
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
@@ -11,20 +12,31 @@
 
 struct looking {
 	int64_t since;
+	bool (*counts)(const struct io_stat *st, int64_t since);
 	struct paths *out;
 };
+
+static bool is_changed(const struct io_stat *st, int64_t since)
+{
+	return clock_of(&st->ctime) >= since;
+}
+
+static bool is_written(const struct io_stat *st, int64_t since)
+{
+	return !S_ISDIR(st->mode) && is_changed(st, since) &&
+	       (clock_of(&st->mtime) >= since || clock_of(&st->btime) >= since);
+}
 
 static int batch(struct walk *w, struct io_item *items, size_t n)
 {
 	struct looking *l = w->arg;
 
 	for (size_t i = 0; i < n; i++) {
-		const struct timespec *t = &items[i].st.ctime;
 		const char *path = trail_path(&w->trail, items[i].name);
 
 		if (snap_skip(trail_dir(&w->trail), path, items[i].type) != SNAP_KEEP)
 			items[i].type = DT_UNKNOWN; /* not to be entered */
-		else if (clock_of(t) >= l->since &&
+		else if (l->counts(&items[i].st, l->since) &&
 			 paths_add(l->out, path, "written") < 0)
 			return walk_fail(w->err, -ENOMEM, "list", path);
 		atomic_fetch_add(&w->ctx->entries_done, 1);
@@ -44,7 +56,14 @@ static const struct walk_ops ops = {.stat = true, .batch = batch, .nested = nest
 
 int snap_changed(int dir, int64_t since, struct snap_ctx *ctx, struct paths *out, struct err *err)
 {
-	struct looking l = {since, out};
+	struct looking l = {since, is_changed, out};
+
+	return walk_tree(dir, NULL, &ops, ctx, &l, err);
+}
+
+int snap_written(int dir, int64_t since, struct snap_ctx *ctx, struct paths *out, struct err *err)
+{
+	struct looking l = {since, is_written, out};
 
 	return walk_tree(dir, NULL, &ops, ctx, &l, err);
 }

@@ -17,4 +17,11 @@ struct snap_ctx;
  */
 int snap_changed(int dir, int64_t since, struct snap_ctx *ctx, struct paths *out, struct err *err);
 
+/*
+ * The same where a removal has been at work since: it moves the ctimes of the directories it takes
+ * names from, and of files it takes one of several names of. So only what is no directory counts,
+ * and only what was also made (where the file system says so) or has an mtime since then.
+ */
+int snap_written(int dir, int64_t since, struct snap_ctx *ctx, struct paths *out, struct err *err);
+
 #endif

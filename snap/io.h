@@ -53,7 +53,7 @@ struct io_stat {
 	uint64_t mount;	    /* id of the mount it was reached through; 0 where unknown */
 	uint64_t attrs;	    /* STATX_ATTR_* that the place knows */
 	uint32_t mode, nlink, uid, gid;
-	struct timespec atime, mtime, ctime;
+	struct timespec atime, mtime, ctime, btime; /* btime: 0 where unknown */
 };
 
 enum io_item_flag {		/* answers of the driver */

@@ -51,7 +51,7 @@ int t_stat(int fd, const char *name, struct io_stat *out)
 	int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | (*name ? 0 : AT_EMPTY_PATH);
 	struct statx sx;
 
-	if (sys->statx(fd, name, flags, STATX_BASIC_STATS | STATX_MNT_ID, &sx) < 0)
+	if (sys->statx(fd, name, flags, STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID, &sx) < 0)
 		return -errno;
 	*out = (struct io_stat){
 		.dev = makedev(sx.stx_dev_major, sx.stx_dev_minor),
@@ -68,6 +68,7 @@ int t_stat(int fd, const char *name, struct io_stat *out)
 		.atime = time_of(&sx.stx_atime),
 		.mtime = time_of(&sx.stx_mtime),
 		.ctime = time_of(&sx.stx_ctime),
+		.btime = sx.stx_mask & STATX_BTIME ? time_of(&sx.stx_btime) : (struct timespec){0},
 	};
 	return 0;
 }

@@ -355,7 +355,7 @@ static int lost_parked(const struct sweep *s, const struct parked *p, int parent
 	return r;
 }
 
-/* Removing changes the ctimes of what is still there, which is no late write for the next start. */
+/* Removing changes the ctimes of what is still there, which is no late write for the next look. */
 static int note_removal(const struct sweep *s, int site, const struct parked *p, struct err *err)
 {
 	char holder[JOB_ID_SIZE];
@@ -374,13 +374,12 @@ static int note_removal(const struct sweep *s, int site, const struct parked *p,
 static int look_at_parked(const struct sweep *s, int site, int dir, struct parked *p,
 	struct err *err)
 {
-	int r;
+	bool begun = json_is_true(json_object_get(p->note, "removing"));
+	int r = begun ? snap_written(dir, p->since + 1, s->ctx, &p->late, err)
+		      : snap_changed(dir, p->since + 1, s->ctx, &p->late, err);
 
-	if (json_is_true(json_object_get(p->note, "removing")))
-		return 0;
-	r = snap_changed(dir, p->since + 1, s->ctx, &p->late, err);
 	step("kept.looked");
-	return r == 0 && !p->late.total ? note_removal(s, site, p, err) : r;
+	return r == 0 && !p->late.total && !begun ? note_removal(s, site, p, err) : r;
 }
 
 static bool is_absent(int r)

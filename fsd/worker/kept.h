@@ -21,8 +21,10 @@ struct snap_ctx;
  * Remove what was kept longer than undo_keep in a pool:
  *   work directories in the trees of its sites; if written to, kept for another undo_keep;
  *   directories that import has put aside (site.json "parked": {"path", "ino", "parent",
- *   "since"}); if written to, left to their owner. One that is not found is forgotten when its
- *   folder is there; that, or one that cannot be removed, when undo_keep is over twice.
+ *   "since"}); if written to, left to their owner. A removal that has begun ("removing") looks
+ *   again before it goes on, at what it does not change itself (snap_written()). One that is not
+ *   found is forgotten when its folder is there; that, or one that cannot be removed, when
+ *   undo_keep is over twice.
  * `c` is the caller's reader. write_lock must not be held.
  */
 void kept_sweep(struct fsd *f, struct catalog *c, struct pool_root *r, struct snap_ctx *ctx);

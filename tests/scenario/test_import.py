@@ -737,6 +737,35 @@ def test_import_link__goes_on_removing_the_old_directory_after_a_crash(host):
     assert not told(host, 'import.late_writes')
 
 
+@pytest.mark.parametrize('ends', ['killed', 'at a mount'])
+def test_import_link__looks_again_before_it_goes_on_removing(host, ends):
+    """Whoever writes then may give it any time."""
+    z, path = host.make('z'), host.make()
+    kept = host.outside / f'shop.fsd-{host.imported(path, "link")["id"]}'
+    late = kept / 'a/new'
+    if ends == 'at a mount':
+        subprocess.run(['mount', '--bind', str(z), str(kept / 'a/deep')], check=True)
+        try:
+            undo_is_over(host)
+            host.daemon.wait_log('cannot remove a directory that import put aside')
+        finally:
+            subprocess.run(['umount', str(kept / 'a/deep')], check=True)
+        assert not (kept / 'index.php').exists()
+        host.daemon.stop()
+    else:
+        with host.steps.held('kept.removing') as reached:
+            undo_is_over(host)
+            reached()
+            host.daemon.stop(signal.SIGKILL)
+    late.write_text('late')
+    os.utime(late, (1, 1))
+    host.daemon.start()
+    wait_for(lambda: 'parked' not in site_json(host, 'shop'))
+    assert late.read_text() == 'late'
+    assert told(host, 'import.late_writes') == [
+        {'directory': str(kept), 'total': 1, 'paths': ['a/new']}]
+
+
 def test_import_link__is_only_touched_while_it_is_the_sites_own(host, scratch):
     """The folder of the link belongs to others: what they put in its way is left alone."""
     rename = {'kind': 'site-rename', 'site': 'shop', 'name': 'boutique'}
