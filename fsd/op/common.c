@@ -152,9 +152,14 @@ int op_plan_parts(struct job *job, struct err *err)
 	return 0;
 }
 
+bool op_is_over(int64_t expires)
+{
+	return expires && expires <= clock_real();
+}
+
 int op_require_expired(const struct job *job, const char *name, int64_t expires, struct err *err)
 {
-	if (strcmp(job->actor, JOB_ACTOR_FSD) != 0 || (expires && expires <= clock_real()))
+	if (strcmp(job->actor, JOB_ACTOR_FSD) != 0 || op_is_over(expires))
 		return 0;
 	return err_set(err, EBUSY, "not_expired", name, "its time is not over (any more)");
 }

@@ -39,6 +39,8 @@ int op_plan_parts(struct job *job, struct err *err);
  * over: "not_expired". Asked by plan, and by run again: a job queued before may have changed it.
  */
 int op_require_deletable(const struct job *job, const struct cat_site *site, struct err *err);
+/* Is it over? Housekeeping deletes at its next look what has such a time and is not kept. */
+bool op_is_over(int64_t expires);
 /* "not_expired" if fsd asked for the job, and what it is about (`name`) has not expired. */
 int op_require_expired(const struct job *job, const char *name, int64_t expires, struct err *err);
 

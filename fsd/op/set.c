@@ -302,7 +302,7 @@ static int refuse_over(const struct cat_job *done, const char *noun, const char 
 	int64_t expires = json_integer_value(json_object_get(before, "expires"));
 	char when[TIME_TEXT_SIZE], job[JOB_ID_SIZE];
 
-	if (!expires || expires > clock_real())
+	if (!op_is_over(expires))
 		return 0;
 	err_set(err, EBUSY, "expired", object,
 		"it was to expire at %s before, which is over: it would be deleted at once",
@@ -326,11 +326,37 @@ static void add_settings(struct request *request, json_t *before)
 		add_setting(request, LABEL, key, v);
 }
 
+/* ---- what was kept though its time was over ---- */
+
+#define LOST_SIZE (3 * CAT_NAME_SIZE + 128)
+
+/* Nothing keeps it any more; `noun`: fsctl's. False: its time is not over. */
+static bool is_lost(const char *noun, const char *object, int64_t expires, char text[LOST_SIZE])
+{
+	char when[TIME_TEXT_SIZE];
+
+	snprintf(text, LOST_SIZE, "it will be deleted at once: its time was over at %s; "
+		"fsctl %s set %s expires=never keeps it", time_format(expires, when), noun, object);
+	return op_is_over(expires);
+}
+
+/* Set as it will be, or (`set` is NULL) as it is. */
+static bool is_lost_site(const struct cat_site *s, const json_t *set, char text[LOST_SIZE])
+{
+	const json_t *protect = json_object_get(set, "protected");
+	const json_t *expires = json_object_get(set, "expires");
+
+	if (protect ? json_is_true(protect) : s->protect)
+		return false;
+	return is_lost("site", s->name, expires ? json_integer_value(expires) : s->expires, text);
+}
+
 /* ---- site set ---- */
 
 static int plan_site(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int dir = -1;
+	char lost[LOST_SIZE];
 	struct cat_site site;
 	int r = op_plan_site(f, job, request_str(&job->request, F_SITE), true, &site, err);
 
@@ -338,6 +364,8 @@ static int plan_site(struct fsd *f, struct job *job, struct err *err)
 		r = plan_items(job, err);
 	if (r < 0)
 		return r;
+	if (is_lost_site(&site, json_object_get(job->intent, "set"), lost))
+		job_step(job, "%s", lost);
 	dir = layout_open_site(job->pool, site.name);
 	return expect_before(job, dir, META_SITE, err);
 }
@@ -359,10 +387,15 @@ static int committed_site(struct fsd *f, struct job *job, struct err *err)
 static int record_site(struct fsd *f, struct job *job, struct err *err)
 {
 	struct cat_site site;
+	char lost[LOST_SIZE];
 	int r = catalog_site_get(f->catalog, job->site_id, &site, err);
 
 	put_settings(job);
-	return r == 0 ? op_record_site(f, job, site.name, NULL, err) : r;
+	if (r == 0)
+		r = op_record_site(f, job, site.name, &site, err);
+	if (r == 0 && is_lost_site(&site, NULL, lost))
+		job_warn(job, "%s", lost);
+	return r;
 }
 
 static int undo_site(struct fsd *f, const struct cat_job *done, json_t *intent,
@@ -496,14 +529,14 @@ const struct op_kind op_snapshot_set = {
 
 struct held_by {
 	const char *tag;
-	bool found;
+	bool found, others;
 };
 
 static int look_for_tag(const struct cat_hold *h, void *arg)
 {
 	struct held_by *by = arg;
 
-	by->found = by->found || strcmp(h->tag, by->tag) == 0;
+	*(strcmp(h->tag, by->tag) == 0 ? &by->found : &by->others) = true;
 	return 0;
 }
 
@@ -566,10 +599,26 @@ static int expect_hold(struct job *job, const struct resolved *s, struct err *er
 	return r;
 }
 
+/* Does the release, planned or done, leave the snapshot with nothing to keep it? */
+static bool is_lost_snapshot(struct fsd *f, const struct job *job, const struct cat_snapshot *s,
+	char text[LOST_SIZE])
+{
+	struct held_by by = {.tag = job_str(job, "tag")};
+	char word[CAT_NAME_SIZE], object[2 * CAT_NAME_SIZE];
+
+	if (json_is_true(json_object_get(job->intent, "hold")) ||
+		catalog_holds(f->catalog, s->id, look_for_tag, &by, NULL) < 0 || by.others)
+		return false;
+	resolve_word(f->catalog, s, word);
+	snprintf(object, sizeof(object), "%s@%s", word, s->name);
+	return is_lost("snapshot", object, s->expires, text);
+}
+
 static int plan_hold(struct fsd *f, struct job *job, struct err *err)
 {
 	const char *tag = request_str(&job->request, F_TAG);
 	bool hold = request_bool(&job->request, F_HOLD);
+	char lost[LOST_SIZE];
 	struct resolved s;
 	int r = plan_snapshot(f, job, &s, err);
 
@@ -584,6 +633,8 @@ static int plan_hold(struct fsd *f, struct job *job, struct err *err)
 	job_intend_str(job, "tag", tag);
 	job_intend(job, "hold", json_boolean(hold));
 	job_step(job, "%s %s (%s)", hold ? "hold" : "release", s.text, job_str(job, "tag"));
+	if (is_lost_snapshot(f, job, &s.snapshot, lost))
+		job_step(job, "%s", lost);
 	return expect_hold(job, &s, err);
 }
 
@@ -650,6 +701,19 @@ static int committed_hold(struct fsd *f, struct job *job, struct err *err)
 	return r;
 }
 
+static int record_hold(struct fsd *f, struct job *job, struct err *err)
+{
+	struct cat_snapshot s;
+	char lost[LOST_SIZE];
+	int r = op_record_snapshot(f, job, err);
+
+	if (r == 0)
+		r = catalog_snapshot_get(f->catalog, job->site_id, job_str(job, "name"), &s, err);
+	if (r == 0 && is_lost_snapshot(f, job, &s, lost))
+		job_warn(job, "%s", lost);
+	return r;
+}
+
 static int undo_hold(struct fsd *f, const struct cat_job *done, json_t *intent,
 	struct request *request, struct err *err)
 {
@@ -672,6 +736,6 @@ const struct op_kind op_snapshot_hold = {
 	.plan = plan_hold,
 	.run = run_hold,
 	.committed = committed_hold,
-	.record = op_record_snapshot,
+	.record = record_hold,
 	.undo = undo_hold,
 };

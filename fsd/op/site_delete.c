@@ -147,12 +147,6 @@ const struct op_kind op_site_delete = {
 
 /* ---- undelete ---- */
 
-/* A time that is over would take the site away again at housekeeping's next look. */
-static bool is_over(int64_t expires)
-{
-	return expires && expires <= clock_real();
-}
-
 /* What was made of the site by eject goes on to be used, perhaps by all of its visitors. */
 static void warn_of_copy(struct job *job, const char *id)
 {
@@ -190,13 +184,14 @@ static int plan_undelete(struct fsd *f, struct job *job, struct err *err)
 	job_intend_str(job, "name", job->site_name);
 	job_step(job, "bring back %s, deleted at %s", job->site_name,
 		time_format(site.deleted, when));
-	if (is_over(site.expires))
+	if (op_is_over(site.expires))
 		job_step(job, "take away its expires, %s, which is over",
 			time_format(site.expires, when));
 	warn_of_copy(job, site.id);
 	return 0;
 }
 
+/* Else housekeeping would take the site away again at its next look. */
 static int drop_expiry(struct job *job, struct err *err)
 {
 	_cleanup_fd_ int dir = fd_open_dir(job->pool->deleted, job->site_id);
@@ -207,7 +202,7 @@ static int drop_expiry(struct job *job, struct err *err)
 
 	if (r != 1) /* a damaged one comes back as it is, and is told then */
 		return r < 0 ? err_sys(err, -r, "read " META_SITE, name) : 0;
-	over = is_over(json_integer_value(json_object_get(doc, "expires")));
+	over = op_is_over(json_integer_value(json_object_get(doc, "expires")));
 	json_decref(doc);
 	return over ? meta_change(dir, META_SITE, name, "expires", NULL, err) : 0;
 }

@@ -161,7 +161,9 @@ const struct command commands[] = {
 		"This cannot be undone.", {{"SITE@SNAP", W_SNAPSHOT, "source"}}, {{0}}},
 	{"snapshot hold", "snapshot-hold", NULL, run_hold, "protect a snapshot from deletion", NULL,
 		{{"SITE@SNAP", W_SNAPSHOT, "source"}}, {OPT_TAG}},
-	{"snapshot release", "snapshot-hold", NULL, run_release, "take a hold back", NULL,
+	{"snapshot release", "snapshot-hold", NULL, run_release, "take a hold back",
+		"Where it was the last and the snapshot has expired meanwhile, it is deleted at "
+		"once, and \"--dry-run\" and the answer say so.",
 		{{"SITE@SNAP", W_SNAPSHOT, "source"}}, {OPT_TAG}},
 
 	{"generation create", "generation-create", NULL, run_job,
