@@ -21,6 +21,7 @@
 #include "fsd/op/common.h"
 #include "fsd/op/ops.h"
 #include "fsd/op/outside.h"
+#include "fsd/op/rename.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/step.h"
 #include "snap/base/clock.h"
@@ -287,42 +288,43 @@ static int revert(struct fsd *f, struct job *job, struct err *err)
 }
 
 /* Where it was none of ours when the site was renamed. */
-static void warn_unchanged(struct fsd *f, struct job *job, struct link *l)
+static void warn_unchanged(struct fsd *f, struct job *job)
 {
+	_cleanup_link_ struct link l = LINK_INIT;
 	struct err away = ERR_INIT;
 
-	if (find_link(f, job, l, &away) < 0)
+	if (find_link(f, job, &l, &away) < 0)
 		job_warn(job, "%s is out of reach and was not changed: %s", job_str(job, "linked"),
 			away.reason);
-	else if (says(l, l->o.name, l->new, NULL) != 1)
-		job_warn(job, "%s does not lead to this site and was not changed", l->o.path);
+	else if (says(&l, l.o.name, l.new, NULL) != 1)
+		job_warn(job, "%s does not lead to this site and was not changed", l.o.path);
 }
 
-static int turn(struct fsd *f, struct job *job, struct link *l, struct err *err)
+int rename_turn(struct fsd *f, struct job *job, struct err *err)
 {
-	int r = find_link(f, job, l, err);
+	_cleanup_link_ struct link l = LINK_INIT;
+	int r = find_link(f, job, &l, err);
 
 	if (r == 0)
-		r = relink(job, l, err);
+		r = relink(job, &l, err);
 	if (r < 0)
 		return r;
 	nanosleep(&(struct timespec){.tv_nsec = WALK}, NULL);
-	return drop_side(l, err);
+	return drop_side(&l, err);
 }
 
 /* While DIR cannot be turned the bridge stays, its only way to the site, and the job with it. */
 static int finish(struct fsd *f, struct job *job, struct err *err)
 {
-	_cleanup_link_ struct link l = LINK_INIT;
 	int bridge = *job_str(job, "linked") ? is_bridge(job, "from", err) : 0, r;
 
 	if (bridge < 0 || !*job_str(job, "linked"))
 		return bridge;
 	if (!bridge) {
-		warn_unchanged(f, job, &l);
+		warn_unchanged(f, job);
 		return 0;
 	}
-	r = turn(f, job, &l, err);
+	r = rename_turn(f, job, err);
 	if (r < 0 && !outside_given_up(job, err))
 		return r;
 	if (r < 0)

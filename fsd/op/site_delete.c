@@ -10,6 +10,7 @@
 
 #include "fsd/op/common.h"
 #include "fsd/op/ops.h"
+#include "fsd/op/rename.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/present.h"
 #include "fsd/worker/reflect.h"
@@ -184,6 +185,11 @@ static int plan_undelete(struct fsd *f, struct job *job, struct err *err)
 	job_intend_str(job, "name", job->site_name);
 	job_step(job, "bring back %s, deleted at %s", job->site_name,
 		time_format(site.deleted, when));
+	if (*site.linked && strcmp(job->site_name, site.name) != 0) {
+		job_intend_str(job, "from", site.name);
+		job_intend_str(job, "linked", site.linked);
+		job_step(job, "point %s to it", site.linked);
+	}
 	if (op_is_over(site.expires))
 		job_step(job, "take away its expires, %s, which is over",
 			time_format(site.expires, when));
@@ -241,16 +247,29 @@ static int committed_undelete(struct fsd *f, struct job *job, struct err *err)
 	return op_doc_says(dir, META_SITE, "id", job->site_id);
 }
 
-/* In a site that is in use it means nothing, and the next deletion knows an old one. */
+/* It leads to whoever has the old name now. The site is back all the same, and nobody waits. */
+static void turn_link(struct fsd *f, struct job *job)
+{
+	const char *linked = job_str(job, "linked");
+	struct err err = ERR_INIT;
+
+	if (*linked && rename_turn(f, job, &err) < 0)
+		job_warn(job, "%s could not be pointed to it (%s) and leads to what is named %s; "
+			"ln -sfnT %s/sites/%s/live %s mends it", linked, err.reason,
+			job_str(job, "from"), job->pool->config->path, job_str(job, "name"),
+			linked);
+}
+
+/* "deleted" means nothing in a site that is in use, and the next deletion knows an old one. */
 static int finish_undelete(struct fsd *f, struct job *job, struct err *err)
 {
 	const char *name = job_str(job, "name");
 	_cleanup_fd_ int dir = layout_open_site(job->pool, name);
 
-	(void)f;
 	(void)err;
 	if (dir >= 0)
 		meta_change(dir, META_SITE, name, "deleted", NULL, NULL);
+	turn_link(f, job);
 	return 0;
 }
 

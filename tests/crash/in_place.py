@@ -135,6 +135,21 @@ def undo_rename_linked(s, site=None):
     return Ask({'kind': 'undo', 'job': job['id']}, back.change, visited=back.visited)
 
 
+def undelete_linked(s, site=None):
+    """By another name, which the directory that was imported is to lead to."""
+    ask = rename_linked(s)
+    old, new = ask.request['site'], ask.request['name']
+    ident = s.site(old)['id']
+    s.run(operations.delete(s, old))
+    path = ask.visited.parent
+
+    def change(st, job):
+        pool = st['pools']['main']
+        pool['sites'][new] = pool['deleted'].pop(ident)['site']
+        st['outside'][path.name] = f'-> {s.path(new)}'
+    return Ask({'kind': 'site-undelete', 'site': ident, 'name': new}, change)
+
+
 # ---- restore of paths ----
 
 PATHS = ['a', 'only-1']
@@ -181,4 +196,4 @@ def undo_paths(s, site='alpha'):
 
 OPERATIONS = {f.__name__.replace('_', '-'): f for f in (
     import_copy, import_move, import_subvolume, import_link, eject, eject_one_of_two, eject_linked,
-    rename_linked, undo_rename_linked, restore_paths, undo_paths)}
+    rename_linked, undo_rename_linked, undelete_linked, restore_paths, undo_paths)}

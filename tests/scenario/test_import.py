@@ -766,6 +766,40 @@ def test_import_link__looks_again_before_it_goes_on_removing(host, ends):
         {'directory': str(kept), 'total': 1, 'paths': ['a/new']}]
 
 
+@pytest.mark.parametrize('link', ['its own', 'gone', 'out of reach'])
+def test_import_link__leads_to_the_site_that_is_back_by_another_name(host, link):
+    """Another site has its name, whose visitors are not to come by the directory."""
+    folder = host.outside / 'customer'
+    path = host.make('shop', folder)
+    before = content(path)
+    site = host.imported(path, 'link')['result']['site']['id']
+    host.job(kind='site-delete', site='shop', confirm=True)
+    host.done(kind='site-create', name='shop')
+    back = {'kind': 'site-undelete', 'site': site, 'name': 'boutique'}
+    plan = host.ask(**back, dry_run=True)[1]['plan']
+    assert f'point {path} to it' in plan['steps']
+    if link == 'gone':
+        path.unlink()
+    if link == 'out of reach':
+        os.rename(folder, host.outside / 'moved')
+    said = host.done(**back)['result'].get('warnings', [])
+    if link == 'its own':
+        assert os.readlink(path) == str(host.live('boutique')) and not said
+        same(before, path)
+        assert [p.name for p in folder.glob('*')].count('shop') == 1
+        assert not list(folder.glob(f'*{host.daemon.json("job", "list")["items"][0]["id"]}'))
+    elif link == 'gone':
+        assert not path.is_symlink() and f'{path} does not lead to this site' in said[0], said
+    else:
+        os.rename(host.outside / 'moved', folder)
+        assert os.readlink(path) == str(host.live('shop'))
+        way, = re.findall(r'; (ln -sfnT .*) mends it', said[0])
+        subprocess.run(way.split(), check=True)
+        same(before, path)
+        host.done(kind='site-rename', site='boutique', name='store1')
+        same(before, path)
+
+
 def test_import_link__is_only_touched_while_it_is_the_sites_own(host, scratch):
     """The folder of the link belongs to others: what they put in its way is left alone."""
     rename = {'kind': 'site-rename', 'site': 'shop', 'name': 'boutique'}
