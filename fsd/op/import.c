@@ -9,7 +9,7 @@
  * What was written into the directory while it was copied is brought over (late.h). It is kept
  * aside for undo_keep, since who still holds it may go on writing there, and is swept then
  * (site.json "parked", worker/work.h). What follows the commit point stands in site.json until it
- * is done: "import" {"since", "until", "keep"}.
+ * is done: "import" {"path", "job", "since", "until", "keep"}.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -346,8 +346,10 @@ static int copy(struct job *job, const struct outside *o, struct err *err)
 	if (r < 0)
 		return r;
 	info = mode_is(job, "copy") ? NULL
-				    : json_pack("{s:I,s:I,s:b}", "since", (json_int_t)since,
-					      "until", (json_int_t)late_now(), "keep", (int)lost);
+				    : json_pack("{s:o,s:s,s:I,s:I,s:b}", "path",
+					      json_text(o->path), "job", job->text, "since",
+					      (json_int_t)since, "until", (json_int_t)late_now(),
+					      "keep", (int)lost);
 	r = furnish(job, stage, wrapper, o, info, err);
 	json_decref(info);
 	return r == 0 ? commit(job, err) : r;

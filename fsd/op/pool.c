@@ -129,6 +129,7 @@ static void add_difference(const char *kind, enum scan_change change, const char
 		[SCAN_UNFINISHED] = "its generation is not in it",
 		[SCAN_TWIN] = "a copy of another one",
 		[SCAN_BROKEN] = "serves nothing",
+		[SCAN_HALF] = "its import was cut short",
 	};
 	char reason[2 * ERR_TEXT_SIZE + 2];
 

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fsd/core/json.h"
 #include "fsd/worker/layout.h"
 #include "fsd/worker/meta.h"
 #include "snap/base/clock.h"
@@ -283,6 +284,40 @@ int reflect_live(struct fsd *f, int dir, const char *id, const char *name, struc
 	if (wrapper < 0 && err)
 		*err = e;
 	return wrapper < 0 ? wrapper : 0;
+}
+
+static int tell_import(const struct pool_root *r, const char *name, const json_t *note,
+	struct err *err)
+{
+	const char *job = json_string_value(json_object_get(note, "job"));
+	const char *noted = json_string_value(json_object_get(note, "path"));
+	_cleanup_free_ char *path = NULL;
+
+	if (noted) /* an older fsd noted none */
+		json_text_decode(noted, &path);
+	err_set(err, EBUSY, "import_unfinished", name, "its import was cut short and no job will "
+		"finish it: what was written in %.200s since it was copied is there or in "
+		"DIR.fsd-%.20s beside it, and not in the site",
+		path ? path : "DIR", job ? job : "JOB");
+	err_hint(err, "take over what you need; in %.100s/sites/%.100s/site.json take \"import\" "
+		"out and, where DIR is a link to the site, put its \"path\" in as \"linked\"; "
+		"then fsctl pool scan %.50s", r->config->path, name, r->config->name);
+	return -EBUSY;
+}
+
+int reflect_import(const struct pool_root *r, const char *name, struct err *err)
+{
+	_cleanup_fd_ int dir = layout_open_site(r, name);
+	const json_t *note;
+	json_t *doc;
+	int ret;
+
+	if (dir < 0 || meta_load(dir, META_SITE, name, &doc, NULL) < 0)
+		return 0; /* told where it is read */
+	note = json_object_get(doc, "import");
+	ret = note ? tell_import(r, name, note, err) : 0;
+	json_decref(doc);
+	return ret;
 }
 
 /* What only the catalog knows of a site (measured bytes) stays. */

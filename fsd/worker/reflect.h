@@ -25,6 +25,12 @@ int reflect_twin(struct fsd *f, struct catalog *c, struct pool_root *r, int dir,
  */
 int reflect_live(struct fsd *f, int dir, const char *id, const char *name, struct err *err);
 
+/*
+ * Was the import of sites/NAME cut short? No job is at work on the site, so none will finish that.
+ * 0, or -EBUSY "import_unfinished" with what to do.
+ */
+int reflect_import(const struct pool_root *r, const char *name, struct err *err);
+
 /* sites/NAME with its generations and labels. A name that is gone: the catalog's site of this name
  * in this pool is removed. A twin is -EEXIST "duplicate_id". `out` may be NULL. */
 int reflect_site(struct fsd *f, struct pool_root *r, const char *name, struct cat_site *out,

@@ -149,11 +149,18 @@ static bool is_passing(const struct compare *c, const char *name, json_t *doc)
 	return id && (scan_at_work(c->f, c->kind, name, id) || is_recorded(c, name, id));
 }
 
-static bool is_broken(const struct compare *c, const char *name, const char *id, int dir,
-	struct err *why)
+/* A site that the catalog knows: what is wrong with it all the same. */
+static void known_site(struct compare *c, const char *name, json_t *doc, int dir)
 {
-	return is_kind(c, "site") && !scan_at_work(c->f, "site", name, id) &&
-	       reflect_live(c->f, dir, id, name, why) < 0;
+	const char *id = json_string_value(json_object_get(doc, "id"));
+	struct err why = ERR_INIT;
+
+	if (scan_at_work(c->f, "site", name, id))
+		return;
+	if (reflect_live(c->f, dir, id, name, &why) < 0)
+		c->fn(c->kind, SCAN_BROKEN, name, &why, c->arg);
+	if (json_object_get(doc, "import") && reflect_import(c->r, name, &why) < 0)
+		c->fn(c->kind, SCAN_HALF, name, &why, c->arg);
 }
 
 static void compare_one(struct compare *c, const char *name, json_t *known)
@@ -173,8 +180,8 @@ static void compare_one(struct compare *c, const char *name, json_t *known)
 		(is_kind(c, "snapshot") ? unknown_snapshot : unknown_site)(c, name, dir);
 	else if (known && !json_equal(json_object_get(doc, "id"), known))
 		c->fn(c->kind, SCAN_OTHER, name, NULL, c->arg);
-	else if (known && is_broken(c, name, json_string_value(known), dir, &why))
-		c->fn(c->kind, SCAN_BROKEN, name, &why, c->arg);
+	else if (known && is_kind(c, "site"))
+		known_site(c, name, doc, dir);
 	json_decref(doc);
 }
 

@@ -12,6 +12,7 @@ enum scan_change {
 	SCAN_UNFINISHED, /* a snapshot without its generation that no job is at work on */
 	SCAN_TWIN,	 /* a copy of another site (reflect_twin) */
 	SCAN_BROKEN,	 /* a site of both that serves nothing (reflect_live): told already */
+	SCAN_HALF,	 /* a site of both whose import was cut short (reflect_import) */
 };
 
 /*
@@ -23,8 +24,8 @@ bool scan_at_work(struct fsd *f, const char *kind, const char *name, const char 
 /*
  * What differs between the pool and the catalog by names and ids alone: called for each, `kind` is
  * "site", "deleted" or "snapshot", `name` is SITE, SITE-ID or SITE-ID/SNAP. `why`, else NULL,
- * explains SCAN_TWIN, SCAN_BROKEN and whatever cannot be read. What a job is at work on is left
- * out: it will be recorded. `c` is a handle of the caller's.
+ * explains SCAN_TWIN, SCAN_BROKEN, SCAN_HALF and whatever cannot be read. What a job is at work on
+ * is left out: it will be recorded. `c` is a handle of the caller's.
  */
 typedef void scan_fn(const char *kind, enum scan_change change, const char *name,
 	const struct err *why, void *arg);

@@ -136,10 +136,14 @@ static int apply_site(struct apply *a, const char *name)
 	struct err err = ERR_INIT;
 	struct cat_site known;
 	bool is_known = catalog_site_get(a->f->catalog, name, &known, NULL) == 0;
+	int r;
 
 	if (scan_at_work(a->f, "site", name, is_known ? known.id : NULL))
 		return 0;
-	return judge(a, name, reflect_site(a->f, a->job->pool, name, NULL, &err), &err);
+	r = reflect_site(a->f, a->job->pool, name, NULL, &err);
+	if (r == 0)
+		r = reflect_import(a->job->pool, name, &err);
+	return judge(a, name, r, &err);
 }
 
 static int apply_deleted(struct apply *a, const char *name)

@@ -647,6 +647,38 @@ def test_import_move__killed_behind_the_commit_goes_on(host, scratch, step):
     same(before, host.live())
 
 
+@pytest.mark.parametrize('mode, step', [('link', 'import.exchanged'), ('move', 'import.aside')])
+def test_import__that_no_job_knows_any_more_is_told_until_it_is_mended(host, scratch, mode, step):
+    """Killed, and the catalog lost: only site.json says that not all of it is done."""
+    path = elsewhere(host, scratch)
+    host.steps.until(step, {'kind': 'site-import', 'name': 'shop', 'dir': str(path), 'mode': mode})
+    assert checked(host.daemon)[0] == 0  # the job is at work
+    aside, = path.parent.glob('shop.fsd-*')
+    (aside / 'index.php').write_text('late')
+    host.daemon.stop(signal.SIGKILL)
+    host.steps.set_hold('')
+    for file in host.daemon.catalog.parent.glob('catalog.db*'):
+        file.unlink()
+    host.daemon.start()
+    for status, words in ((8, 'pool scan main'), (1, 'pool check main'), (1, 'status --check')):
+        r = host.daemon.fsctl(*words.split(), check=False)
+        said = r.stdout + r.stderr
+        assert r.returncode == status and 'its import was cut short' in said, r
+        assert str(path) in said and aside.name[len('shop'):] in said, r
+    doc = site_json(host, 'shop')
+    noted = doc.pop('import')
+    if mode == 'link':
+        doc['linked'] = noted['path']
+    (host.pool / 'sites/shop/site.json').write_text(json.dumps(doc))
+    host.daemon.fsctl('pool', 'scan', 'main')
+    host.daemon.fsctl('pool', 'check', 'main')
+    assert checked(host.daemon)[0] == 0
+    if mode == 'link':
+        host.done(kind='site-rename', site='shop', name='boutique')
+        assert os.readlink(path) == str(host.live('boutique'))
+    assert (aside / 'index.php').read_text() == 'late'
+
+
 # ---- import by link ----
 
 def test_import_link__exchanges_the_directory_for_a_symlink(host):
