@@ -69,7 +69,7 @@ static int count_extents(struct walk *w, struct io_item *it)
 		return 0;
 	if (it->error < 0)
 		return walk_fail(w->err, it->error, it->op, trail_path(&w->trail, it->name));
-	/* The metadata are the file system's; whether others have this part of them is not known. */
+	/* In the metadata, which are the file system's: who else has it is not known. */
 	if (it->flags & IO_INLINE)
 		m->out->allocated -= it->st.allocated;
 	else

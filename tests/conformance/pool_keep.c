@@ -316,7 +316,7 @@ static void test_usage__tells_shared_from_exclusive(void **state)
 	assert_true(usage.exclusive >= 256 << 10);
 }
 
-/* Small files lie in the metadata, of which nobody can tell whether removing the tree frees them. */
+/* Small files lie in the metadata: nobody can tell whether removing the tree frees them. */
 static void test_usage__takes_what_lies_in_metadata_for_nobodys_own(void **state)
 {
 	struct snap_usage usage = {0};
