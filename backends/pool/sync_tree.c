@@ -16,7 +16,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "snap/base/err.h"
+#include "backends/pool/tree_at.h"
 #include "snap/base/fd.h"
 #include "snap/lease.h"
 
@@ -34,6 +34,7 @@ struct syncer {
 	unsigned n;
 	bool ended;
 	int error; /* the first, -errno */
+	char leased[TREE_PATH_SIZE]; /* a file that could not be opened for its lease, or "" */
 	struct snap_ctx *ctx;
 	dev_t dev;
 };
@@ -95,13 +96,28 @@ static int hand_out(struct syncer *s, int fd)
 	return r;
 }
 
+static int open_entry(struct syncer *s, int dir, const char *name, int flags)
+{
+	int64_t since = 0;
+	int fd;
+
+	do {
+		fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | flags);
+		fd = fd < 0 ? -errno : fd;
+	} while (fd == -EWOULDBLOCK && lease_wait(s->ctx, &since));
+	if (fd == -EWOULDBLOCK && snap_canceled(s->ctx))
+		return -ECANCELED;
+	if (fd == -EWOULDBLOCK)
+		tree_path((struct tree_at){dir, name}, s->leased);
+	return fd;
+}
+
 static int sync_below(struct syncer *s, int dir, unsigned depth);
 
 /* Symlinks, sockets, pipes and devices have no data; the fsync of their directory writes the
  * journal that holds them. A file that went away needs no sync. */
 static int sync_entry(struct syncer *s, int dir, const char *name, unsigned depth)
 {
-	int64_t since = 0;
 	struct stat st;
 	int fd, r;
 
@@ -109,12 +125,9 @@ static int sync_entry(struct syncer *s, int dir, const char *name, unsigned dept
 		return errno == ENOENT ? 0 : -errno;
 	if (st.st_dev != s->dev || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
 		return 0;
-	do {
-		fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC |
-			(S_ISDIR(st.st_mode) ? O_DIRECTORY : 0));
-	} while (fd < 0 && errno == EWOULDBLOCK && lease_wait(s->ctx, &since));
+	fd = open_entry(s, dir, name, S_ISDIR(st.st_mode) ? O_DIRECTORY : 0);
 	if (fd < 0)
-		return errno == ENOENT || errno == ELOOP || errno == ENOTDIR ? 0 : -errno;
+		return fd == -ENOENT || fd == -ELOOP || fd == -ENOTDIR ? 0 : fd;
 	if (S_ISDIR(st.st_mode)) {
 		r = sync_below(s, fd, depth + 1);
 		close(fd);
@@ -201,5 +214,7 @@ int sync_tree(int dir, struct snap_ctx *ctx, struct err *err)
 	r = fs.f_type == BTRFS_SUPER_MAGIC ? -EMFILE : run(&s, dir);
 	if (needs_syncfs(r))
 		r = fd_sync_fs(dir);
+	if (*s.leased)
+		return err_sys(err, -r, "open", s.leased);
 	return r < 0 ? err_sys(err, -r, "fsync of the tree", NULL) : 0;
 }

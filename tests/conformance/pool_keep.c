@@ -2,7 +2,10 @@
 /* Taking, giving, removing, measuring trees; choosing a driver. */
 #include "tests/conformance/pool_env.h"
 
+#include <linux/magic.h>
+#include <signal.h>
 #include <sys/mount.h>
+#include <sys/vfs.h>
 
 /* What this driver can take over by a rename: a directory of its own kind. */
 static int make_adoptable(const char *name)
@@ -404,6 +407,38 @@ static void test_sync__goes_through_deep_trees(void **state)
 	assert_done(env.driver->sync_dir(env.pool, a, &env.ctx, &env.err));
 }
 
+static void cancel(int sig)
+{
+	(void)sig;
+	atomic_store(&env.ctx.cancel, true);
+}
+
+/* Where each file is opened to be flushed: not on btrfs. */
+static void test_sync__waits_for_a_lease(void **state)
+{
+	_cleanup_fd_ int a = -1, file = -1;
+	void (*before)(int) = signal(SIGIO, cancel); /* what the holder of a lease is sent */
+	struct statfs fs;
+	int r;
+
+	(void)state;
+	make_tree(env.one);
+	a = tree_of(env.one);
+	file = openat(a, "many/7", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(fcntl(file, F_SETLEASE, F_WRLCK), 0);
+	r = env.driver->sync_dir(env.pool, a, &env.ctx, &env.err);
+	signal(SIGIO, before);
+	assert_int_equal(fstatfs(a, &fs), 0);
+	assert_int_equal(r, fs.f_type == BTRFS_SUPER_MAGIC ? 0 : -ECANCELED);
+	if (r == 0)
+		return;
+	assert_string_equal(env.err.code, "canceled");
+	env.ctx = (struct snap_ctx){.lease_wait = 1};
+	assert_int_equal(env.driver->sync_dir(env.pool, a, &env.ctx, &env.err), -EWOULDBLOCK);
+	assert_non_null(strstr(env.err.object, "/one/tree/many/7"));
+	assert_non_null(strstr(env.err.reason, "holds a lease on it"));
+}
+
 /* The ioctl behind "filesystem sync" wakes the cleaner, which else waits 30 s. */
 static void wait_for_cleaner(void)
 {
@@ -511,6 +546,7 @@ const struct pool_test pool_keep_tests[] = {
 		.caps = POOL_CONSTANT_COST | POOL_FREES_LATER),
 	POOL_TEST(test_sync__leaves_nothing_behind),
 	POOL_TEST(test_sync__goes_through_deep_trees),
+	POOL_TEST(test_sync__waits_for_a_lease),
 	POOL_TEST_IF(test_pending__returns_to_zero_when_the_space_is_back,
 		.caps = POOL_FREES_LATER),
 	POOL_TEST_IF(test_read_only__pool_serves_and_refuses_changes, .box = BOX_MOUNTS),
