@@ -457,30 +457,6 @@ def test_import_link__of_a_site_that_goes_says_what_it_waits_for(host, mount):
     assert (kept / 'index.php').exists() and checked(host.daemon)[0] == 0
 
 
-@pytest.fixture
-def lease():
-    """lease(path): held until somebody else opens the file, and given up then, as a file server
-    does, unless it is `kept`; how often."""
-    held, given, to_the_end = [], [], []
-
-    def give_up(*_):
-        while held:
-            given.append(held.pop())
-            os.close(given[-1])
-
-    def take(path, kept=False):
-        fd = os.open(path, os.O_RDWR)
-        (to_the_end if kept else held).append(fd)
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        return given
-
-    before = signal.signal(signal.SIGIO, give_up)
-    yield take
-    signal.signal(signal.SIGIO, before)
-    for fd in held + to_the_end:
-        os.close(fd)
-
-
 def test_import__waits_for_who_holds_a_lease_on_a_file(host, lease):
     path = host.make()
     before = content(path)
