@@ -276,6 +276,7 @@ static int record(struct fsd *f, struct job *job, struct err *err)
 static int conclude_once(struct fsd *f, struct job *job, struct err *err)
 {
 	unsigned long before = catalog_commits(f->catalog);
+	size_t said = json_array_size(job->warnings);
 	int r = catalog_begin(f->catalog, err);
 
 	if (r == 0 && job->outcome == JOB_DONE && job->kind->record)
@@ -289,6 +290,9 @@ static int conclude_once(struct fsd *f, struct job *job, struct err *err)
 	}
 	if (r < 0)
 		catalog_rollback(f->catalog);
+	/* The next try says it again. */
+	while (r < 0 && json_array_size(job->warnings) > said)
+		json_array_remove(job->warnings, json_array_size(job->warnings) - 1);
 	step("outcome.committed");
 	return r;
 }
