@@ -18,11 +18,11 @@
 #include "snap/base/buf.h"
 #include "snap/base/fd.h"
 
-static int refuse(struct err *err, const char *path, const char *what)
+static int refuse(struct err *err, const char *path, const char *what, const char *hint)
 {
 	err_set(err, EXDEV, "nested_filesystem", path,
 		"there is a %s inside the tree", what);
-	err_hint(err, "move it out of the tree or make it a plain directory");
+	err_hint(err, "%s, or move it out of the tree", hint);
 	err_in_tree(err);
 	return -EXDEV;
 }
@@ -50,7 +50,7 @@ static int refuse_subvolumes(int fd, struct err *err)
 	if (refs.num_items == 0)
 		return 0;
 	child_path(fd, refs.rootref[0].treeid, refs.rootref[0].dirid, path, sizeof(path));
-	return refuse(err, path, "subvolume");
+	return refuse(err, path, "subvolume", "make it a plain directory");
 }
 
 static int read_mounts(struct buf *out)
@@ -119,7 +119,7 @@ int btrfs_refuse_mounts(int fd, struct err *err)
 		char *point = mount_point(line);
 
 		if (point && strncmp(point, base, len) == 0 && point[len] == '/')
-			return refuse(err, point + len + 1, "mounted file system");
+			return refuse(err, point + len + 1, "mounted file system", "unmount it");
 	}
 	return 0;
 }

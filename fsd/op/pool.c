@@ -173,6 +173,8 @@ static int run_check(struct fsd *f, struct job *job, struct err *err)
 		r = scan_differences(f, c, job->pool, add_difference, job, err);
 	if (r == 0)
 		r = catalog_sites(c, &filter, check_site, job, err);
+	if (r == 0)
+		scan_report(f, c, job->pool); /* status knows of them from now on */
 	catalog_close(&c);
 	json_object_set_new(job->result, "ok", json_boolean(json_array_size(problems) == 0));
 	return r;

@@ -226,20 +226,30 @@ static int take_undo_snapshot(const struct cat_snapshot *s, void *arg)
 	return 1;
 }
 
+/* The undo snapshot that a retired generation has become; "" where there is none. */
+static int find_undo_snapshot(struct fsd *f, const char *site, int64_t number,
+	char name[CAT_NAME_SIZE], struct err *err)
+{
+	struct cat_snapshot_filter filter = {.site = site, .newest_first = true};
+	struct undo_snapshot u = {.generation = number};
+	int r = catalog_snapshots(f->catalog, &filter, take_undo_snapshot, &u, err);
+
+	strcpy(name, u.name);
+	return r < 0 ? r : 0;
+}
+
 static int undo_by_snapshot(struct fsd *f, const struct cat_job *done, int64_t number,
 	struct request *request, struct err *err)
 {
-	struct cat_snapshot_filter filter = {.site = done->site, .newest_first = true};
-	struct undo_snapshot u = {.generation = number};
-	char source[2 * CAT_NAME_SIZE];
-	int r = catalog_snapshots(f->catalog, &filter, take_undo_snapshot, &u, err);
+	char source[2 * CAT_NAME_SIZE], name[CAT_NAME_SIZE];
+	int r = find_undo_snapshot(f, done->site, number, name, err);
 
 	if (r < 0)
 		return r;
-	if (!*u.name)
+	if (!*name)
 		return err_set(err, ENOENT, "nothing_to_undo", done->site_name,
 			"generation %" PRId64 ", which this job retired, is gone", number);
-	snprintf(source, sizeof(source), "%s@%s", done->site, u.name);
+	snprintf(source, sizeof(source), "%s@%s", done->site, name);
 	request_init(request, OP_RESTORE);
 	return request_set_str(request, F_SOURCE, source);
 }
@@ -351,6 +361,23 @@ static int plan_number(struct fsd *f, struct job *job, const struct cat_site *si
 	return r;
 }
 
+static int no_generation(struct fsd *f, const struct cat_site *site, int64_t number,
+	struct err *err)
+{
+	char undo[CAT_NAME_SIZE];
+	int r = find_undo_snapshot(f, site->id, number, undo, err);
+
+	if (r < 0)
+		return r;
+	err_set(err, ENOENT, "not_found", site->name, "there is no generation %" PRId64 "%s%s",
+		number, *undo ? " any more: it has become the snapshot " : "", undo);
+	if (*undo)
+		err_hint(err, "fsctl restore %s@%s", site->name, undo);
+	else
+		err_hint(err, "fsctl generation list %s", site->name);
+	return -ENOENT;
+}
+
 static int plan_switch(struct fsd *f, struct job *job, const struct cat_site *site, int64_t number,
 	struct err *err)
 {
@@ -358,12 +385,8 @@ static int plan_switch(struct fsd *f, struct job *job, const struct cat_site *si
 	struct cat_generation g;
 	int r = catalog_generation_get(f->catalog, site->id, number, &g, err);
 
-	if (r == -ENOENT) {
-		err_set(err, ENOENT, "not_found", site->name,
-			"there is no generation %" PRId64, number);
-		err_hint(err, "fsctl generation list %s", site->name);
-		return r;
-	}
+	if (r == -ENOENT)
+		return no_generation(f, site, number, err);
 	if (r < 0)
 		return r;
 	if (link_damaged(job, site->name)) /* mending it retires nothing to know the job by */

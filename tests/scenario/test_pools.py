@@ -404,6 +404,19 @@ def test_scan__names_snapshots_by_their_sites(daemon):
         daemon.fsctl('snapshot', 'show', source)
 
 
+def test_pool_check__tells_status_what_differs(daemon):
+    daemon.fsctl('site', 'create', 'shop')
+    shop = daemon.pools['main'] / 'sites/shop'
+    shop.rename(daemon.folder / 'away')
+    assert checked(daemon)[0] == 0
+    assert daemon.fsctl('pool', 'check', 'main', check=False).returncode == 1
+    code, said = checked(daemon)
+    assert code == 1 and 'shop' in said, said
+    (daemon.folder / 'away').rename(shop)
+    assert daemon.fsctl('pool', 'check', 'main').stdout == 'ok\n'
+    assert checked(daemon)[0] == 0
+
+
 def test_pool_check__names_what_has_no_proper_name(daemon):
     os.mkdir(os.fsencode(daemon.pools['main'] / 'sites') + b'/caf\xe9')
     r = daemon.fsctl('--json', 'pool', 'check', 'main', check=False)

@@ -74,6 +74,8 @@ def test_retired__holds_up_nobody_who_needs_the_site(shop):
     late = {'generation': 1, 'snapshot': 'undo-1', 'total': 1, 'paths': ['upload']}
     assert shop.until_told() == [(job['id'], late)]
     assert 'fsctl restore shop@undo-1 PATH' in shop.daemon.log()
+    r = shop.daemon.fsctl('publish', 'shop:1', check=False)
+    assert r.returncode == 3 and 'hint: fsctl restore shop@undo-1\n' in r.stderr, r
     assert checked(shop.daemon)[0] == 0
 
 

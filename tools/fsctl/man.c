@@ -171,7 +171,7 @@ static const char *const codes[] = {
 	".TP", "4", "in the way: exists, held, protected, has dependents, locked", ".TP", "5",
 	"no space, or over a limit", ".TP", "6", "not allowed", ".TP", "7", "fsd cannot be reached",
 	".TP", "8", "done in part; the result names what failed", ".TP", "130",
-	"the wait was interrupted; the job goes on", ".PP",
+	"interrupted; a job that was asked for goes on", ".PP",
 	"\\fBstatus \\-\\-check\\fR exits with 0 (ok), 1 (warning) or 2 (critical), \\fBdiff "
 	"\\-\\-exit\\-code\\fR with 1 where there are differences.", NULL};
 
