@@ -255,6 +255,21 @@ void client_send_data(int fd, const void *data, size_t len)
 	}
 }
 
+const char *post_head(const char *target, const char *headers, size_t len)
+{
+	static char head[1000];
+
+	snprintf(head, sizeof(head), "POST %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %zu\r\n\r\n",
+		target, headers, len);
+	return head;
+}
+
+void post(int fd, const char *target, const char *headers, const char *body)
+{
+	client_send(fd, post_head(target, headers, strlen(body)));
+	client_send(fd, body);
+}
+
 void client_send(int fd, const char *text)
 {
 	client_send_data(fd, text, strlen(text));

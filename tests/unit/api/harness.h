@@ -46,6 +46,12 @@ void worker_expect_nothing(struct harness *h);
 int client_open(const struct harness *h);
 void client_send(int fd, const char *text);
 void client_send_data(int fd, const void *data, size_t len);
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
+#define JSON_TYPE "Content-Type: application/json\r\n"
+#define SNAPSHOT "{\"kind\":\"snapshot\",\"site\":\"a\"}"
+/* The head of a POST; the body follows. Borrowed until the next call. */
+const char *post_head(const char *target, const char *headers, size_t len);
+void post(int fd, const char *target, const char *headers, const char *body);
 /* Has the api closed the connection, with nothing more to read? Waits for either. */
 void client_expect_end(int fd);
 /* Read until this text has come (streams); returns everything since the last call. Borrowed until
