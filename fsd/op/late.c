@@ -141,9 +141,9 @@ static int collect(enum snap_change what, const char *path, const char *from, vo
 /*
  * What comes over waits in the work directory `.fsd-JOB` of `to` under a number, and by an exchange
  * what it replaces gets that name: it is kept, since somebody may hold it. WORK_PLAN there lists
- * them, each before it is exchanged: {"made", "items": [{"path", "name", "staged": the inode that
- * waits, "ino", "size", "mtime": of what was judged ("ino" 0: nothing was there)}]}, and "done"
- * once all is over (worker/kept.h).
+ * them, each before it is exchanged: {"made", "since", "items": [{"path", "name", "staged": the
+ * inode that waits, "ino", "size", "mtime": of what was judged ("ino" 0: nothing was there)}]}, and
+ * "done" once all is over (worker/kept.h).
  *
  * Names of one inode come together: an exchange changes the ctime that tells whose the others are,
  * so all are judged before the first. They are listed at once, with links of one copy.
@@ -633,10 +633,13 @@ static int begin(struct merge *m, const char *name, struct err *err)
 	m->work = work_make(m->late->to, name, err);
 	if (m->work < 0)
 		return m->work;
-	if (!m->plan)
-		m->plan = json_pack("{s:i,s:s,s:s,s:I,s:[]}", "format", META_FORMAT, "job",
-			m->late->job->text, "site", m->late->job->site_id, "made",
-			(json_int_t)late_now(), "items");
+	if (!m->plan) {
+		json_int_t now = late_now();
+
+		m->plan = json_pack("{s:i,s:s,s:s,s:I,s:I,s:[]}", "format", META_FORMAT, "job",
+			m->late->job->text, "site", m->late->job->site_id, "made", now, "since",
+			now, "items");
+	}
 	m->items = json_object_get(m->plan, "items");
 	return m->items ? 0 : err_sys(err, ENOMEM, "merge", name);
 }

@@ -18,7 +18,8 @@
 struct err;
 struct snap_ctx;
 
-/* The plan of a change: {"format", "job", "site", "made", "done", "items": [...]} (op/change.h). */
+/* The plan of a change: {"format", "job", "site", "made", "since", "done", "items": [...]}
+ * (op/change.h). */
 #define WORK_PLAN "plan.json"
 
 /* Make it (0700) or open the one that is there. The fd or -errno; -EEXIST "in_the_way": not fsd's
