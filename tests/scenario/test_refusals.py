@@ -677,6 +677,29 @@ def filled(where):
 
 
 @needs_root
+def test_pool__that_is_full_lets_a_site_go_and_notes_no_old_time_for_it(make_daemon, scratch):
+    where = scratch / 'small'
+    where.mkdir()
+    with mounted('-t', 'tmpfs', '-o', 'size=4m,mode=755', 'none', where):
+        daemon = make_daemon(pools={'main': where}).start()
+        daemon.fsctl('site', 'create', 'shop')
+        document = where / 'sites/shop/site.json'
+        old = json.loads(document.read_text()) | {'deleted': 5}  # of a deletion that was undone
+        document.write_text(json.dumps(old))
+        try:
+            with filled(where):
+                r = daemon.fsctl('site', 'delete', 'shop', '--yes')
+                assert 'the pool is full' in r.stderr, r
+                site, = daemon.http('GET', '/v1/sites?deleted=true')[1]['items']
+                assert json.loads((where / '.fsd/deleted' / site['id'] / 'site.json')
+                                  .read_text()) == old
+                assert not site['deleted'].startswith('1970'), site
+                daemon.fsctl('undo', daemon.json('job', 'list')['items'][0]['id'])
+        finally:
+            assert daemon.stop() == 0
+
+
+@needs_root
 def test_catalog__on_a_full_disk(make_daemon, scratch):
     where = scratch / 'small'
     where.mkdir()
