@@ -11,6 +11,7 @@
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 #include "snap/io_threads_priv.h"
+#include "snap/lease.h"
 #include "snap/settle.h"
 #include "snap/skip.h"
 #include "snap/walk.h"
@@ -39,33 +40,44 @@ int64_t snap_dirty_since(void)
 
 struct flushing {
 	int64_t since;
-	bool left_out;
+	struct snap_ctx leases; /* of its own: a second for all, and then no answer is one */
 };
 
-/* A live get begins by writing out; the content stays where it is. */
-static void flush_file(struct flushing *f, struct io_dir *dir, struct io_item *it)
+static int write_out(int fd)
 {
-	const struct io_get how = {.live = true};
+	return sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE) < 0 ? -errno : 0;
+}
+
+/* One that cannot be opened decides the answer: the rest would be in vain. */
+static int flush_file(struct flushing *f, struct io_dir *dir, const struct io_item *it)
+{
+	_cleanup_tfd_ int fd = -1;
+	int64_t waiting = 0;
 
 	if (clock_of(&it->st.ctime) < f->since)
-		return;
-	if (io_drv(dir)->get(dir, it, 1, &how) < 0 || (it->error && !walk_vanished(it->error)))
-		f->left_out = true;
+		return 0;
+	do
+		fd = t_open_read(tdir_fd(dir), it->name);
+	while (fd == -EWOULDBLOCK && lease_wait(&f->leases, &waiting));
+	if (fd < 0)
+		return walk_vanished(fd) ? 0 : fd;
+	return write_out(fd);
 }
 
 static int batch(struct walk *w, struct io_item *items, size_t n)
 {
 	struct io_dir *dir = trail_dir(&w->trail);
+	int r = 0;
 
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n && r == 0; i++) {
 		struct io_item *it = &items[i];
 
 		if (snap_skip(dir, trail_path(&w->trail, it->name), it->type) != SNAP_KEEP)
 			it->type = DT_UNKNOWN; /* not to be entered */
 		else if (it->type == DT_REG)
-			flush_file(w->arg, dir, it);
+			r = flush_file(w->arg, dir, it);
 	}
-	return 0;
+	return r;
 }
 
 static int nested(struct walk *w, const char *name, const struct io_stat *st)
@@ -94,15 +106,14 @@ static int flush(int tree, const char *path, struct flushing *f, struct snap_ctx
 	fd = open(t_proc(at, name), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	if (S_ISDIR(st.st_mode))
-		return walk_tree(fd, NULL, &ops, ctx, f, NULL);
-	return sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE) < 0 ? -errno : 0;
+	return S_ISDIR(st.st_mode) ? walk_tree(fd, NULL, &ops, ctx, f, NULL) : write_out(fd);
 }
 
 int64_t snap_flush(int tree, const char *path, struct snap_ctx *ctx)
 {
 	int64_t now = settle_now();
-	struct flushing f = {.since = snap_dirty_since()};
+	struct flushing f = {.since = snap_dirty_since(),
+		.leases.lease_waited = SNAP_LEASE_WAIT - NSEC_PER_SEC};
 
-	return flush(tree, path, &f, ctx) < 0 || f.left_out ? f.since : now;
+	return flush(tree, path, &f, ctx) < 0 ? f.since : now;
 }

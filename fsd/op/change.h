@@ -14,6 +14,7 @@
  *            "size", "mtime": of that entry, as it waits
  *            "wanted": the paths that were asked for, where `path` is a missing parent of them
  *            "ctime": ns, of the entry once it is in place; -1: somebody was faster
+ *            "taken": ns, ctime of what was taken out, when it was
  *            "failed": reason}]
  * An item is done when its entry has left the work directory ("in" not 0) or has come into it (0),
  * so rolling forward again does nothing twice. Doing the items the other way round is the undo.

@@ -304,7 +304,7 @@ static int check_put(const struct merge *m, int parent, const char *leaf, const 
 	return -EBUSY;
 }
 
-static int put(const struct merge *m, const char *path, const json_t *item)
+static int put(const struct merge *m, const char *path, json_t *item)
 {
 	const char *leaf;
 	_cleanup_fd_ int parent = work_open_parent(m->late->to, path, &leaf);
@@ -319,11 +319,13 @@ static int put(const struct merge *m, const char *path, const json_t *item)
 	step("late.exchanged");
 	if (r == 0 && replaces)
 		r = check_put(m, parent, leaf, item);
+	if (r == 0 && replaces)
+		work_note_taken(m->work, item);
 	step("late.put");
 	return r == 0 ? fd_sync(parent) : r;
 }
 
-static int put_item(struct merge *m, const json_t *item, int r, const struct err *err)
+static int put_item(struct merge *m, json_t *item, int r, const struct err *err)
 {
 	_cleanup_free_ char *path = NULL;
 	int decoded = json_text_decode(json_string_value(json_object_get(item, "path")), &path);

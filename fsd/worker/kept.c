@@ -121,11 +121,20 @@ static int add_late(struct kept_work *w, const char *path, const struct paths *b
 }
 
 /*
- * The entry dir/name that once was `path`. Its own ctime was changed by the rename that brought it
- * here, its mtime was not.
+ * The item's entry, which once was `path`. The rename that brought it here changed its ctime, so
+ * what it was then is "taken": who sets the mtime of what he has written leaves that. Where a crash
+ * kept it from being noted, the mtime has to do.
  */
-static int look_at_entry(struct kept_work *w, const char *name, const char *path,
-	struct snap_ctx *ctx, struct err *err)
+static bool entry_is_late(const struct kept_work *w, const json_t *item, const struct stat *st)
+{
+	int64_t taken = number(item, "taken");
+
+	return clock_of(&st->st_mtim) > w->since ||
+	       (taken && clock_of(&st->st_ctim) > (taken > w->since ? taken : w->since));
+}
+
+static int look_at_entry(struct kept_work *w, const json_t *item, const char *name,
+	const char *path, struct snap_ctx *ctx, struct err *err)
 {
 	_cleanup_fd_ int dir = -1;
 	struct paths below = PATHS_INIT;
@@ -134,7 +143,7 @@ static int look_at_entry(struct kept_work *w, const char *name, const char *path
 
 	if (fstatat(w->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : err_sys(err, errno, "stat", path);
-	if (clock_of(&st.st_mtim) > w->since)
+	if (entry_is_late(w, item, &st))
 		r = paths_add(&w->late, path, "written");
 	if (r == 0 && S_ISDIR(st.st_mode)) {
 		dir = fd_open_dir(w->dir, name);
@@ -161,7 +170,7 @@ static int look_at_work(struct kept_work *w, struct snap_ctx *ctx, struct err *e
 			json_text_decode(json_string_value(json_object_get(item, "path")),
 				&path) < 0)
 			continue;
-		r = look_at_entry(w, name, path, ctx, err);
+		r = look_at_entry(w, item, name, path, ctx, err);
 		free(path);
 	}
 	return r;

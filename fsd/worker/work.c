@@ -11,6 +11,7 @@
 
 #include "fsd/worker/layout.h"
 #include "fsd/worker/step.h"
+#include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 #include "snap/remove.h"
@@ -193,4 +194,13 @@ int work_drop(int tree, struct snap_ctx *ctx, struct err *err)
 	}
 	json_decref(names);
 	return r;
+}
+
+void work_note_taken(int work, json_t *item)
+{
+	const char *name = json_string_value(json_object_get(item, "name"));
+	struct stat st;
+
+	if (name && fstatat(work, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		json_object_set_new(item, "taken", json_integer(clock_of(&st.st_ctim)));
 }

@@ -40,6 +40,10 @@ int work_remove(int tree, const char *name, int work, struct snap_ctx *ctx, stru
 /* Remove all of them, from a copy of a tree. */
 int work_drop(int tree, struct snap_ctx *ctx, struct err *err);
 
+/* In the plan's `item`: the ctime of what lies at work/NAME ("name" of the item) since it was taken
+ * out, as "taken". Any later one is a write to it, whatever its mtime says. */
+void work_note_taken(int work, json_t *item);
+
 /* The directory that holds `path` and, in *name, its last component (borrowed from path). No
  * symlink is followed. The fd or -errno. */
 int work_open_parent(int tree, const char *path, const char **name);

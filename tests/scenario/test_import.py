@@ -1065,6 +1065,20 @@ def test_import_link__tells_what_is_written_to_a_file_that_a_late_write_replaced
     wait_for(lambda: not kept.exists())
 
 
+def test_kept__is_told_of_who_sets_the_time_of_what_he_wrote(host):
+    """As rsync --inplace, unzip or an FTP server do."""
+    host.imported(host.make())
+    host.done(kind='snapshot', site='shop', name='s')
+    with open(host.live() / 'index.php', 'a') as held:
+        before = os.stat(held.fileno())
+        host.done(kind='restore', source='shop@s', site='shop', paths=['index.php'])
+        held.write(' and a visitor')
+        held.flush()
+        os.utime(held.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
+    undo_is_over(host)
+    wait_for(lambda: told(host, 'replaced.late_writes'))
+
+
 def test_kept__is_told_before_it_is_noted_as_told(host):
     """A crash in between tells twice rather than never."""
     host.imported(host.make())

@@ -112,6 +112,21 @@ def test_late__stores_into_a_mapped_file_are_told(kind, mount, make_daemon):
                       and e['data']['paths'] == ['whole']])
 
 
+def test_publish__waits_a_second_for_leases_at_most(mount, make_daemon, lease):
+    """And tells too much rather than too little then: what was written shortly before as well."""
+    pool = mount('ext4', name='pool')
+    daemon = make_daemon(pools={'main': pool})
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop')
+    done(daemon, kind='generation-create', site='shop')
+    file = (pool / 'sites/shop/live').resolve() / 'file'
+    file.write_text('x')
+    lease(file, kept=True)
+    done(daemon, kind='publish', site='shop', generation=2)
+    meta = json.loads((pool / 'sites/shop/gen/1/meta.json').read_text())
+    assert meta['retired'] < file.stat().st_ctime_ns
+
+
 def killed_at(shop, step):
     with shop.daemon.steps.held(step) as reached:
         shop.daemon.http('POST', '/v1/jobs', shop.request)
