@@ -43,10 +43,6 @@ struct flushing {
 	struct snap_ctx leases; /* of its own: a second for all, and then no answer is one */
 };
 
-static int write_out(int fd)
-{
-	return sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE) < 0 ? -errno : 0;
-}
 
 /* One that cannot be opened decides the answer: the rest would be in vain. */
 static int flush_file(struct flushing *f, struct io_dir *dir, const struct io_item *it)
@@ -61,7 +57,7 @@ static int flush_file(struct flushing *f, struct io_dir *dir, const struct io_it
 	while (fd == -EWOULDBLOCK && lease_wait(&f->leases, &waiting));
 	if (fd < 0)
 		return walk_vanished(fd) ? 0 : fd;
-	return write_out(fd);
+	return t_flush_for_settle(fd);
 }
 
 static int batch(struct walk *w, struct io_item *items, size_t n)
@@ -106,7 +102,8 @@ static int flush(int tree, const char *path, struct flushing *f, struct snap_ctx
 	fd = open(t_proc(at, name), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	return S_ISDIR(st.st_mode) ? walk_tree(fd, NULL, &ops, ctx, f, NULL) : write_out(fd);
+	return S_ISDIR(st.st_mode) ? walk_tree(fd, NULL, &ops, ctx, f, NULL)
+				    : t_flush_for_settle(fd);
 }
 
 int64_t snap_flush(int tree, const char *path, struct snap_ctx *ctx)

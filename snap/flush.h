@@ -20,7 +20,8 @@ int64_t snap_dirty_since(void);
 
 /*
  * Have the dirty pages of the files at `path` beneath `tree` ("." is all of it) written out: it is
- * begun, and not waited for. Returns the time from which on their ctimes tell all (ns, by the clock
+ * begun, and not waited for, but for those that were being written out already: they may be dirty
+ * again. Returns the time from which on their ctimes tell all (ns, by the clock
  * of ctimes: settle_now()): when this began or, where it could not be done, snap_dirty_since().
  * Who holds leases on the files is waited for a second in all. Other file systems inside are not
  * entered. Blocks for the walk.

@@ -425,6 +425,11 @@ static int btrfs_sync_dir(struct pool *pool, int dir, struct snap_ctx *ctx, stru
 	return btrfs_flush(pool, fd, ctx, err);
 }
 
+static int btrfs_tree_flush(struct pool *pool, int dir, struct snap_ctx *ctx)
+{
+	return pool->privileged ? btrfs_flush(pool, dir, ctx, NULL) : -EOPNOTSUPP;
+}
+
 static int btrfs_pending(struct pool *pool, uint64_t *trees, struct err *err)
 {
 	uint64_t *ids = NULL;
@@ -455,5 +460,6 @@ const struct pool_driver pool_driver_btrfs = {
 	.tree_usage = tree_usage,
 	.tree_diff = btrfs_tree_diff,
 	.sync_dir = btrfs_sync_dir,
+	.tree_flush = btrfs_tree_flush,
 	.pending = btrfs_pending,
 };

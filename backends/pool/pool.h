@@ -157,6 +157,13 @@ struct pool_driver {
 	 */
 	int (*sync_dir)(struct pool *pool, int dir, struct snap_ctx *ctx, struct err *err);
 
+	/*
+	 * Have what is dirty in the tree that `dir` is the root of written out, not only what is
+	 * there: for whoever has files of it mapped (snap/flush.h). NULL or -EOPNOTSUPP where it
+	 * takes a walk (snap_flush()) or would wait for other trees' data.
+	 */
+	int (*tree_flush)(struct pool *pool, int dir, struct snap_ctx *ctx);
+
 	/* How many removed trees are not free space yet. Ask only with POOL_FREES_LATER (it may be
 	 * NULL without, and an ordinary user may not ask btrfs). Their bytes are not known: btrfs
 	 * counts them with quota groups only. */

@@ -28,13 +28,15 @@ static int64_t flush_live(struct job *job, int wrapper)
 	const struct pool_driver *driver = job->pool->driver;
 	_cleanup_fd_ int tree = fd_open_dir(wrapper, LAYOUT_TREE);
 	int64_t now = settle_now();
+	int r = -EOPNOTSUPP;
 
 	if (tree < 0)
 		return now;
-	if (!(driver->caps(job->pool->handle) & POOL_CONSTANT_COST))
+	if (driver->tree_flush)
+		r = driver->tree_flush(job->pool->handle, tree, &job->ctx);
+	if (r == -EOPNOTSUPP)
 		return snap_flush(tree, ".", &job->ctx);
-	return driver->sync_dir(job->pool->handle, tree, &job->ctx, NULL) < 0 ? snap_dirty_since()
-									      : now;
+	return r < 0 ? snap_dirty_since() : now;
 }
 
 /* meta.json of gen/N: set or clear the mark "retired by". */

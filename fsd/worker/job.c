@@ -201,13 +201,36 @@ static void name_stage(const struct job *job, struct err *err)
 	strcpy(err->object, job->site_name);
 }
 
+static size_t faults(const struct job *job)
+{
+	return json_array_size(json_object_get(job->result, "failed"));
+}
+
+static void cut(json_t *list, size_t size)
+{
+	while (json_array_size(list) > size)
+		json_array_remove(list, json_array_size(list) - 1);
+}
+
+/* The next try says it again. */
+static void unsay(struct job *job, size_t warnings, size_t failed)
+{
+	cut(job->warnings, warnings);
+	cut(json_object_get(job->result, "failed"), failed);
+	if (!failed)
+		json_object_del(job->result, "failed");
+}
+
 int job_finish(struct fsd *f, struct job *job, struct err *err)
 {
+	size_t said = json_array_size(job->warnings), told = faults(job);
 	int r = job->kind->finish ? job->kind->finish(f, job, err) : 0;
 
 	if (r == 0 && job->unsaid)
 		r = err_sys(err, ENOMEM, "say what failed", job->site_name);
 	job->unsaid = false;
+	if (r < 0)
+		unsay(job, said, told);
 	return r;
 }
 
@@ -276,7 +299,7 @@ static int record(struct fsd *f, struct job *job, struct err *err)
 static int conclude_once(struct fsd *f, struct job *job, struct err *err)
 {
 	unsigned long before = catalog_commits(f->catalog);
-	size_t said = json_array_size(job->warnings);
+	size_t said = json_array_size(job->warnings), told = faults(job);
 	int r = catalog_begin(f->catalog, err);
 
 	if (r == 0 && job->outcome == JOB_DONE && job->kind->record)
@@ -290,9 +313,8 @@ static int conclude_once(struct fsd *f, struct job *job, struct err *err)
 	}
 	if (r < 0)
 		catalog_rollback(f->catalog);
-	/* The next try says it again. */
-	while (r < 0 && json_array_size(job->warnings) > said)
-		json_array_remove(job->warnings, json_array_size(job->warnings) - 1);
+	if (r < 0)
+		unsay(job, said, told);
 	step("outcome.committed");
 	return r;
 }

@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import sqlite3
 import subprocess
 import threading
@@ -760,6 +761,16 @@ def test_catalog__on_a_disk_that_fills_up_before_an_outcome_is_recorded(make_dae
                 assert len(job['result'].get('warnings', [])) <= 1, job
             assert 'cannot record' in daemon.log()
             assert job['result']['warnings'], job
+            www = scratch / 'www'
+            www.mkdir()
+            os.mknod(www / 'socket', stat.S_IFSOCK | 0o600)
+            steps.until('job.ran', {'kind': 'site-import', 'name': 'imported', 'dir': str(www),
+                                    'mode': 'link'})
+            with reading(catalog), filled(where):
+                steps.set_hold('')
+                wait_for(lambda: 'cannot be settled' in daemon.log())
+            job = steps.go_on()
+            assert job['state'] == 'done' and len(job['result']['failed']) == 1, job
             assert checked(daemon)[0] == 0, checked(daemon)
         finally:
             assert daemon.stop() == 0
