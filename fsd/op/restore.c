@@ -105,7 +105,7 @@ static int survey_trees(struct fsd *f, struct job *job, int scratch, struct coun
 	if (r < 0)
 		return err_sys(err, -r, "open", job_str(job, "source"));
 	r = compare_trees(job, &from, &to, scratch, count_change, count, err);
-	if (r == 0 && count->changed + count->added)
+	if (r == 0 && !job->undoes && count->changed + count->added)
 		snprintf(job->confirm, sizeof(job->confirm),
 			"Restore all of %.100s from %.150s? %" PRIu64 " changed and %" PRIu64
 			" new files and directories go back too; undo brings them forward again.",

@@ -127,6 +127,17 @@ def test_publish__waits_a_second_for_leases_at_most(mount, make_daemon, lease):
     assert meta['retired'] < file.stat().st_ctime_ns
 
 
+def test_undo__by_an_undo_snapshot_asks_nothing_in_its_plan_either(daemon):
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('snapshot', 'shop@a')
+    job = done(daemon, kind='restore', source='shop@a', site='shop', confirm=True)
+    done(daemon, kind='generation-retire', site='shop', generation=1)
+    (daemon.pools['main'] / 'sites/shop/live/new').write_text('x')
+    plan = daemon.fsctl('undo', job['id'], '--dry-run').stdout
+    assert 'shop@undo-1' in plan and 'asks' not in plan, plan
+    daemon.fsctl('undo', job['id'])
+
+
 def killed_at(shop, step):
     with shop.daemon.steps.held(step) as reached:
         shop.daemon.http('POST', '/v1/jobs', shop.request)
