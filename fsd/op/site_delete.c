@@ -164,6 +164,57 @@ static void warn_of_copy(struct job *job, const char *id)
 	json_decref(doc);
 }
 
+struct owner {
+	const char *dir;
+	char name[NAME_SIZE];
+};
+
+static int is_owner(const struct cat_site *s, void *arg)
+{
+	struct owner *o = arg;
+
+	if (strcmp(s->linked, o->dir) != 0)
+		return 0;
+	strcpy(o->name, s->name);
+	return 1;
+}
+
+/* Whose is DIR by now? A site's that is linked to it; or his who has the old name, by which it
+ * leads on. Else that name is held until DIR leads to the new one. 1; 0: nobody's; -errno. */
+static int find_owner(struct fsd *f, struct job *job, const struct cat_site *site, struct owner *o,
+	struct err *err)
+{
+	const struct cat_site_filter in_use = {0};
+	char holder[JOB_ID_SIZE];
+	int r = catalog_sites(f->catalog, &in_use, is_owner, o, err);
+
+	if (r || strcmp(job->site_name, site->name) == 0)
+		return r;
+	strcpy(o->name, site->name);
+	return jobs_holds(f, "name", site->name, true, holder) ||
+	       op_plan_name(f, job, site->name, NULL) < 0;
+}
+
+/* DIR follows to another name, unless it is somebody else's: nobody's visitors are taken away. */
+static int plan_link(struct fsd *f, struct job *job, const struct cat_site *site, struct err *err)
+{
+	struct owner other = {.dir = site->linked};
+	int r = *site->linked ? find_owner(f, job, site, &other, err) : 0;
+
+	if (r == 1) {
+		job_intend_str(job, "unlinked", site->linked);
+		job_warn(job, "%s belongs to what is named %s by now: it is left alone, and %s is "
+			"linked to it no more; ln -sfnT %s/sites/%s/live %s points it there",
+			site->linked, other.name, job->site_name, job->pool->config->path,
+			job->site_name, site->linked);
+	} else if (r == 0 && *site->linked && strcmp(job->site_name, site->name) != 0) {
+		job_intend_str(job, "from", site->name);
+		job_intend_str(job, "linked", site->linked);
+		job_step(job, "point %s to it", site->linked);
+	}
+	return r < 0 ? r : 0;
+}
+
 static int plan_undelete(struct fsd *f, struct job *job, struct err *err)
 {
 	const char *name = request_str(&job->request, F_NAME);
@@ -185,16 +236,12 @@ static int plan_undelete(struct fsd *f, struct job *job, struct err *err)
 	job_intend_str(job, "name", job->site_name);
 	job_step(job, "bring back %s, deleted at %s", job->site_name,
 		time_format(site.deleted, when));
-	if (*site.linked && strcmp(job->site_name, site.name) != 0) {
-		job_intend_str(job, "from", site.name);
-		job_intend_str(job, "linked", site.linked);
-		job_step(job, "point %s to it", site.linked);
-	}
+	r = plan_link(f, job, &site, err);
 	if (op_is_over(site.expires))
 		job_step(job, "take away its expires, %s, which is over",
 			time_format(site.expires, when));
 	warn_of_copy(job, site.id);
-	return 0;
+	return r;
 }
 
 /* Else housekeeping would take the site away again at its next look. */
@@ -247,17 +294,25 @@ static int committed_undelete(struct fsd *f, struct job *job, struct err *err)
 	return op_doc_says(dir, META_SITE, "id", job->site_id);
 }
 
-/* It leads to whoever has the old name now. The site is back all the same, and nobody waits. */
+/* The site is back all the same, and nobody waits. */
 static void turn_link(struct fsd *f, struct job *job)
 {
 	const char *linked = job_str(job, "linked");
 	struct err err = ERR_INIT;
 
 	if (*linked && rename_turn(f, job, &err) < 0)
-		job_warn(job, "%s could not be pointed to it (%s) and leads to what is named %s; "
-			"ln -sfnT %s/sites/%s/live %s mends it", linked, err.reason,
-			job_str(job, "from"), job->pool->config->path, job_str(job, "name"),
-			linked);
+		job_warn(job, "%s could not be pointed to it: %s; once that is mended, "
+			"ln -sfnT %s/sites/%s/live %s does it", linked, err.reason,
+			job->pool->config->path, job_str(job, "name"), linked);
+}
+
+static void drop_link(struct job *job, int dir)
+{
+	const char *linked = job_str(job, "unlinked"), *name = job_str(job, "name");
+	struct err err = ERR_INIT;
+
+	if (*linked && meta_change(dir, META_SITE, name, "linked", NULL, &err) < 0)
+		job_warn(job, "it is still noted as linked to %s: %s", linked, err.reason);
 }
 
 /* "deleted" means nothing in a site that is in use, and the next deletion knows an old one. */
@@ -267,8 +322,10 @@ static int finish_undelete(struct fsd *f, struct job *job, struct err *err)
 	_cleanup_fd_ int dir = layout_open_site(job->pool, name);
 
 	(void)err;
-	if (dir >= 0)
+	if (dir >= 0) {
 		meta_change(dir, META_SITE, name, "deleted", NULL, NULL);
+		drop_link(job, dir);
+	}
 	turn_link(f, job);
 	return 0;
 }

@@ -150,6 +150,20 @@ def undelete_linked(s, site=None):
     return Ask({'kind': 'site-undelete', 'site': ident, 'name': new}, change)
 
 
+def undelete_unlinked(s, site=None):
+    """The directory is by now that of another site, which has the old name."""
+    ask = undelete_linked(s)
+    ident, new = ask.request['site'], ask.request['name']
+    old = s.pool['deleted'][ident]['name']
+    s.run(operations.site_create(s, name=old))
+
+    def change(st, job):
+        pool = st['pools']['main']
+        pool['sites'][new] = pool['deleted'].pop(ident)['site']
+        pool['sites'][new]['linked'] = None
+    return Ask({'kind': 'site-undelete', 'site': ident, 'name': new}, change)
+
+
 # ---- restore of paths ----
 
 PATHS = ['a', 'only-1']
@@ -196,4 +210,5 @@ def undo_paths(s, site='alpha'):
 
 OPERATIONS = {f.__name__.replace('_', '-'): f for f in (
     import_copy, import_move, import_subvolume, import_link, eject, eject_one_of_two, eject_linked,
-    rename_linked, undo_rename_linked, undelete_linked, restore_paths, undo_paths)}
+    rename_linked, undo_rename_linked, undelete_linked, undelete_unlinked, restore_paths,
+    undo_paths)}

@@ -150,8 +150,8 @@ class Scene:
 
 # ---- sites ----
 
-def site_create(s, site=None):
-    name = s.new('new')
+def site_create(s, site=None, name=None):
+    name = name or s.new('new')
 
     def change(st, job):
         st['pools']['main']['sites'][name] = new_site(EMPTY)

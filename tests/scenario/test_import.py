@@ -776,13 +776,11 @@ def test_import_link__looks_again_before_it_goes_on_removing(host, ends):
 
 @pytest.mark.parametrize('link', ['its own', 'gone', 'out of reach'])
 def test_import_link__leads_to_the_site_that_is_back_by_another_name(host, link):
-    """Another site has its name, whose visitors are not to come by the directory."""
     folder = host.outside / 'customer'
     path = host.make('shop', folder)
     before = content(path)
     site = host.imported(path, 'link')['result']['site']['id']
     host.job(kind='site-delete', site='shop', confirm=True)
-    host.done(kind='site-create', name='shop')
     back = {'kind': 'site-undelete', 'site': site, 'name': 'boutique'}
     plan = host.ask(**back, dry_run=True)[1]['plan']
     assert f'point {path} to it' in plan['steps']
@@ -790,22 +788,63 @@ def test_import_link__leads_to_the_site_that_is_back_by_another_name(host, link)
         path.unlink()
     if link == 'out of reach':
         os.rename(folder, host.outside / 'moved')
-    said = host.done(**back)['result'].get('warnings', [])
+    job = host.done(**back)
+    said = job['result'].get('warnings', [])
     if link == 'its own':
         assert os.readlink(path) == str(host.live('boutique')) and not said
         same(before, path)
         assert [p.name for p in folder.glob('*')].count('shop') == 1
-        assert not list(folder.glob(f'*{host.daemon.json("job", "list")["items"][0]["id"]}'))
+        assert not list(folder.glob(f'*{job["id"]}'))
+        undone = host.done(kind='undo', job=job['id'], confirm=True)
+        assert undone['result']['warnings'] == [f'{path} is a symlink to it and will dangle']
     elif link == 'gone':
         assert not path.is_symlink() and f'{path} does not lead to this site' in said[0], said
     else:
+        assert 'does not exist; once that is mended, ' in said[0] and 'leads' not in said[0], said
         os.rename(host.outside / 'moved', folder)
-        assert os.readlink(path) == str(host.live('shop'))
-        way, = re.findall(r'; (ln -sfnT .*) mends it', said[0])
+        way, = re.findall(r', (ln -sfnT .*) does it', said[0])
         subprocess.run(way.split(), check=True)
         same(before, path)
         host.done(kind='site-rename', site='boutique', name='store1')
         same(before, path)
+
+
+@pytest.mark.parametrize('by', ['import', 'create', 'under way', 'import by another name'])
+def test_import_link__stays_with_the_site_that_has_it_by_now(host, by):
+    """What a deleted site had is not taken away from anybody, whose visitors come by it."""
+    path = host.make('shop')
+    site = host.imported(path, 'link')['result']['site']['id']
+    host.job(kind='site-delete', site='shop', confirm=True)
+    owner, name, imports = 'shop', 'boutique', by.startswith('import')
+    if by == 'import by another name':
+        owner, name = 'boutique', 'shop'
+    if imports:
+        path.unlink()
+        (host.make('shop') / 'index.php').write_text('new')
+        host.imported(path, 'link', name=owner)
+    elif by == 'create':
+        host.done(kind='site-create', name=owner)
+    else:
+        host.steps.until('job.ran', {'kind': 'site-create', 'name': owner})
+    back = {'kind': 'site-undelete', 'site': site, 'name': name}
+    plan = host.ask(**back, dry_run=True)[1]['plan']
+    said, = plan['warnings']
+    assert f'{path} belongs to what is named {owner} by now: it is left alone' in said
+    assert f'point {path} to it' not in plan['steps']
+    if by == 'under way':
+        host.steps.go_on()
+    job = host.done(**back)
+    assert job['result']['warnings'] == [said] and job['result']['site']['linked'] is None
+    assert os.readlink(path) == str(host.live(owner))
+    assert 'linked' not in json.loads((host.live(name).parent / 'site.json').read_text())
+    assert host.daemon.json('site', 'show', owner)['linked'] == (str(path) if imports else None)
+    # The ways on: back again, which takes nothing from the other, or the command that was told.
+    undone = host.job(kind='undo', job=job['id'], confirm=True)
+    assert undone['state'] == 'done' and 'warnings' not in undone['result'], undone
+    assert os.readlink(path) == str(host.live(owner)) and path.is_dir()
+    host.done(kind='undo', job=undone['id'])
+    subprocess.run(re.search(r'; (ln -sfnT .*) points it there', said)[1].split(), check=True)
+    assert (path / 'index.php').read_text() == 'index.php old'
 
 
 def test_import_link__is_only_touched_while_it_is_the_sites_own(host, scratch):
