@@ -673,7 +673,7 @@ def test_cli__a_deleted_site_comes_back_by_another_name_where_its_own_is_taken(s
     assert (live(shop, 'back') / 'index.php').read_text() == 'index.php'
     assert os.listdir(live(shop, 'shop')) == []
     assert 'say --yes' in fails(shop, 2, 'undo', back['id'])
-    shop.fsctl('undo', back['id'], '--yes')
+    assert 'site back deleted (' in shop.fsctl('undo', back['id'], '--yes').stdout
     fails(shop, 3, 'path', 'back')
     deleted, = shop.json('site', 'list', '--deleted')['items']
     assert (deleted['name'], deleted['id']) == ('back', site)

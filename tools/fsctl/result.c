@@ -376,7 +376,8 @@ static void print_any(const struct fsc_value *job, const struct fsc_value *resul
 	else if (fsc_value_at(result, "set"))
 		print_undone_set(job, result);
 	else if (fsc_value_at(result, "site"))
-		made_site(job, result, "is back");
+		made_site(job, result,
+			fsc_value_str(result, "site.deleted") ? "deleted" : "is back");
 	else if (fsc_value_at(result, "snapshot"))
 		print_undone_hold(result);
 	else
