@@ -21,6 +21,7 @@
 /* The first few that are found. */
 struct named {
 	struct catalog *catalog;
+	const struct job *job; /* what it is made from is not to be deleted */
 	const char *pool;
 	const char *done; /* a site whose own were listed before */
 	unsigned n;
@@ -48,6 +49,16 @@ static int add(struct named *l, const char *fmt, ...)
 	return ++l->n == 3;
 }
 
+/* By name: the snapshot, else the generation `number`, of this site. */
+static bool is_source(const struct job *job, const char *site, const char *snapshot, int64_t number)
+{
+	const char *from = job_str(job, "source_snapshot");
+
+	if (strcmp(job_str(job, "source_site"), site) != 0 || strcmp(from, snapshot) != 0)
+		return false;
+	return *from || job_int(job, "source_generation") == number;
+}
+
 static int is_held(const struct cat_hold *h, void *arg)
 {
 	(void)h;
@@ -60,7 +71,7 @@ static int add_oldest(const struct cat_snapshot *s, void *arg)
 	struct named *l = arg;
 	char word[CAT_NAME_SIZE];
 
-	if (strcmp(s->pool, l->pool) != 0 ||
+	if (strcmp(s->pool, l->pool) != 0 || is_source(l->job, s->site, s->name, 0) ||
 	    catalog_holds(l->catalog, s->id, is_held, NULL, NULL) != 0)
 		return 0;
 	resolve_word(l->catalog, s, word);
@@ -75,6 +86,7 @@ static int add_retired(const struct cat_generation *g, void *arg)
 	char size[40] = "";
 
 	if (!g->retired || strcmp(g->site, l->done) == 0 ||
+		is_source(l->job, g->site, "", g->number) ||
 		catalog_site_get(l->catalog, g->site, &site, NULL) < 0 ||
 		site.live == g->number)
 		return 0;
@@ -119,7 +131,7 @@ static void list_retired(const struct job *job, struct named *l)
 static void advise(struct fsd *f, const struct job *job, const char *where, struct err *err)
 {
 	const char *pool = job->pool->config->name;
-	struct named oldest = {.catalog = f->catalog, .pool = pool}, retired = oldest;
+	struct named oldest = {.catalog = f->catalog, .job = job, .pool = pool}, retired = oldest;
 	struct cat_site_filter gone = {.pool = pool, .deleted = true};
 	const char *kept = catalog_sites(f->catalog, &gone, is_any, NULL, NULL) == 1
 		? "; deleted sites keep their room for undo_keep: fsctl site list --deleted"
