@@ -11,9 +11,11 @@
 
 #include "fsd/op/compare.h"
 #include "fsd/op/late.h"
+#include "fsd/op/outside.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/present.h"
 #include "fsd/worker/reflect.h"
+#include "fsd/worker/room.h"
 #include "fsd/worker/step.h"
 #include "fsd/worker/work.h"
 #include "snap/base/clock.h"
@@ -208,14 +210,15 @@ bool op_expect_method(struct job *job, const struct pool_root *from, bool live)
 	return constant;
 }
 
-void op_expect_copy(struct job *job, const struct pool_root *from, const struct cat_site *site,
-	bool live)
+void op_expect_copy(struct fsd *f, struct job *job, const struct pool_root *from,
+	const struct cat_site *site, bool live)
 {
-	bool constant = op_expect_method(job, from, live);
-
 	/* A snapshot is not as large as its site was when that was measured. */
-	if (!constant && live)
-		job->planned = site->usage;
+	if (op_expect_method(job, from, live) || !live)
+		return;
+	job->planned = site->usage;
+	if (outside_method(job->pool, from->fd) == POOL_METHOD_COPY)
+		room_warn(f, job);
 }
 
 bool op_snapshot_name_free(struct fsd *f, const struct pool_root *pool, const char *site_id,

@@ -54,9 +54,10 @@ bool op_constant_cost(const struct pool_root *from, const struct pool_root *to);
 /* What a copy from the pool `from` will be: sets job->method and job->consistency. Is its cost the
  * same whatever the size? */
 bool op_expect_method(struct job *job, const struct pool_root *from, bool live);
-/* The same for a plan: also how much of `site` is copied, as far as it was measured. */
-void op_expect_copy(struct job *job, const struct pool_root *from, const struct cat_site *site,
-	bool live);
+/* The same for a plan: also how much of `site` is copied, as far as it was measured, and whether
+ * the pool has room for that. */
+void op_expect_copy(struct fsd *f, struct job *job, const struct pool_root *from,
+	const struct cat_site *site, bool live);
 
 /* Has the site no snapshot of this name, neither in the catalog nor in the pool, and no job that
  * will make one? */

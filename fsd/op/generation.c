@@ -125,7 +125,7 @@ static int plan_create(struct fsd *f, struct job *job, struct err *err)
 		r = generation_plan(f, job, &site, source.pool, err);
 	if (r < 0)
 		return r;
-	op_expect_copy(job, source.pool, &source.site, source.kind != SOURCE_SNAPSHOT);
+	op_expect_copy(f, job, source.pool, &source.site, source.kind != SOURCE_SNAPSHOT);
 	job_step(job, "copy %s to %s:%" PRId64 " by method %s", source.text, site.name,
 		job_int(job, "generation"), job->method);
 	return 0;

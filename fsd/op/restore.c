@@ -26,7 +26,7 @@ static int plan_whole(struct fsd *f, struct job *job, const struct cat_site *sit
 
 	if (r < 0)
 		return r;
-	op_expect_copy(job, source->pool, &source->site, source->kind != SOURCE_SNAPSHOT);
+	op_expect_copy(f, job, source->pool, &source->site, source->kind != SOURCE_SNAPSHOT);
 	job_step(job, "copy %s to %s:%" PRId64 " by method %s", source->text, site->name,
 		job_int(job, "generation"), job->method);
 	job_step(job, "publish %s:%" PRId64 "; %s:%" PRId64 " is retired and kept", site->name,

@@ -64,7 +64,7 @@ static int plan_source(struct fsd *f, struct job *job, const char *text, struct 
 		r = choose_pool(f, job, &source, err);
 	if (r < 0)
 		return r;
-	op_expect_copy(job, source.pool, &source.site, source.kind != SOURCE_SNAPSHOT);
+	op_expect_copy(f, job, source.pool, &source.site, source.kind != SOURCE_SNAPSHOT);
 	job_step(job, "copy %s into pool %s by method %s", source.text, job->pool->config->name,
 		job->method);
 	return check_method(job, err);

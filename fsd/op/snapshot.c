@@ -76,7 +76,7 @@ static int plan_create(struct fsd *f, struct job *job, struct err *err)
 	snprintf(key, sizeof(key), "%s@%s", site.id, name);
 	job_lock(job, "name", key, true);
 	id_new(id);
-	op_expect_copy(job, job->pool, &site, true);
+	op_expect_copy(f, job, job->pool, &site, true);
 	job_intend_str(job, "snapshot", id);
 	job_intend_str(job, "name", name);
 	job_intend_int(job, "expires", expires);

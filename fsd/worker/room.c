@@ -165,6 +165,22 @@ int room_plan(struct fsd *f, struct job *job, struct err *err)
 	return r;
 }
 
+void room_warn(struct fsd *f, struct job *job)
+{
+	uint64_t copied = (uint64_t)job->planned.logical, above = 0;
+	struct pool_space s;
+
+	/* An undo is not held to min_free. */
+	if (!request_bool(&job->request, F_DRY_RUN) || job->undoes ||
+		pool_root_space(job->pool, fsd_config(f), &s) < 0)
+		return;
+	if (s.free > s.min_free)
+		above = s.free - s.min_free;
+	if (copied > above)
+		job_warn(job, "about %.1f MiB are to be copied, and %.1f MiB are above what "
+			"min_free keeps", (double)copied / (1 << 20), (double)above / (1 << 20));
+}
+
 void room_explain(struct fsd *f, const struct job *job, struct err *err)
 {
 	const char *pool = job->pool->config->name;

@@ -16,6 +16,10 @@ struct job;
  * that it is to be watched. write_lock is held. */
 int room_plan(struct fsd *f, struct job *job, struct err *err);
 
+/* For --dry-run: warn where what such a job is to copy, by the last measurement, would bring the
+ * pool below min_free. It is not refused: holes and compression take no room. */
+void room_warn(struct fsd *f, struct job *job);
+
 /* While such a job runs its ctx asks the same again: it is to be used up to `w` going away. */
 struct room_watch {
 	struct fsd *f;

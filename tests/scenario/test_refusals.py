@@ -433,6 +433,35 @@ def test_pool__keeps_min_free_while_a_tree_is_copied(what, fs, mount, make_daemo
     daemon.fsctl('clone', 'shop@empty', 'copy')
 
 
+@needs_root
+@pytest.mark.parametrize('fs', ['ext4', 'btrfs'])
+def test_pool__warns_in_a_plan_of_what_would_bring_it_to_min_free(fs, mount, make_daemon):
+    """As far as it was measured, and where a copy takes room."""
+    where = mount(fs, '256M')
+    daemon = make_daemon({'main': where / 'pool', 'next': where / 'next'}).start()
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'main')
+    (where / 'pool/sites/shop/live/a').write_bytes(os.urandom(20 << 20))
+    requests = ({'kind': 'snapshot', 'site': 'shop'},
+                {'kind': 'clone', 'source': 'shop', 'name': 'copy', 'pool': 'next'},
+                {'kind': 'generation-create', 'site': 'shop'})
+
+    def warnings():
+        return [w for request in requests
+                for w in daemon.ask({**request, 'dry_run': True})[1]['plan']['warnings']]
+
+    keep_free(daemon, 'main', 15)
+    assert warnings() == []
+    daemon.fsctl('site', 'show', 'shop', '--measure')
+    said = warnings()
+    assert len(said) == (0 if fs == 'btrfs' else 3), said
+    for text in said:
+        assert re.fullmatch(r'about 20\.0 MiB are to be copied, and 1[45]\.\d MiB are above what '
+                            'min_free keeps', text), text
+    keep_free(daemon, 'main', 30)
+    assert warnings() == []
+    assert 'warnings' not in daemon.ask(requests[0])[1]['job']['result']
+
+
 def keep_free(daemon, pool, room):
     """Set min_free so that the pool has so much room above it; min_free in MiB."""
     os.sync()
