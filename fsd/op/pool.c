@@ -104,6 +104,7 @@ static int run_scan(struct fsd *f, struct job *job, struct err *err)
 		scan_report(f, c, job->pool);
 		atomic_store(&job->pool->unswept, true); /* also those that were not known */
 		name_snapshots(c, json_object_get(job->result, "snapshots"));
+		r = scan_damage(f, c, job, NULL, NULL, err);
 	}
 	catalog_close(&c);
 	return r;
@@ -140,30 +141,16 @@ static void add_difference(const char *kind, enum scan_change change, const char
 	job_fault(arg, "problems", name, reason);
 }
 
-static int check_site(const struct cat_site *s, void *arg)
+static void add_damage(const struct err *why, void *arg)
 {
-	struct job *job = arg;
-	_cleanup_fd_ int dir = layout_open_site(job->pool, s->name);
-	_cleanup_fd_ int wrapper = -1;
-	struct tree_at tree;
-	int64_t live = 0;
+	char reason[2 * ERR_TEXT_SIZE + 2];
 
-	if (dir < 0)
-		return 0; /* a difference, listed already */
-	wrapper = layout_open_live(dir, s->name, &live, NULL);
-	tree = (struct tree_at){wrapper, LAYOUT_TREE};
-	if (wrapper >= 0 && /* else a difference as well */
-		job->pool->driver->tree_check(job->pool->handle, tree, NULL, NULL) != 1)
-		job_fault(job, "problems", s->name, layout_foreign_tree(job->pool, wrapper)
-			? LAYOUT_FOREIGN ": " LAYOUT_FOREIGN_HINT
-			: "the live generation has no complete tree");
-	atomic_fetch_add(&job->ctx.entries_done, 1);
-	return snap_canceled(&job->ctx) ? -ECANCELED : 0;
+	snprintf(reason, sizeof(reason), "%s: %s", why->reason, why->hint);
+	job_fault(arg, "problems", why->object, reason);
 }
 
 static int run_check(struct fsd *f, struct job *job, struct err *err)
 {
-	struct cat_site_filter filter = {.pool = job->pool->config->name};
 	json_t *problems = json_array();
 	struct catalog *c = NULL;
 	int r = catalog_open(fsd_config(f)->catalog, CATALOG_READ_ONLY, &c, err);
@@ -172,7 +159,7 @@ static int run_check(struct fsd *f, struct job *job, struct err *err)
 	if (r == 0)
 		r = scan_differences(f, c, job->pool, add_difference, job, err);
 	if (r == 0)
-		r = catalog_sites(c, &filter, check_site, job, err);
+		r = scan_damage(f, c, job, add_damage, job, err);
 	if (r == 0)
 		scan_report(f, c, job->pool); /* status knows of them from now on */
 	catalog_close(&c);

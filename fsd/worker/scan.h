@@ -40,6 +40,16 @@ void scan_report(struct fsd *f, struct catalog *c, struct pool_root *r);
 void scan_unreadable(struct fsd *f, const struct pool_root *r, const struct err *why);
 
 /*
+ * What is damaged of the sites and snapshots that the catalog knows: a document, a tree. Called for
+ * each with an object, a reason and a hint; `fn` may be NULL. Status knows of them until the next
+ * look. It costs a few opens for each and counts them as the job's progress; the pool is the job's.
+ * 0, -ECANCELED, or -errno of the catalog.
+ */
+typedef void scan_damage_fn(const struct err *why, void *arg);
+int scan_damage(struct fsd *f, struct catalog *c, struct job *job, scan_damage_fn *fn, void *arg,
+	struct err *err);
+
+/*
  * Bring the catalog in line with the pool, everything read again but what a job is at work on.
  * Takes write_lock, again and again, and no transaction is longer than others can wait: a scan that
  * is cut short has done a part. The pool is the job's; what cannot be read is its fault ("failed")

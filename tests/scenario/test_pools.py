@@ -422,6 +422,66 @@ def test_pool_check__tells_status_what_differs(daemon):
     assert checked(daemon)[0] == 0
 
 
+@pytest.mark.parametrize('file, reason', [
+    ('meta.json', 'meta.json: '),
+    ('gen/1/meta.json', 'gen/1: meta.json: '),
+    ('gen/1/tree', 'gen/1: no complete tree'),
+    ('gen', 'gen/1: missing'),
+])
+def test_pool_check__sees_a_snapshot_that_lost_a_part(daemon, file, reason):
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('snapshot', 'shop@a')
+    site = daemon.json('site', 'show', 'shop')['id']
+    part = daemon.pools['main'] / '.fsd/snapshots' / site / 'a' / file
+    away = daemon.folder / 'away'
+    part.rename(away)
+    for command in ('check', 'scan', 'check'):  # status knows of it, and goes on to
+        r = daemon.fsctl('--json', 'pool', command, 'main', check=False)
+        if command == 'check':
+            assert r.returncode == 1
+            problems = json.loads(r.stdout)['problems']
+            assert [p['path'] for p in problems] == [f'{site}/a']
+            assert problems[0]['reason'].startswith(reason), problems
+        code, said = checked(daemon)
+        assert code == 1 and f'{site}/a' in said and reason in said, said
+    if file.endswith('meta.json'):  # damaged is as bad as missing
+        part.write_text('{')
+        assert reason in daemon.fsctl('pool', 'check', 'main', check=False).stdout
+    else:  # the hint is a way out as well
+        daemon.fsctl('snapshot', 'delete', 'shop@a', '--yes')
+        assert daemon.fsctl('pool', 'check', 'main').stdout == 'ok\n'
+        return
+    away.rename(part)
+    assert daemon.fsctl('pool', 'check', 'main').stdout == 'ok\n'
+    assert checked(daemon)[0] == 0
+
+
+def test_pool_check__leaves_room_in_status_for_other_things(daemon):
+    daemon.fsctl('site', 'create', 'shop')
+    for i in range(12):
+        daemon.fsctl('snapshot', f'shop@s{i}')
+    for path in (daemon.pools['main'] / '.fsd/snapshots').glob('*/*/gen'):
+        shutil.rmtree(path)
+    r = daemon.fsctl('--json', 'pool', 'check', 'main', check=False)
+    assert len(json.loads(r.stdout)['problems']) == 12
+    problems = daemon.json('status')['problems']
+    assert [p['code'] for p in problems] == 10 * ['no_tree'] + ['more_damaged']
+    assert problems[-1]['reason'].startswith('2 more ')
+
+
+def test_pool_check__sees_a_live_generation_without_its_document(daemon):
+    daemon.fsctl('site', 'create', 'shop')
+    part = daemon.pools['main'] / 'sites/shop/gen/1/meta.json'
+    part.rename(daemon.folder / 'away')
+    r = daemon.fsctl('pool', 'check', 'main', check=False)
+    assert r.returncode == 1 and r.stdout.startswith('shop: gen/1: meta.json: '), r.stdout
+    code, said = checked(daemon)
+    assert code == 1 and 'gen/1: meta.json: ' in said, said
+    (daemon.folder / 'away').rename(part)
+    daemon.fsctl('pool', 'scan', 'main')
+    assert checked(daemon)[0] == 0
+
+
 def test_pool_check__names_what_has_no_proper_name(daemon):
     os.mkdir(os.fsencode(daemon.pools['main'] / 'sites') + b'/caf\xe9')
     r = daemon.fsctl('--json', 'pool', 'check', 'main', check=False)

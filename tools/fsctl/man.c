@@ -158,6 +158,9 @@ static const char *const checks[] = {
 	"a copy of another site's directory; the line says how to make it one of its own",
 	".TP", "\\fBa \\fIKIND\\fB of pool \\fI...\\fB cannot be read: \\fI...\\fR",
 	"its document is missing or damaged; the line says what to put back",
+	".TP", "\\fBmeta.json: \\fI...\\fR", ".TQ", "\\fBgen/\\fIN\\fB: \\fI...\\fR",
+	"as of \\fBcheck\\fR, of a snapshot or of a site's live generation, whose entries are not "
+	"read here; the line says what to put back",
 	".TP", "\\fBthe live generation has no complete tree\\fR",
 	"the site serves nothing, or a part; restore a snapshot of it",
 	".TP", "\\fBits tree is a plain directory, not a subvolume\\fR",
