@@ -257,8 +257,8 @@ FSC_PUBLIC const char *fsc_list_cursor(const struct fsc_list *list);
 /*
  * The events after the one with id `after`; NULL or "": from now on. The stream has a connection of
  * its own, with the handle's URL, timeouts and wake-up descriptor as they are now, and connects
- * again by itself. No event is lost or repeated by that, once one has come or `after` was given.
- * Does not block.
+ * again by itself. No event is lost or repeated by that, once fsd has answered or `after` was
+ * given. Does not block.
  */
 FSC_PUBLIC int fsc_events_open(struct fsc *fsc, const char *after, struct fsc_events **out,
 	struct fsc_error *err);

@@ -214,7 +214,9 @@ enum MHD_Result stream_begin(struct call *c)
 	pthread_mutex_lock(&s->lock);
 	c->state = CALL_ANSWERED;
 	c->stream->silence = clock_mono() + s->limits.keepalive;
-	buf_adds(&c->stream->out, ": fsd\n\n"); /* the headers go out with it */
+	/* The headers go out with it. An id without data is no event; who connects again before the
+	 * first one came says where it stood. */
+	buf_printf(&c->stream->out, "id: %lld\n: fsd\n\n", (long long)c->stream->cursor);
 	stream_reply(c);
 	pthread_mutex_unlock(&s->lock);
 	ok = MHD_queue_response(c->mhd, MHD_HTTP_OK, r);

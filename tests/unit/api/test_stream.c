@@ -100,7 +100,7 @@ static void test_stream__begins_behind_the_newest_event(void **state)
 	(void)state;
 	client_send(fd, STREAM("", ""));
 	give(41, 1, 0);
-	client_read_until(fd, ": fsd\n\n");
+	client_read_until(fd, "id: 41\n: fsd\n\n"); /* no event, but where it stands */
 	tell(50);
 	give(41, 50, 50);
 	client_read_until(fd, "id: 50\n");

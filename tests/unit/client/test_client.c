@@ -634,6 +634,22 @@ static void test_events__come_once_each_over_a_lost_connection(void **state)
 	fsc_events_free(&events);
 }
 
+static void test_events__are_not_missed_before_the_first(void **state)
+{
+	struct world *w = *state;
+	struct fsc_events *events = NULL;
+	const struct fsc_value *e;
+
+	peer_say(w->peer, STREAM "d\r\nid: 7\n: fsd\n\n\r\n", PEER_CLOSE);
+	peer_say(w->peer, STREAM "16\r\nid: 8\ndata: {\"n\":8}\n\n\n\r\n", PEER_HANG);
+	assert_int_equal(fsc_events_open(w->fsc, NULL, &events, &w->err), 0);
+	assert_int_equal(fsc_events_next(events, 5000, &e, &w->err), 1);
+	assert_int_equal(fsc_value_int(e, "n", 0), 8);
+	assert_null(strstr(peer_request(w->peer, 0), "Last-Event-ID"));
+	assert_non_null(strstr(peer_request(w->peer, 1), "Last-Event-ID: 7\r\n"));
+	fsc_events_free(&events);
+}
+
 static void test_events__a_refusal_is_an_error(void **state)
 {
 	struct world *w = *state;
@@ -682,6 +698,7 @@ int main(void)
 		T(test_list__events_continue_after_an_id),
 		T(test_list__a_cursor_that_stands_still_is_an_error),
 		T(test_events__come_once_each_over_a_lost_connection),
+		T(test_events__are_not_missed_before_the_first),
 		T(test_events__a_refusal_is_an_error),
 	};
 
