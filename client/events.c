@@ -188,6 +188,20 @@ static int advance(struct fsc_events *e, int64_t deadline)
 	return comes_back(e, r, deadline);
 }
 
+/* fsd is not back: what comes meanwhile is to be had later. */
+static int lost(struct fsc_events *e, int r, struct fsc_error *err)
+{
+	char hint[128 + SSE_ID_MAX];
+
+	r = fsc_transport_error(&e->fsc, r, err);
+	if (r != -ECONNREFUSED || !e->fsc.met || !e->sse.id[0])
+		return r;
+	snprintf(hint, sizeof(hint), "start it (systemctl start fsd); then go on where this ended: "
+		"fsctl event follow --after %s", e->sse.id);
+	fsc_hint(err, hint);
+	return r;
+}
+
 static int fail(struct fsc_events *e, int r, struct fsc_error *err)
 {
 	drop(e);
@@ -195,7 +209,7 @@ static int fail(struct fsc_events *e, int r, struct fsc_error *err)
 		return fsc_bad_response(err, e->http.why ? e->http.why : "an event is not JSON");
 	if (r == -EFBIG)
 		return fsc_bad_response(err, "an event is too large");
-	return fsc_transport_error(&e->fsc, r, err);
+	return lost(e, r, err);
 }
 
 static int refused(struct fsc_events *e, struct fsc_error *err)

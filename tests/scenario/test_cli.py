@@ -866,6 +866,20 @@ def test_cli__events_are_followed_over_a_restart(shop):
     assert len(seen) == len(set(seen))
 
 
+def test_cli__following_events_of_an_fsd_that_stays_away_ends_with_where_to_go_on(shop):
+    last = shop.json('event', 'list')['items'][-1]['id']
+    with subprocess.Popen([program('tools/fsctl/fsctl'), 'event', 'follow', '--json', '--after',
+                           last], env={**os.environ, 'FSD_URL': shop.url()}, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as follow:
+        shop.fsctl('snapshot', 'shop')
+        seen = [json.loads(follow.stdout.readline())['id']]
+        shop.stop()
+        seen += [json.loads(line)['id'] for line in follow.stdout]
+        err = follow.stderr.read()
+    assert follow.returncode == 7
+    assert f'fsctl event follow --after {seen[-1]}' in err, err
+
+
 # ---- on a terminal ----
 
 def clone_of(daemon):
