@@ -302,7 +302,7 @@ int op_open_site(struct fsd *f, struct job *job, struct err *err)
 	return r < 0 ? r : fd;
 }
 
-int op_open_source(struct fsd *f, struct job *job, struct pool_root **pool, int64_t *number,
+int op_find_source(struct fsd *f, struct job *job, struct pool_root **pool, int64_t *number,
 	struct err *err)
 {
 	const char *site = job_str(job, "source_site"), *snapshot = job_str(job, "source_snapshot");
@@ -332,6 +332,30 @@ int op_open_source(struct fsd *f, struct job *job, struct pool_root **pool, int6
 		return live < 0 ? live : dir;
 	}
 	return dir;
+}
+
+int op_require_tree(int dir, int64_t number, const char *text, struct err *err)
+{
+	_cleanup_fd_ int tree = layout_open_tree(dir, number);
+
+	if (tree == -ENOENT) {
+		err_set(err, EBADMSG, "no_tree", text, "its generation %" PRId64 " has no tree",
+			number);
+		err_hint(err, "fsctl check %.300s says what is wrong with it", text);
+		return -EBADMSG;
+	}
+	return tree < 0 ? err_sys(err, -tree, "open", text) : 0;
+}
+
+int op_open_source(struct fsd *f, struct job *job, struct pool_root **pool, int64_t *number,
+	struct err *err)
+{
+	int dir = op_find_source(f, job, pool, number, err);
+	int r = dir < 0 ? dir : op_require_tree(dir, *number, job_str(job, "source"), err);
+
+	if (r < 0)
+		fd_close(&dir);
+	return r < 0 ? r : dir;
 }
 
 static void warn_of_paths(struct job *job, const char *what, const struct paths *p, bool reasons)

@@ -75,9 +75,15 @@ int op_site_name(struct fsd *f, const char *site_id, char name[NAME_SIZE], struc
 int op_open_site(struct fsd *f, struct job *job, struct err *err);
 
 /* Open the planned source: its directory, and the number of the generation to take (for a live
- * one: live now). The fd, or -errno. */
+ * one: live now). The fd, or -errno: "no_tree" as below. */
 int op_open_source(struct fsd *f, struct job *job, struct pool_root **pool, int64_t *number,
 	struct err *err);
+/* The same of one that may be without its tree. */
+int op_find_source(struct fsd *f, struct job *job, struct pool_root **pool, int64_t *number,
+	struct err *err);
+/* Is the tree of this generation in `dir`, the directory of the source `text`? 0, or -EBADMSG
+ * "no_tree", which says how to look closer. */
+int op_require_tree(int dir, int64_t number, const char *text, struct err *err);
 
 /*
  * Make wrapper/tree from the planned source and write wrapper/meta.json, in the order that costs

@@ -58,8 +58,12 @@ static int open_side(struct fsd *f, struct job *job, const char *key, struct com
 	dir = *snapshot ? layout_open_snapshot(pool, site, snapshot) : layout_open_site(pool, name);
 	if (dir >= 0 && !number && (live = layout_open_live(dir, name, &number, err)) < 0)
 		return live;
-	r = dir < 0 ? dir : compare_open(pool, dir, number, out);
-	return r < 0 ? err_sys(err, -r, "open", text) : 0;
+	if (dir < 0)
+		return err_sys(err, -dir, "open", text);
+	r = op_require_tree(dir, number, text, err);
+	if (r == 0 && (r = compare_open(pool, dir, number, out)) < 0)
+		r = err_sys(err, -r, "open", text);
+	return r;
 }
 
 static int plan_diff(struct fsd *f, struct job *job, struct err *err)
@@ -305,7 +309,7 @@ static int run_check(struct fsd *f, struct job *job, struct err *err)
 	struct err e = ERR_INIT;
 	struct pool_root *pool;
 	int64_t number;
-	_cleanup_fd_ int dir = op_open_source(f, job, &pool, &number, err);
+	_cleanup_fd_ int dir = op_find_source(f, job, &pool, &number, err);
 
 	json_object_set_new(job->result, "problems", problems);
 	if (dir < 0)

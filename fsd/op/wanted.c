@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "fsd/core/json.h"
+#include "fsd/op/common.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 #include "snap/skip.h"
@@ -67,9 +68,11 @@ static int requested(struct job *job, struct path_list *paths, struct err *err)
 static int open_source(const struct resolved *source, struct err *err)
 {
 	_cleanup_fd_ int dir = resolve_open(source);
-	int fd = dir < 0 ? dir : layout_open_tree(dir, source->generation);
+	int r = dir < 0 ? err_sys(err, -dir, "open", source->text)
+			: op_require_tree(dir, source->generation, source->text, err);
+	int fd = r < 0 ? r : layout_open_tree(dir, source->generation);
 
-	return fd < 0 ? err_sys(err, -fd, "open", source->text) : fd;
+	return r == 0 && fd < 0 ? err_sys(err, -fd, "open", source->text) : fd;
 }
 
 static int check_source(int source, const char *text, const char *path, struct err *err)

@@ -456,6 +456,25 @@ def test_pool_check__sees_a_snapshot_that_lost_a_part(daemon, file, reason):
     assert checked(daemon)[0] == 0
 
 
+@pytest.mark.parametrize('part', ['gen', 'gen/1/tree'])
+def test_snapshot__without_its_tree_is_named_by_what_needs_it(daemon, part):
+    daemon.fsctl('site', 'create', 'shop')
+    (daemon.pools['main'] / 'sites/shop/live/file').touch()
+    daemon.fsctl('snapshot', 'shop@a')
+    site = daemon.json('site', 'show', 'shop')['id']
+    shutil.rmtree(daemon.pools['main'] / '.fsd/snapshots' / site / 'a' / part)
+    for command in (('clone', 'shop@a', 'copy'), ('restore', 'shop@a', '--yes'),
+                    ('restore', 'shop@a', 'file', '--yes'), ('diff', 'shop@a'),
+                    ('restore', 'shop@a', '--to', daemon.folder / 'out'),
+                    ('restore', 'shop@a', '--dry-run'),
+                    ('snapshot', 'show', 'shop@a', '--measure')):
+        r = daemon.fsctl(*command, check=False)
+        assert r.returncode == 1, (command, r)
+        assert 'shop@a: its generation 1 has no tree' in r.stderr, (command, r.stderr)
+        assert 'hint: fsctl check shop@a' in r.stderr, (command, r.stderr)
+    assert 'gen/1: ' in daemon.fsctl('check', 'shop@a', check=False).stdout
+
+
 def test_pool_check__leaves_room_in_status_for_other_things(daemon):
     daemon.fsctl('site', 'create', 'shop')
     for i in range(12):
