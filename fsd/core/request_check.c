@@ -110,14 +110,14 @@ static int check_site(const char *name, struct err *err)
 }
 
 /* A snapshot's name, "latest" or a time: what may stand behind the '@' of a SOURCE. */
-static int check_snapshot(const char *name, struct err *err)
+static int check_snapshot(const char *site, const char *name, struct err *err)
 {
-	char text[NAME_SIZE + 4];
+	char text[2 * NAME_SIZE + 2];
 	struct source s;
 
-	if (strlen(name) >= NAME_SIZE)
+	if (strlen(name) >= NAME_SIZE || !site)
 		return check_existing(name, err);
-	snprintf(text, sizeof(text), "x@%s", name);
+	snprintf(text, sizeof(text), "%s@%s", site, name); /* fits: the site was checked before */
 	return source_parse(text, &s, err);
 }
 
@@ -169,7 +169,7 @@ static int check_len(enum field f, const char *s, size_t max, struct err *err)
 	return strlen(s) <= max ? 0 : bad(f, err, "it is too long");
 }
 
-static int check_form(enum field f, const char *s, struct err *err)
+static int check_form(const struct request *r, enum field f, const char *s, struct err *err)
 {
 	struct source source;
 
@@ -187,7 +187,7 @@ static int check_form(enum field f, const char *s, struct err *err)
 	case F_B:
 		return source_parse(s, &source, err);
 	case F_SNAPSHOT:
-		return check_snapshot(s, err);
+		return check_snapshot(request_str(r, F_SITE), s, err);
 	case F_JOB:
 		return check_job(s, err);
 	case F_DIR:
@@ -210,13 +210,13 @@ static int check_form(enum field f, const char *s, struct err *err)
 	}
 }
 
-static int check_word(enum field f, const char *s, struct err *err)
+static int check_word(const struct request *r, enum field f, const char *s, struct err *err)
 {
-	int r = check_form(f, s, err);
+	int ret = check_form(r, f, s, err);
 
-	if (r < 0 && err && *s == '\0') /* the object would be nothing */
+	if (ret < 0 && err && *s == '\0') /* the object would be nothing */
 		snprintf(err->object, sizeof(err->object), "%s", field_specs[f].name);
-	return r;
+	return ret;
 }
 
 /* Paths are bytes; all other text is UTF-8 that can be shown on one line. */
@@ -276,7 +276,7 @@ static int check_value(const struct request *r, enum field f, struct err *err)
 	switch (field_specs[f].type) {
 	case T_STRING:
 		ret = check_text(f, v->text, err);
-		return ret < 0 ? ret : check_word(f, v->text, err);
+		return ret < 0 ? ret : check_word(r, f, v->text, err);
 	case T_BOOL:
 		return 0;
 	case T_INT:

@@ -823,6 +823,13 @@ def test_cli__names_of_files_cannot_drive_a_terminal(shop):
     assert os.path.exists(tree + b'/bytes\xff')
 
 
+@pytest.mark.parametrize('source', ['shop@2026-13-30', 'shop@0000-01-01', 'shop@LATEST'])
+def test_cli__names_an_impossible_snapshot_as_it_was_typed(shop, source):
+    for command in (('snapshot', 'show', source), ('clone', source, 'copy')):
+        r = shop.fsctl(*command, check=False)
+        assert r.returncode == 2 and f'{source}: ' in r.stderr, r.stderr
+
+
 def test_cli__times_without_a_zone_are_local(shop):
     shop.fsctl('snapshot', 'shop@one')
     later = time.gmtime(time.time() + 60)

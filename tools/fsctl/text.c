@@ -335,8 +335,8 @@ char *source_absolute(const char *source)
 			rest += len;
 		}
 	}
-	if (!rest || *rest)
-		return strdup(source); /* no time, or one with a zone */
+	if (!rest || *rest || tm.tm_year < 70)
+		return strdup(source); /* no time, or one with a zone, or one that fsd refuses */
 	tm.tm_isdst = -1;
 	t = mktime(&tm);
 	gmtime_r(&t, &utc);

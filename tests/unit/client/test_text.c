@@ -140,6 +140,7 @@ static void test_text__times_without_a_zone_are_this_machines(void **state)
 	source_is("shop@2026-11-22-before", "shop@2026-11-22-before");
 	source_is("shop@2026-13-22", "shop@2026-13-22");
 	source_is("shop@2026-11-31", "shop@2026-11-31");
+	source_is("shop@0000-01-01", "shop@0000-01-01");
 	source_is("shop@2027-02-29T03:00", "shop@2027-02-29T03:00");
 	source_is("shop@latest", "shop@latest");
 	source_is("shop:7", "shop:7");
