@@ -84,6 +84,17 @@ static int plan_item(struct job *job, json_t *set, const char *item, struct err 
 	return -EINVAL;
 }
 
+/* An item without a value, as an undo has them, takes away: what that comes to. */
+static void tell_item(struct job *job, const char *item)
+{
+	if (strchr(item, '='))
+		job_step(job, "set %s", item);
+	else if (strncmp(item, LABEL, strlen(LABEL)) == 0)
+		job_step(job, "remove %s", item);
+	else
+		job_step(job, "set %s=%s", item, strcmp(item, "expires") == 0 ? "never" : "no");
+}
+
 static int plan_items(struct job *job, struct err *err)
 {
 	json_t *set = json_pack("{s:{}}", "labels");
@@ -93,7 +104,7 @@ static int plan_items(struct job *job, struct err *err)
 
 	for (size_t i = 0; i < n && r == 0; i++) {
 		r = plan_item(job, set, items[i], err);
-		job_step(job, "set %s", items[i]);
+		tell_item(job, items[i]);
 	}
 	job_intend(job, "set", set);
 	return r;

@@ -396,6 +396,18 @@ def test_cli__says_that_what_is_not_kept_any_more_is_deleted_at_once(shop):
         assert said in answer and f'fsctl {keep} expires=never' in answer, answer
 
 
+def test_cli__plan_of_an_undo_says_what_will_be_set_to_what(shop):
+    shop.fsctl('site', 'set', 'shop', 'label.old=1')
+    job = shop.json('site', 'set', 'shop', 'protected=yes', 'expires=7d', 'label.x=y',
+                    'label.old=2')['job']['id']
+    plan = shop.fsctl('undo', job, '--dry-run').stdout
+    for step in ('set protected=no', 'set expires=never', 'remove label.x', 'set label.old=1'):
+        assert f'{step}\n' in plan, plan
+    shop.fsctl('undo', job)
+    site = shop.json('site', 'show', 'shop')
+    assert (site['protected'], site['expires'], site['labels']) == (False, None, {'old': '1'})
+
+
 def test_cli__undo_of_a_hold_leaves_one_that_was_there_before(shop):
     """A script that holds what it holds already must not become the way to lose the hold."""
     def holds():
