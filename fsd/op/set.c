@@ -316,8 +316,8 @@ static int refuse_over(const struct cat_job *done, const char *noun, const char 
 	if (!op_is_over(expires))
 		return 0;
 	err_set(err, EBUSY, "expired", object,
-		"it was to expire at %s before, which is over: it would be deleted at once",
-		time_format(expires, when));
+		"it was to expire at %s before, which is over: it would be deleted within a minute "
+		"or so", time_format(expires, when));
 	err_hint(err, "fsctl job show %s says what was there before, fsctl %s set %.100s KEY=VALUE "
 		"sets it; if it is to go: fsctl %s delete %.100s", job_id_format(done->id, job),
 		noun, object, noun, object);
@@ -346,8 +346,9 @@ static bool is_lost(const char *noun, const char *object, int64_t expires, char 
 {
 	char when[TIME_TEXT_SIZE];
 
-	snprintf(text, LOST_SIZE, "it will be deleted at once: its time was over at %s; "
-		"fsctl %s set %s expires=never keeps it", time_format(expires, when), noun, object);
+	snprintf(text, LOST_SIZE,
+		"it will be deleted within a minute or so: its time was over at %s; fsctl %s set "
+		"%s expires=never keeps it", time_format(expires, when), noun, object);
 	return op_is_over(expires);
 }
 

@@ -162,8 +162,8 @@ const struct command commands[] = {
 	{"snapshot hold", "snapshot-hold", NULL, run_hold, "protect a snapshot from deletion", NULL,
 		{{"SITE@SNAP", W_SNAPSHOT, "source"}}, {OPT_TAG}},
 	{"snapshot release", "snapshot-hold", NULL, run_release, "take a hold back",
-		"Where it was the last and the snapshot has expired meanwhile, it is deleted at "
-		"once, and \"--dry-run\" and the answer say so.",
+		"Where it was the last and the snapshot has expired meanwhile, it is deleted "
+		"within a minute or so, and \"--dry-run\" and the answer say so.",
 		{{"SITE@SNAP", W_SNAPSHOT, "source"}}, {OPT_TAG}},
 
 	{"generation create", "generation-create", NULL, run_job,
