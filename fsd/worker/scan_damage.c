@@ -10,6 +10,7 @@
 #include "fsd/worker/meta.h"
 #include "fsd/worker/resolve.h"
 #include "fsd/worker/scan.h"
+#include "fsd/worker/step.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
 
@@ -220,6 +221,7 @@ static int look_at_all(struct damage *d, void (*look)(struct damage *d, const ch
 	size_t i;
 
 	json_array_foreach(d->ids, i, id) {
+		step("scan.look");
 		if (snap_canceled(&d->job->ctx))
 			return -ECANCELED;
 		look(d, json_string_value(id));

@@ -475,6 +475,24 @@ def test_snapshot__without_its_tree_is_named_by_what_needs_it(daemon, part):
     assert 'gen/1: ' in daemon.fsctl('check', 'shop@a', check=False).stdout
 
 
+def test_pool_check__that_is_canceled_leaves_what_status_knew(make_daemon):
+    daemon = make_daemon()
+    steps = Steps(daemon)
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('snapshot', 'shop@a')
+    for path in (daemon.pools['main'] / '.fsd/snapshots').glob('*/a/gen'):
+        shutil.rmtree(path)
+    daemon.fsctl('pool', 'check', 'main', check=False)
+    known = daemon.json('status')['problems']
+    assert [p['code'] for p in known] == ['no_tree']
+    steps.until('scan.look', {'kind': 'pool-check', 'pool': 'main'})
+    job = daemon.http('GET', '/v1/jobs?limit=1')[1]['items'][0]['id']
+    assert daemon.http('POST', f'/v1/jobs/{job}/cancel')[0] == 202
+    assert steps.go_on()['state'] == 'canceled'
+    assert daemon.json('status')['problems'] == known
+
+
 def test_pool_check__leaves_room_in_status_for_other_things(daemon):
     daemon.fsctl('site', 'create', 'shop')
     for i in range(12):
