@@ -84,6 +84,7 @@ struct kept_work {
 	int dir;
 	json_t *plan; /* NULL: none, or not to be read */
 	int64_t since; /* ns: what is newer was written late */
+	int64_t taken; /* ns, by ctime: the last of its entries was taken out */
 	struct paths late;
 };
 
@@ -121,16 +122,28 @@ static int add_late(struct kept_work *w, const char *path, const struct paths *b
 }
 
 /*
- * The item's entry, which once was `path`. The rename that brought it here changed its ctime, so
- * what it was then is "taken": who sets the mtime of what he has written leaves that. Where a crash
- * kept it from being noted, the mtime has to do.
+ * An item's entry. The rename that brought it here changed its ctime, and so did those of its other
+ * names: a later one is a write, also where somebody has set the mtime back. Where a crash kept
+ * that time from being noted, the mtime has to do.
  */
 static bool entry_is_late(const struct kept_work *w, const json_t *item, const struct stat *st)
 {
-	int64_t taken = number(item, "taken");
+	int64_t last = w->taken > w->since ? w->taken : w->since;
 
 	return clock_of(&st->st_mtim) > w->since ||
-	       (taken && clock_of(&st->st_ctim) > (taken > w->since ? taken : w->since));
+	       (number(item, "taken") && clock_of(&st->st_ctim) > last);
+}
+
+static void note_last(struct kept_work *w)
+{
+	json_t *item;
+	size_t i;
+
+	w->taken = 0;
+	json_array_foreach(json_object_get(w->plan, "items"), i, item) {
+		if (number(item, "taken") > w->taken)
+			w->taken = number(item, "taken");
+	}
 }
 
 static int look_at_entry(struct kept_work *w, const json_t *item, const char *name,
@@ -162,6 +175,7 @@ static int look_at_work(struct kept_work *w, struct snap_ctx *ctx, struct err *e
 	size_t i;
 	int r = 0;
 
+	note_last(w);
 	json_array_foreach(json_object_get(w->plan, "items"), i, item) {
 		const char *name = json_string_value(json_object_get(item, "name"));
 		char *path = NULL;
