@@ -105,7 +105,7 @@ char *fsc_text_decode(const char *text)
 	if (!out)
 		return NULL;
 	if (strncmp(text, MARK, 3) != 0)
-		return strcpy(out, text);
+		return memcpy(out, text, strlen(text) + 1);
 	for (text += 3; *text;) {
 		if (text[0] == '\\' && text[1] == '\\') {
 			*p++ = '\\';
@@ -124,13 +124,18 @@ char *fsc_text_decode(const char *text)
 
 static char *put_percent(char *p, const char *s)
 {
+	static const char digits[] = "0123456789ABCDEF";
+
 	for (; *s; s++) {
 		unsigned char c = (unsigned char)*s;
 
-		if (isalnum(c) || strchr("-._~", c))
+		if (isalnum(c) || strchr("-._~", c)) {
 			*p++ = (char)c;
-		else
-			p += sprintf(p, "%%%02X", c);
+			continue;
+		}
+		*p++ = '%';
+		*p++ = digits[c >> 4];
+		*p++ = digits[c & 15];
 	}
 	*p = '\0';
 	return p;

@@ -38,7 +38,7 @@ static int new_socket(const char *path, struct sockaddr_un *addr, int *fd, struc
 	*addr = (struct sockaddr_un){.sun_family = AF_UNIX};
 	if (strlen(path) >= sizeof(addr->sun_path))
 		return err_sys(err, ENAMETOOLONG, "bind the socket", path);
-	strcpy(addr->sun_path, path);
+	memcpy(addr->sun_path, path, strlen(path) + 1);
 	*fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	return *fd < 0 ? err_sys(err, errno, "make a socket", path) : 0;
 }

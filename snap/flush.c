@@ -76,15 +76,7 @@ static int batch(struct walk *w, struct io_item *items, size_t n)
 	return r;
 }
 
-static int nested(struct walk *w, const char *name, const struct io_stat *st)
-{
-	(void)w;
-	(void)name;
-	(void)st;
-	return 0;
-}
-
-static const struct walk_ops ops = {.stat = true, .batch = batch, .nested = nested};
+static const struct walk_ops ops = {.stat = true, .batch = batch};
 
 /* 0 or -errno. */
 static int flush(int tree, const char *path, struct flushing *f, struct snap_ctx *ctx)

@@ -103,15 +103,7 @@ static int batch(struct walk *w, struct io_item *items, size_t n)
 	return 0;
 }
 
-static int nested(struct walk *w, const char *name, const struct io_stat *st)
-{
-	(void)w;
-	(void)name;
-	(void)st;
-	return 0;
-}
-
-static const struct walk_ops ops = {.stat = true, .batch = batch, .nested = nested};
+static const struct walk_ops ops = {.stat = true, .batch = batch};
 
 int snap_usage(int dir, int with_extents, struct snap_ctx *ctx, struct snap_usage *out,
 	struct err *err)

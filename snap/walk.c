@@ -201,7 +201,7 @@ static int enter(struct walk *w, const char *name)
 	}
 	if (guard_nested(&w->guard, &it.st)) {
 		io_dir_close(&dir);
-		return w->ops->nested(w, name, &it.st);
+		return w->ops->nested ? w->ops->nested(w, name, &it.st) : 0;
 	}
 	r = trail_push(&w->trail, name, dir, &it.st);
 	return r < 0 ? walk_fail(w->err, r, "walk", name) : frame_push(w);

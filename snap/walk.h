@@ -51,7 +51,8 @@ struct walk_ops {
 	int (*leave)(struct walk *w);
 	/* Back in the parent of `name`. WALK_AGAIN enters it once more. May be NULL. */
 	int (*left)(struct walk *w, const char *name);
-	/* `name` in the current directory is a nested file system: it is not entered. */
+	/* `name` in the current directory is a nested file system: it is not entered. NULL: no
+	 * more than that. */
 	int (*nested)(struct walk *w, const char *name, const struct io_stat *st);
 };
 

@@ -25,6 +25,7 @@ static void random_bytes(void *out, size_t len)
 
 void id_new(char out[ID_SIZE])
 {
+	static const char digits[] = "0123456789abcdef";
 	uint64_t ms = clock_real() / NSEC_PER_MSEC;
 	unsigned char b[16];
 
@@ -36,8 +37,10 @@ void id_new(char out[ID_SIZE])
 	for (int i = 0; i < 16; i++) {
 		if (i == 4 || i == 6 || i == 8 || i == 10)
 			*out++ = '-';
-		out += sprintf(out, "%02x", b[i]);
+		*out++ = digits[b[i] >> 4];
+		*out++ = digits[b[i] & 15];
 	}
+	*out = '\0';
 }
 
 bool id_valid(const char *s)
@@ -210,7 +213,7 @@ static int parse_snapshot(const char *text, const char *name, struct source *s, 
 	if (fault)
 		return bad_source(text, err, fault);
 	s->kind = SOURCE_SNAPSHOT;
-	strcpy(s->name, name); /* fits: name_fault() */
+	snprintf(s->name, sizeof(s->name), "%s", name); /* fits: name_fault() */
 	return 0;
 }
 
