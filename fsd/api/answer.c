@@ -24,7 +24,7 @@ static const char *type_of(const struct call *c, unsigned status)
 static void location_of(const struct buf *body, char out[LOCATION_SIZE])
 {
 	json_t *root = json_loadb(buf_str(body), body->len, 0, NULL);
-	const char *id = json_string_value(json_object_get(json_object_get(root, "job"), "id"));
+	const char *id = json_str_at(json_object_get(root, "job"), "id");
 	int64_t n;
 
 	out[0] = '\0';

@@ -106,7 +106,7 @@ int stream_open(struct call *c, struct err *err)
 static void add_event(struct stream *st, json_t *event)
 {
 	const json_t *id = json_object_get(event, "id");
-	const char *kind = json_string_value(json_object_get(event, "kind"));
+	const char *kind = json_str_at(event, "kind");
 	char *data = json_dumps(event, JSON_COMPACT);
 	int64_t n = json_integer_value(id);
 

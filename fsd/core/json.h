@@ -5,8 +5,10 @@
 #ifndef FSD_CORE_JSON_H
 #define FSD_CORE_JSON_H
 
-#include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
+
+#include <jansson.h>
 
 struct buf;
 struct err;
@@ -27,6 +29,23 @@ int json_text_decode(const char *text, char **bytes);
 
 /* Prose: what is not UTF-8 (a name inside, a sentence that was cut) becomes U+FFFD; "" is null. */
 json_t *json_prose(const char *s);
+
+/* The member `key` of an object; 0, NULL, false: it is not there, of another type, or `o` is no
+ * object. The string is the object's. */
+static inline int64_t json_int_at(const json_t *o, const char *key)
+{
+	return json_integer_value(json_object_get(o, key));
+}
+
+static inline const char *json_str_at(const json_t *o, const char *key)
+{
+	return json_string_value(json_object_get(o, key));
+}
+
+static inline bool json_true_at(const json_t *o, const char *key)
+{
+	return json_is_true(json_object_get(o, key));
+}
 
 /* Times and sizes: RFC 3339 UTC, or null for 0. */
 json_t *json_time(int64_t real_ns);

@@ -50,7 +50,7 @@ static int64_t flush_replaced(struct job *job, int tree, json_t *items)
 		_cleanup_free_ char *path = NULL;
 		int64_t one;
 
-		if (json_text_decode(json_string_value(json_object_get(item, "path")), &path) < 0)
+		if (json_text_decode(json_str_at(item, "path"), &path) < 0)
 			continue;
 		one = snap_flush(tree, path, &job->ctx);
 		since = one < since ? one : since;
@@ -92,18 +92,13 @@ struct item {
 	uint64_t in;
 };
 
-static int64_t number(const json_t *json, const char *key)
-{
-	return json_integer_value(json_object_get(json, key));
-}
-
 static int read_item(json_t *json, struct item *it)
 {
-	const char *path = json_string_value(json_object_get(json, "path"));
+	const char *path = json_str_at(json, "path");
 
 	*it = (struct item){.json = json,
-		.name = json_string_value(json_object_get(json, "name")),
-		.in = (uint64_t)number(json, "in")};
+		.name = json_str_at(json, "name"),
+		.in = (uint64_t)json_int_at(json, "in")};
 	if (!path || !it->name || strchr(it->name, '/'))
 		return -EBADMSG;
 	return json_text_decode(path, &it->path);
@@ -196,8 +191,8 @@ static void note_ctime(const struct item *it, int parent, const char *leaf)
 {
 	struct stat st;
 	bool as_it_was = fstatat(parent, leaf, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		st.st_ino == it->in && st.st_size == number(it->json, "size") &&
-		clock_of(&st.st_mtim) == number(it->json, "mtime");
+		st.st_ino == it->in && st.st_size == json_int_at(it->json, "size") &&
+		clock_of(&st.st_mtim) == json_int_at(it->json, "mtime");
 
 	json_object_set_new(it->json, "ctime",
 		json_integer(as_it_was ? clock_of(&st.st_ctim) : -1));
@@ -280,8 +275,8 @@ static const char *change_of(int work, json_t *json)
 {
 	struct stat st;
 
-	held(work, json_string_value(json_object_get(json, "name")), &st);
-	if (!number(json, "in"))
+	held(work, json_str_at(json, "name"), &st);
+	if (!json_int_at(json, "in"))
 		return "-";
 	return st.st_ino ? "M" : "+";
 }
@@ -352,8 +347,7 @@ json_t *change_reverse(int work, json_t *plan)
 		if (json_object_get(json, "failed"))
 			continue;
 		back = change_item(work, json_incref(json_object_get(json, "path")),
-			json_string_value(json_object_get(json, "name")),
-			json_incref(json_object_get(json, "wanted")));
+			json_str_at(json, "name"), json_incref(json_object_get(json, "wanted")));
 		if (!back) {
 			json_decref(out);
 			return NULL;
@@ -411,13 +405,13 @@ static int count_item(int tree, const struct item *it, struct since *s, struct s
 		s->changed++;
 		return 0;
 	}
-	s->changed += clock_of(&st.st_ctim) != number(it->json, "ctime");
+	s->changed += clock_of(&st.st_ctim) != json_int_at(it->json, "ctime");
 	return ctx && S_ISDIR(st.st_mode) ? walk_tree(parent, leaf, &ops, ctx, s, err) : 0;
 }
 
 int change_since(int tree, json_t *plan, struct snap_ctx *ctx, uint64_t *changed, struct err *err)
 {
-	struct since s = {.made = number(plan, "made")};
+	struct since s = {.made = json_int_at(plan, "made")};
 	json_t *json;
 	size_t i;
 	int r = 0;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fsd/core/json.h"
 #include "fsd/op/compare.h"
 #include "fsd/op/late.h"
 #include "fsd/op/outside.h"
@@ -188,7 +189,7 @@ int op_next_generation(struct fsd *f, const struct pool_root *pool, const struct
 	r = meta_load(dir, META_SITE, site->name, &doc, err);
 	if (r < 0)
 		return r;
-	last = json_integer_value(json_object_get(doc, "last_generation"));
+	last = json_int_at(doc, "last_generation");
 	json_decref(doc);
 	r = catalog_generations(f->catalog, site->id, highest, &max, err);
 	*number = (last > max ? last : max) + 1;
@@ -270,7 +271,7 @@ static int check_id(int dir, const char *id, const char *name, struct err *err)
 
 	if (op_doc_load(dir, META_SITE, &doc) != 1)
 		return 0; /* told by who needs it */
-	found = json_string_value(json_object_get(doc, "id"));
+	found = json_str_at(doc, "id");
 	same = !found || strcmp(found, id) == 0;
 	json_decref(doc);
 	if (same)
@@ -520,7 +521,7 @@ void op_recall_told(struct job *job)
 {
 	json_t *told = json_object_get(job->intent, "told");
 	json_t *warnings = json_object_get(told, "warnings");
-	const char *method = json_string_value(json_object_get(told, "method"));
+	const char *method = json_str_at(told, "method");
 
 	json_object_update_missing(job->result, json_object_get(told, "result"));
 	if (warnings && !job->warnings)
@@ -592,7 +593,7 @@ int64_t op_deleted_at(const struct job *job)
 	json_t *doc;
 
 	if (op_doc_load(dir, META_SITE, &doc) == 1) {
-		when = json_integer_value(json_object_get(doc, "deleted"));
+		when = json_int_at(doc, "deleted");
 		json_decref(doc);
 	}
 	return when >= job->created ? when : job->finished; /* not of a deletion before this one */
@@ -635,7 +636,7 @@ int op_doc_says(int dirfd, const char *name, const char *key, const char *text)
 
 	if (r != 1)
 		return r;
-	value = json_string_value(json_object_get(doc, key));
+	value = json_str_at(doc, key);
 	r = value && strcmp(value, text) == 0;
 	json_decref(doc);
 	return r;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "fsd/core/json.h"
 #include "fsd/op/common.h"
 #include "fsd/worker/meta.h"
 #include "snap/base/err.h"
@@ -15,11 +16,6 @@ void compare_side_release(struct compare_side *s)
 	fd_close(&s->wrapper);
 }
 
-static int64_t time_in(json_t *doc, const char *key)
-{
-	return json_integer_value(json_object_get(doc, key));
-}
-
 /* A generation is what it was also when it has become a snapshot, for undo. Where nothing can be
  * read, nothing is trusted. */
 static void read_age(int dir, struct compare_side *s)
@@ -29,16 +25,16 @@ static void read_age(int dir, struct compare_side *s)
 
 	s->made = s->as_of = 0;
 	if (meta_load(dir, META_WRAPPER, META_WRAPPER, &doc, NULL) == 0) {
-		kind = json_string_value(json_object_get(doc, "kind"));
+		kind = json_str_at(doc, "kind");
 		if (kind && strcmp(kind, "undo") != 0) { /* a copy, which nobody changes */
 			s->made = INT64_MAX;
-			s->as_of = time_in(doc, "time");
+			s->as_of = json_int_at(doc, "time");
 		}
 		json_decref(doc);
 	}
 	if (!s->made && meta_load(s->wrapper, META_WRAPPER, META_WRAPPER, &doc, NULL) == 0) {
-		s->made = time_in(doc, "created");
-		s->as_of = time_in(doc, "as_of");
+		s->made = json_int_at(doc, "created");
+		s->as_of = json_int_at(doc, "as_of");
 		json_decref(doc);
 	}
 }

@@ -179,7 +179,7 @@ static int open_all(struct fsd *f, struct eject *e, struct err *err)
 
 	if (r == 0)
 		r = copy_out_open(&e->out, err);
-	e->own_link = json_is_true(json_object_get(job->intent, "own_link"));
+	e->own_link = json_true_at(job->intent, "own_link");
 	e->stage = layout_open_stage(job->pool, job->id);
 	return r;
 }
@@ -188,11 +188,6 @@ static int open_all(struct fsd *f, struct eject *e, struct err *err)
 static int load_note(const struct eject *e, json_t **note)
 {
 	return op_doc_load(e->stage, NOTE, note);
-}
-
-static int64_t noted(const json_t *note, const char *key)
-{
-	return json_integer_value(json_object_get(note, key));
 }
 
 static int store_note(struct eject *e, uint64_t ino, bool released, int64_t since, int64_t until,
@@ -329,7 +324,7 @@ static int run(struct fsd *f, struct job *job, struct err *err)
 /* Is the tree that was to be given away still the site's? 1, 0, -errno. */
 static int has_tree(const struct eject *e, const json_t *note)
 {
-	_cleanup_fd_ int wrapper = layout_open_generation(e->site, noted(note, "generation"));
+	_cleanup_fd_ int wrapper = layout_open_generation(e->site, json_int_at(note, "generation"));
 
 	if (wrapper < 0)
 		return wrapper == -ENOENT ? 0 : wrapper;
@@ -338,7 +333,7 @@ static int has_tree(const struct eject *e, const json_t *note)
 
 static bool was_released(const json_t *note)
 {
-	return json_is_true(json_object_get(note, "released"));
+	return json_true_at(note, "released");
 }
 
 static int was_given(struct eject *e, const json_t *note, struct err *err)
@@ -350,7 +345,9 @@ static int was_given(struct eject *e, const json_t *note, struct err *err)
 		return r < 0 ? r : !r;
 	}
 	r = copy_out_find(&e->out, err);
-	return r == 1 ? copy_out_names(&e->out, e->out.o.name, (uint64_t)noted(note, "ino")) : r;
+	if (r != 1)
+		return r;
+	return copy_out_names(&e->out, e->out.o.name, (uint64_t)json_int_at(note, "ino"));
 }
 
 static int committed(struct fsd *f, struct job *job, struct err *err)
@@ -391,7 +388,7 @@ static int revert(struct fsd *f, struct job *job, struct err *err)
 	if (r < 0)
 		return err_sys(err, -r, "read " NOTE, job->site_name);
 	r = copy_out_revert(&e.out,
-		note && !was_released(note) ? (uint64_t)noted(note, "ino") : 0, err);
+		note && !was_released(note) ? (uint64_t)json_int_at(note, "ino") : 0, err);
 	json_decref(note);
 	return r;
 }
@@ -427,7 +424,7 @@ static int64_t mend(struct eject *e, const json_t *note, struct err *err)
 {
 	struct job *job = e->job;
 	_cleanup_fd_ int gen = fd_open_dir(e->site, "gen");
-	int64_t gone = noted(note, "generation"), other;
+	int64_t gone = json_int_at(note, "generation"), other;
 	char number[LAYOUT_NUMBER_SIZE];
 	int r = 0;
 
@@ -462,7 +459,7 @@ static int park(struct eject *e, const json_t *note, struct err *err)
 	json_object_set_new(doc, "deleted", json_integer(clock_real()));
 	json_object_del(doc, "linked");
 	if (!was_released(note))
-		json_object_set_new(doc, "ejected", ejected(e, noted(note, "since")));
+		json_object_set_new(doc, "ejected", ejected(e, json_int_at(note, "since")));
 	r = meta_store(e->site, META_SITE, e->name, doc, err);
 	json_decref(doc);
 	if (r == 0 && (r = layout_park(e->job->pool, e->site, e->name, e->job->site_id)) < 0)
@@ -508,8 +505,8 @@ static int finish_link(struct eject *e, const json_t *note, struct err *err)
 
 	if (!e->own_link)
 		return 0;
-	if (is_link(e, e->out.o.name) && is_dir(e, e->out.side, (uint64_t)noted(note, "ino")))
-		r = put_in_place(e, (uint64_t)noted(note, "ino"), err);
+	if (is_link(e, e->out.o.name) && is_dir(e, e->out.side, (uint64_t)json_int_at(note, "ino")))
+		r = put_in_place(e, (uint64_t)json_int_at(note, "ino"), err);
 	if (r == 0 && is_link(e, e->out.side) && unlinkat(e->out.o.parent, e->out.side, 0) < 0)
 		r = err_sys(err, errno, "remove", e->out.side);
 	return r;
@@ -522,14 +519,14 @@ static int merge(struct eject *e, const json_t *note, int dir, struct err *err)
 	_cleanup_fd_ int site = fd_open_dir(e->job->pool->deleted, e->job->site_id);
 	int64_t looked = late_now();
 	_cleanup_fd_ int tree =
-		site < 0 ? site : layout_open_tree(site, noted(note, "generation"));
+		site < 0 ? site : layout_open_tree(site, json_int_at(note, "generation"));
 	struct late l = {
 		.job = e->job,
 		.ctx = &ctx,
 		.from = tree,
 		.to = dir,
-		.since = noted(note, "since"),
-		.until = noted(note, "until"),
+		.since = json_int_at(note, "since"),
+		.until = json_int_at(note, "until"),
 		.reflink = e->job->pool->driver->caps(e->job->pool->handle) & POOL_SHARES,
 		.old_name = e->name,
 	};
@@ -577,7 +574,7 @@ static int finish_dir(struct eject *e, const json_t *note, struct err *err)
 	_cleanup_fd_ int dir = -1;
 	int r;
 
-	if (!is_dir(e, e->out.o.name, (uint64_t)noted(note, "ino")))
+	if (!is_dir(e, e->out.o.name, (uint64_t)json_int_at(note, "ino")))
 		return err_set(err, EBUSY, "source_changed", e->out.o.path,
 			"another directory stands in its place by now");
 	dir = fd_open_dir(e->out.o.parent, e->out.o.name);
@@ -607,7 +604,7 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 	}
 	if (was_released(note))
 		job->method = METHOD_MOVE;
-	e.own_link = json_is_true(json_object_get(job->intent, "own_link"));
+	e.own_link = json_true_at(job->intent, "own_link");
 	/* DIR may lie on another file system than the pool. */
 	placed = copy_out_open(&e.out, &part) == 0 && finish_link(&e, note, &part) == 0 &&
 		copy_out_sync(&e.out, &part) == 0;
@@ -646,7 +643,7 @@ static int record(struct fsd *f, struct job *job, struct err *err)
 static bool was_moved(const struct cat_job *done)
 {
 	json_t *stats = json_loads(done->stats ? done->stats : "{}", 0, NULL);
-	const char *method = json_string_value(json_object_get(stats, "method"));
+	const char *method = json_str_at(stats, "method");
 	bool moved = method && strcmp(method, METHOD_MOVE) == 0;
 
 	json_decref(stats);
@@ -661,7 +658,7 @@ static int undo(struct fsd *f, const struct cat_job *done, json_t *intent, struc
 		err_set(err, ENOENT, "nothing_to_undo", done->site_name,
 			"its tree itself is the directory now");
 		err_hint(err, "fsctl site import %s %s --move", done->site_name,
-			json_string_value(json_object_get(intent, "dir")));
+			json_str_at(intent, "dir"));
 		return -ENOENT;
 	}
 	request_init(request, OP_SITE_UNDELETE);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fsd/core/json.h"
 #include "fsd/op/ops.h"
 #include "fsd/worker/housekeeping.h"
 #include "fsd/worker/meta.h"
@@ -244,7 +245,7 @@ int generation_remember(struct job *job, int site, int64_t number, struct err *e
 	r = meta_load(site, META_SITE, job->site_name, &doc, err);
 	if (r < 0)
 		return r;
-	last = json_integer_value(json_object_get(doc, "last_generation"));
+	last = json_int_at(doc, "last_generation");
 	json_decref(doc);
 	return last >= number ? 0
 			      : meta_change(site, META_SITE, job->site_name, "last_generation",

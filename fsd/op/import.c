@@ -445,8 +445,8 @@ static int merge(struct after *a, int from, struct err *err)
 		.ctx = &a->ctx,
 		.from = from,
 		.to = to,
-		.since = json_integer_value(json_object_get(a->info, "since")),
-		.until = json_integer_value(json_object_get(a->info, "until")),
+		.since = json_int_at(a->info, "since"),
+		.until = json_int_at(a->info, "until"),
 		.reflink = a->job->pool->driver->caps(a->job->pool->handle) & POOL_SHARES,
 		.old_name = a->side,
 	};
@@ -458,7 +458,7 @@ static int merge(struct after *a, int from, struct err *err)
 	if (l.merged)
 		job_warn(a->job, "%" PRIu64 " paths that were written meanwhile were brought over",
 			l.merged);
-	if (l.left || json_is_true(json_object_get(a->info, "keep")))
+	if (l.left || json_true_at(a->info, "keep"))
 		return err_set(err, ENOTEMPTY, "not_deleted", a->side,
 			"not everything in it is in the site; it is kept as %s", a->side);
 	return 0;

@@ -41,16 +41,16 @@ static int open_side(struct fsd *f, struct job *job, const char *key, struct com
 	struct err *err)
 {
 	json_t *side = json_object_get(job->intent, key);
-	const char *site = json_string_value(json_object_get(side, "site"));
-	const char *snapshot = json_string_value(json_object_get(side, "snapshot"));
-	const char *text = json_string_value(json_object_get(side, "text"));
-	int64_t number = json_integer_value(json_object_get(side, "generation"));
+	const char *site = json_str_at(side, "site");
+	const char *snapshot = json_str_at(side, "snapshot");
+	const char *text = json_str_at(side, "text");
+	int64_t number = json_int_at(side, "generation");
 	_cleanup_fd_ int dir = -1, live = -1;
 	struct pool_root *pool;
 	char name[NAME_SIZE] = "";
 	int r;
 
-	r = pools_require(&f->pools, json_string_value(json_object_get(side, "pool")), &pool, err);
+	r = pools_require(&f->pools, json_str_at(side, "pool"), &pool, err);
 	if (r == 0 && !*snapshot)
 		r = op_site_name(f, site, name, err);
 	if (r < 0)

@@ -179,14 +179,9 @@ static void leave(struct merge *m, const char *path, const char *why)
 
 /* ---- items ---- */
 
-static int64_t number(const json_t *item, const char *key)
-{
-	return json_integer_value(json_object_get(item, key));
-}
-
 static const char *name_of(const json_t *item)
 {
-	return json_string_value(json_object_get(item, "name"));
+	return json_str_at(item, "name");
 }
 
 static json_t *item_new(struct merge *m, const char *path, const struct stat *judged)
@@ -201,8 +196,9 @@ static json_t *item_new(struct merge *m, const char *path, const struct stat *ju
 
 static bool is_judged(const struct stat *st, const json_t *item)
 {
-	return (int64_t)st->st_ino == number(item, "ino") && st->st_size == number(item, "size") &&
-	       clock_of(&st->st_mtim) == number(item, "mtime");
+	return (int64_t)st->st_ino == json_int_at(item, "ino") &&
+	       st->st_size == json_int_at(item, "size") &&
+	       clock_of(&st->st_mtim) == json_int_at(item, "mtime");
 }
 
 enum holds {
@@ -217,7 +213,7 @@ static int holds(const struct merge *m, const json_t *item)
 
 	if (fstatat(m->work, name_of(item), &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? HOLDS_NOTHING : -errno;
-	return (int64_t)st.st_ino == number(item, "staged") ? HOLDS_STAGED : HOLDS_OLD;
+	return (int64_t)st.st_ino == json_int_at(item, "staged") ? HOLDS_STAGED : HOLDS_OLD;
 }
 
 static int store_plan(struct merge *m, struct err *err)
@@ -308,7 +304,7 @@ static int put(const struct merge *m, const char *path, json_t *item)
 {
 	const char *leaf;
 	_cleanup_fd_ int parent = work_open_parent(m->late->to, path, &leaf);
-	bool replaces = number(item, "ino");
+	bool replaces = json_int_at(item, "ino");
 	int r = 0;
 
 	if (parent < 0)
@@ -328,7 +324,7 @@ static int put(const struct merge *m, const char *path, json_t *item)
 static int put_item(struct merge *m, json_t *item, int r, const struct err *err)
 {
 	_cleanup_free_ char *path = NULL;
-	int decoded = json_text_decode(json_string_value(json_object_get(item, "path")), &path);
+	int decoded = json_text_decode(json_str_at(item, "path"), &path);
 
 	if (decoded < 0)
 		return decoded;
@@ -351,7 +347,7 @@ static int bring(struct merge *m, const char *path, json_t *group)
 	json_t *item;
 
 	json_array_extend(m->items, group);
-	if (r == 0 && (json_array_size(group) > 1 || number(json_array_get(group, 0), "ino")))
+	if (r == 0 && (json_array_size(group) > 1 || json_int_at(json_array_get(group, 0), "ino")))
 		r = store_plan(m, &err);
 	json_array_foreach(group, i, item) {
 		if (ret == 0)
@@ -530,7 +526,7 @@ static int mend_item(struct merge *m, const json_t *item, const char *path)
 		return r;
 	parent = work_open_parent(m->late->to, path, &leaf);
 	if (parent < 0 || fstatat(parent, leaf, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-		(int64_t)st.st_ino != number(item, "staged"))
+		(int64_t)st.st_ino != json_int_at(item, "staged"))
 		return HOLDS_OLD; /* something newer still has taken the place */
 	r = check_put(m, parent, leaf, item);
 	if (r == -EBUSY)
@@ -548,7 +544,7 @@ static int mend(struct merge *m, size_t first, bool put_rest)
 	for (size_t i = first; i < json_array_size(m->items); i++) {
 		json_t *item = json_array_get(m->items, i);
 		_cleanup_free_ char *path = NULL;
-		int r = json_text_decode(json_string_value(json_object_get(item, "path")), &path);
+		int r = json_text_decode(json_str_at(item, "path"), &path);
 
 		if (r == 0 && !name_of(item))
 			r = -EBADMSG;
@@ -570,8 +566,8 @@ static size_t last_group(const json_t *items)
 {
 	size_t n = json_array_size(items), first = n;
 
-	while (first && number(json_array_get(items, first - 1), "staged") ==
-				number(json_array_get(items, n - 1), "staged"))
+	while (first && json_int_at(json_array_get(items, first - 1), "staged") ==
+				json_int_at(json_array_get(items, n - 1), "staged"))
 		first--;
 	return first;
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fsd/core/json.h"
 #include "fsd/op/generation.h"
 #include "fsd/op/ops.h"
 #include "fsd/worker/housekeeping.h"
@@ -149,7 +150,7 @@ int publish_committed(struct job *job, int site, int64_t number)
 
 	if (r < 0 || live != number) /* a damaged link waits to be mended */
 		return r == -ENOENT || r == -EBADMSG ? 0 : r;
-	if (json_is_true(json_object_get(job->intent, "mends")))
+	if (json_true_at(job->intent, "mends"))
 		return 1;
 	r = find_retired(job, site, &retired);
 	return r < 0 ? r : retired != 0;
@@ -270,7 +271,7 @@ int publish_undo(struct fsd *f, const struct cat_job *done, json_t *intent,
 	struct request *request, struct err *err)
 {
 	json_t *result = done->result ? json_loads(done->result, 0, NULL) : NULL;
-	int64_t number = json_integer_value(json_object_get(result, "retired"));
+	int64_t number = json_int_at(result, "retired");
 	struct cat_generation g;
 	int r;
 
@@ -328,9 +329,9 @@ static int find_retirement(struct fsd *f, int64_t number, struct resolved *undo,
 	if (strcmp(row.kind, op_specs[OP_GENERATION_RETIRE].name) == 0) {
 		intent = json_loads(row.intent ? row.intent : "{}", 0, NULL);
 		snprintf(undo->snapshot.id, sizeof(undo->snapshot.id), "%s",
-			json_string_value(json_object_get(intent, "snapshot")) ?: "");
+			json_str_at(intent, "snapshot") ?: "");
 		snprintf(undo->snapshot.name, sizeof(undo->snapshot.name), "%s",
-			json_string_value(json_object_get(intent, "name")) ?: "");
+			json_str_at(intent, "name") ?: "");
 		json_decref(intent);
 	}
 	cat_job_release(&row);

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fsd/core/json.h"
 #include "fsd/op/common.h"
 #include "fsd/op/ops.h"
 #include "fsd/op/outside.h"
@@ -86,9 +87,7 @@ static int check_folder(const struct job *job, const struct outside *o, struct e
 {
 	const json_t *noted = json_object_get(job->intent, "folder");
 	const struct outside_id id = {
-		json_integer_value(json_object_get(noted, "ino")),
-		json_integer_value(json_object_get(noted, "born")),
-		json_integer_value(json_object_get(noted, "fs")),
+		json_int_at(noted, "ino"), json_int_at(noted, "born"), json_int_at(noted, "fs"),
 	};
 
 	return noted ? outside_require(o, &id, err) : 0;
@@ -345,7 +344,7 @@ static int undo(struct fsd *f, const struct cat_job *done, json_t *intent, struc
 	(void)err;
 	request_init(request, OP_SITE_RENAME);
 	request_set_str(request, F_SITE, done->site);
-	return request_set_str(request, F_NAME, json_string_value(json_object_get(intent, "from")));
+	return request_set_str(request, F_NAME, json_str_at(intent, "from"));
 }
 
 const struct op_kind op_site_rename = {

@@ -377,8 +377,7 @@ static int load_undone(struct job *job, int tree, int64_t live, int *work, json_
 	if (r < 0)
 		return r == -ENOENT ? nothing_to_undo(job, err) : r;
 	if (json_object_get(*plan, "done") &&
-		strcmp(json_string_value(json_object_get(*plan, "job")) ?: "",
-			job_id_format(job->undoes, undone)) == 0)
+		strcmp(json_str_at(*plan, "job") ?: "", job_id_format(job->undoes, undone)) == 0)
 		return 0;
 	json_decref(*plan);
 	return nothing_to_undo(job, err);
@@ -390,7 +389,7 @@ static int refuse_changed(struct job *job, int tree, json_t *plan, struct snap_c
 	uint64_t changed = 0;
 	int r;
 
-	if (json_is_true(json_object_get(job->intent, "discard_since")))
+	if (json_true_at(job->intent, "discard_since"))
 		return 0;
 	r = change_since(tree, plan, ctx, &changed, err);
 	if (r < 0 || !changed)
@@ -409,7 +408,7 @@ static void show_reverse(struct job *job, json_t *plan)
 	json_array_foreach(json_object_get(plan, "items"), i, item) {
 		if (i < STEPS_SHOWN)
 			job_step(job, "put %s back as it was",
-				json_string_value(json_object_get(item, "path")));
+				json_str_at(item, "path"));
 	}
 }
 
@@ -428,9 +427,9 @@ static int plan_undo(struct fsd *f, struct job *job, struct err *err)
 		return r;
 	intent = json_loads(done.intent ?: "{}", 0, NULL);
 	result = json_loads(done.result ?: "{}", 0, NULL);
-	known = json_string_value(json_object_get(intent, "work"));
+	known = json_str_at(intent, "work");
 	job_intend_str(job, "work", known ?: change_name(job_id_format(job->undoes, id), name));
-	job_intend_int(job, "changed", json_integer_value(json_object_get(result, "generation")));
+	job_intend_int(job, "changed", json_int_at(result, "generation"));
 	job_intend(job, "paths", json_incref(json_object_get(intent, "paths")));
 	json_decref(intent);
 	json_decref(result);

@@ -78,7 +78,7 @@ static int retired_since(int wrapper, const struct job *job, int64_t *since, str
 
 	if (r < 0)
 		return r;
-	*since = json_integer_value(json_object_get(doc, "retired"));
+	*since = json_int_at(doc, "retired");
 	json_decref(doc);
 	return 0;
 }

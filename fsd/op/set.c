@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * Attributes: site set, snapshot set, hold and release. The document in the pool is replaced first,
- * the catalog follows. The commit point is passed when the document says what was asked for.
- */
+#include "fsd/op/set.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,7 +18,6 @@
 #include "snap/base/fd.h"
 
 #define LABEL "label."
-#define LABEL_MAX 200
 #define EACH_MAX 100 /* labels, and holds: documents stay far below META_SIZE_MAX */
 
 /* ---- K=V to a change of the document ---- */
@@ -33,7 +30,7 @@ static int bad_value(const char *item, const char *what, struct err *err)
 static int plan_label(json_t *labels, const char *key, const char *value, const char *item,
 	struct err *err)
 {
-	if (!*key || strlen(key) > LABEL_MAX || (value && strlen(value) > LABEL_MAX))
+	if (!*key || strlen(key) > SET_TEXT_MAX || (value && strlen(value) > SET_TEXT_MAX))
 		return bad_value(item, "a label's key and value have 1 to 200 bytes", err);
 	json_object_set_new(labels, key, value ? json_string(value) : json_null());
 	return 0;
@@ -65,7 +62,7 @@ static int plan_item(struct job *job, json_t *set, const char *item, struct err 
 {
 	const char *eq = strchr(item, '='), *value = eq ? eq + 1 : NULL;
 	size_t len = eq ? (size_t)(eq - item) : strlen(item);
-	char key[LABEL_MAX + 16];
+	char key[SET_TEXT_MAX + 16];
 
 	if (len >= sizeof(key))
 		return bad_value(item, "the key is too long", err);
@@ -140,8 +137,7 @@ static void put(json_t *object, const char *key, json_t *value)
 		json_object_set(object, key, value);
 }
 
-/* What the job is about: SITE or SITE@SNAP. */
-static const char *object_of(const struct job *job, char out[2 * CAT_NAME_SIZE])
+const char *set_object(const struct job *job, char out[2 * CAT_NAME_SIZE])
 {
 	bool site = job->request.op == OP_SITE_SET;
 
@@ -150,15 +146,14 @@ static const char *object_of(const struct job *job, char out[2 * CAT_NAME_SIZE])
 	return out;
 }
 
-/* `n` labels or holds are to become `after`. Where an older fsd made too many, fewer will do. */
-static int refuse_many(const struct job *job, const char *what, size_t n, size_t after,
+int set_refuse_many(const struct job *job, const char *what, size_t n, size_t after,
 	struct err *err)
 {
 	char object[2 * CAT_NAME_SIZE];
 
 	if (after <= EACH_MAX || after <= n)
 		return 0;
-	err_set(err, E2BIG, "too_large", object_of(job, object),
+	err_set(err, E2BIG, "too_large", set_object(job, object),
 		"it would have %zu %s, and may have %d", after, what, EACH_MAX);
 	err_hint(err, "take some away first: fsctl %s show %.200s lists them",
 		job->request.op == OP_SITE_SET ? "site" : "snapshot", object);
@@ -178,12 +173,10 @@ static int refuse_many_labels(const struct job *job, json_t *doc, struct err *er
 		else
 			after += json_object_get(labels, key) == NULL;
 	}
-	return refuse_many(job, "labels", n, after, err);
+	return set_refuse_many(job, "labels", n, after, err);
 }
 
-/* What an undo sets. Planning could only look at what was there then: jobs before this one may have
- * changed it. Stolen. */
-static int note_before(struct fsd *f, struct job *job, json_t *before, struct err *err)
+int set_note_before(struct fsd *f, struct job *job, json_t *before, struct err *err)
 {
 	if (!json_equal(before, json_object_get(job->intent, "before")))
 		return op_note(f, job, "before", before, err);
@@ -196,13 +189,13 @@ static int apply(struct fsd *f, int dirfd, const char *name, struct job *job, st
 	json_t *set = json_object_get(job->intent, "set"), *doc, *v;
 	char object[2 * CAT_NAME_SIZE];
 	const char *key;
-	int r = meta_load(dirfd, name, object_of(job, object), &doc, err);
+	int r = meta_load(dirfd, name, set_object(job, object), &doc, err);
 
 	if (r < 0)
 		return r;
 	r = refuse_many_labels(job, doc, err);
 	if (r == 0)
-		r = note_before(f, job, values_before(doc, set), err);
+		r = set_note_before(f, job, values_before(doc, set), err);
 	if (r < 0) {
 		json_decref(doc);
 		return r;
@@ -287,7 +280,7 @@ static void put_settings(struct job *job)
 
 static void add_setting(struct request *request, const char *prefix, const char *key, json_t *v)
 {
-	char item[2 * LABEL_MAX + 32], text[32];
+	char item[2 * SET_TEXT_MAX + 32], text[32];
 	const char *value = json_string_value(v);
 
 	if (json_is_true(v))
@@ -310,7 +303,7 @@ static void add_setting(struct request *request, const char *prefix, const char 
 static int refuse_over(const struct cat_job *done, const char *noun, const char *object,
 	json_t *before, struct err *err)
 {
-	int64_t expires = json_integer_value(json_object_get(before, "expires"));
+	int64_t expires = json_int_at(before, "expires");
 	char when[TIME_TEXT_SIZE], job[JOB_ID_SIZE];
 
 	if (!op_is_over(expires))
@@ -339,28 +332,27 @@ static void add_settings(struct request *request, json_t *before)
 
 /* ---- what was kept though its time was over ---- */
 
-#define LOST_SIZE (3 * CAT_NAME_SIZE + 128)
-
-/* Nothing keeps it any more; `noun`: fsctl's. False: its time is not over. */
-static bool is_lost(const char *noun, const char *object, int64_t expires, char text[LOST_SIZE])
+bool set_is_lost(const char *noun, const char *object, int64_t expires, char text[SET_LOST_SIZE])
 {
 	char when[TIME_TEXT_SIZE];
 
-	snprintf(text, LOST_SIZE,
+	snprintf(text, SET_LOST_SIZE,
 		"it will be deleted within a minute or so: its time was over at %s; fsctl %s set "
 		"%s expires=never keeps it", time_format(expires, when), noun, object);
 	return op_is_over(expires);
 }
 
 /* Set as it will be, or (`set` is NULL) as it is. */
-static bool is_lost_site(const struct cat_site *s, const json_t *set, char text[LOST_SIZE])
+static bool is_lost_site(const struct cat_site *s, const json_t *set,
+	char text[SET_LOST_SIZE])
 {
 	const json_t *protect = json_object_get(set, "protected");
 	const json_t *expires = json_object_get(set, "expires");
 
 	if (protect ? json_is_true(protect) : s->protect)
 		return false;
-	return is_lost("site", s->name, expires ? json_integer_value(expires) : s->expires, text);
+	return set_is_lost("site", s->name, expires ? json_integer_value(expires) : s->expires,
+		text);
 }
 
 /* ---- site set ---- */
@@ -368,7 +360,7 @@ static bool is_lost_site(const struct cat_site *s, const json_t *set, char text[
 static int plan_site(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int dir = -1;
-	char lost[LOST_SIZE];
+	char lost[SET_LOST_SIZE];
 	struct cat_site site;
 	int r = op_plan_site(f, job, request_str(&job->request, F_SITE), true, &site, err);
 
@@ -399,7 +391,7 @@ static int committed_site(struct fsd *f, struct job *job, struct err *err)
 static int record_site(struct fsd *f, struct job *job, struct err *err)
 {
 	struct cat_site site;
-	char lost[LOST_SIZE];
+	char lost[SET_LOST_SIZE];
 	int r = catalog_site_get(f->catalog, job->site_id, &site, err);
 
 	put_settings(job);
@@ -435,9 +427,9 @@ const struct op_kind op_site_set = {
 	.undo = undo_site,
 };
 
-/* ---- snapshots: set, hold, release ---- */
+/* ---- snapshot set ---- */
 
-static int plan_snapshot(struct fsd *f, struct job *job, struct resolved *s, struct err *err)
+int set_plan_snapshot(struct fsd *f, struct job *job, struct resolved *s, struct err *err)
 {
 	int r = resolve_source(f, f->catalog, request_str(&job->request, F_SOURCE), s, err);
 
@@ -454,7 +446,7 @@ static int plan_snapshot(struct fsd *f, struct job *job, struct resolved *s, str
 	return 0;
 }
 
-static int open_snapshot(struct job *job, struct err *err)
+int set_open_snapshot(struct job *job, struct err *err)
 {
 	int fd = layout_open_snapshot(job->pool, job->site_id, job_str(job, "name"));
 
@@ -465,7 +457,7 @@ static int plan_snapshot_set(struct fsd *f, struct job *job, struct err *err)
 {
 	_cleanup_fd_ int dir = -1;
 	struct resolved s;
-	int r = plan_snapshot(f, job, &s, err);
+	int r = set_plan_snapshot(f, job, &s, err);
 
 	if (r == 0)
 		r = plan_items(job, err);
@@ -477,7 +469,7 @@ static int plan_snapshot_set(struct fsd *f, struct job *job, struct err *err)
 
 static int run_snapshot_set(struct fsd *f, struct job *job, struct err *err)
 {
-	_cleanup_fd_ int dir = open_snapshot(job, err);
+	_cleanup_fd_ int dir = set_open_snapshot(job, err);
 
 	return dir < 0 ? dir : apply(f, dir, META_WRAPPER, job, err);
 }
@@ -493,11 +485,10 @@ static int committed_snapshot_set(struct fsd *f, struct job *job, struct err *er
 
 static void snapshot_text(const char *site, json_t *intent, char out[2 * CAT_NAME_SIZE])
 {
-	snprintf(out, 2 * CAT_NAME_SIZE, "%s@%s", site,
-		json_string_value(json_object_get(intent, "name")));
+	snprintf(out, 2 * CAT_NAME_SIZE, "%s@%s", site, json_str_at(intent, "name"));
 }
 
-static void snapshot_source(const struct cat_job *done, json_t *intent, struct request *request)
+void set_snapshot_source(const struct cat_job *done, json_t *intent, struct request *request)
 {
 	char source[2 * CAT_NAME_SIZE];
 
@@ -524,7 +515,7 @@ static int undo_snapshot_set(struct fsd *f, const struct cat_job *done, json_t *
 	if (r < 0)
 		return r;
 	request_init(request, OP_SNAPSHOT_SET);
-	snapshot_source(done, intent, request);
+	set_snapshot_source(done, intent, request);
 	add_settings(request, before);
 	return 0;
 }
@@ -537,217 +528,4 @@ const struct op_kind op_snapshot_set = {
 	.committed = committed_snapshot_set,
 	.record = record_snapshot_set,
 	.undo = undo_snapshot_set,
-};
-
-struct held_by {
-	const char *tag;
-	bool found, others;
-};
-
-static int look_for_tag(const struct cat_hold *h, void *arg)
-{
-	struct held_by *by = arg;
-
-	*(strcmp(h->tag, by->tag) == 0 ? &by->found : &by->others) = true;
-	return 0;
-}
-
-/* Who releases the wrong tag must not believe that the snapshot may be deleted now. */
-static int require_held(struct fsd *f, const struct resolved *s, const char *tag, struct err *err)
-{
-	struct held_by by = {.tag = tag};
-	char holder[JOB_ID_SIZE];
-	int r = catalog_holds(f->catalog, s->snapshot.id, look_for_tag, &by, err);
-
-	/* What waits for the snapshot may be about to hold it. */
-	if (r < 0 || by.found || jobs_holds(f, "snapshot", s->snapshot.id, false, holder))
-		return r;
-	err_set(err, ENOENT, "not_found", s->text, "no hold of it has the tag %s", tag);
-	err_hint(err, "fsctl snapshot show %s lists its holds", s->text);
-	return -ENOENT;
-}
-
-static bool has_tag(const json_t *hold, const char *tag)
-{
-	const char *its = json_string_value(json_object_get(hold, "tag"));
-
-	return its && strcmp(its, tag) == 0;
-}
-
-/* The hold that this job changes, or null: a new reference. */
-static json_t *hold_before(const struct job *job, const json_t *holds)
-{
-	json_t *hold;
-	size_t i;
-
-	json_array_foreach(holds, i, hold) {
-		if (has_tag(hold, job_str(job, "tag")))
-			return json_incref(hold);
-	}
-	return json_null();
-}
-
-static int refuse_many_holds(const struct job *job, const json_t *holds, const json_t *before,
-	struct err *err)
-{
-	bool more = json_is_true(json_object_get(job->intent, "hold")) && json_is_null(before);
-	size_t n = json_array_size(holds);
-
-	return refuse_many(job, "holds", n, n + more, err);
-}
-
-static int expect_hold(struct job *job, const struct resolved *s, struct err *err)
-{
-	_cleanup_fd_ int dir = resolve_open(s);
-	json_t *doc, *holds;
-	int r;
-
-	if (dir < 0 || meta_load(dir, META_WRAPPER, s->snapshot.name, &doc, NULL) < 0)
-		return 0;
-	holds = json_object_get(doc, "holds");
-	job_intend(job, "before", hold_before(job, holds));
-	r = refuse_many_holds(job, holds, json_object_get(job->intent, "before"), err);
-	json_decref(doc);
-	return r;
-}
-
-/* Does the release, planned or done, leave the snapshot with nothing to keep it? */
-static bool is_lost_snapshot(struct fsd *f, const struct job *job, const struct cat_snapshot *s,
-	char text[LOST_SIZE])
-{
-	struct held_by by = {.tag = job_str(job, "tag")};
-	char word[CAT_NAME_SIZE], object[2 * CAT_NAME_SIZE];
-
-	if (json_is_true(json_object_get(job->intent, "hold")) ||
-		catalog_holds(f->catalog, s->id, look_for_tag, &by, NULL) < 0 || by.others)
-		return false;
-	resolve_word(f->catalog, s, word);
-	snprintf(object, sizeof(object), "%s@%s", word, s->name);
-	return is_lost("snapshot", object, s->expires, text);
-}
-
-static int plan_hold(struct fsd *f, struct job *job, struct err *err)
-{
-	const char *tag = request_str(&job->request, F_TAG);
-	bool hold = request_bool(&job->request, F_HOLD);
-	char lost[LOST_SIZE];
-	struct resolved s;
-	int r = plan_snapshot(f, job, &s, err);
-
-	if (r < 0)
-		return r;
-	if (tag && (!*tag || strlen(tag) > LABEL_MAX))
-		return bad_value(tag, "a tag has 1 to 200 bytes", err);
-	tag = tag ? tag : "default";
-	r = hold ? 0 : require_held(f, &s, tag, err);
-	if (r < 0)
-		return r;
-	job_intend_str(job, "tag", tag);
-	job_intend(job, "hold", json_boolean(hold));
-	job_step(job, "%s %s (%s)", hold ? "hold" : "release", s.text, job_str(job, "tag"));
-	if (is_lost_snapshot(f, job, &s.snapshot, lost))
-		job_step(job, "%s", lost);
-	return expect_hold(job, &s, err);
-}
-
-static void change_holds(struct job *job, json_t *holds)
-{
-	const char *tag = job_str(job, "tag"), *note = request_str(&job->request, F_NOTE);
-
-	for (size_t i = json_array_size(holds); i-- > 0;) {
-		if (has_tag(json_array_get(holds, i), tag))
-			json_array_remove(holds, i);
-	}
-	if (json_is_true(json_object_get(job->intent, "hold")))
-		json_array_append_new(holds, json_pack("{s:s,s:o,s:I}", "tag", tag, "reason",
-			json_string(note ? note : ""), "created", (json_int_t)job->created));
-}
-
-static int run_hold(struct fsd *f, struct job *job, struct err *err)
-{
-	_cleanup_fd_ int dir = open_snapshot(job, err);
-	char object[2 * CAT_NAME_SIZE];
-	json_t *doc, *holds, *before;
-	int r;
-
-	if (dir < 0)
-		return dir;
-	r = meta_load(dir, META_WRAPPER, object_of(job, object), &doc, err);
-	if (r < 0)
-		return r;
-	holds = json_deep_copy(json_object_get(doc, "holds"));
-	json_decref(doc);
-	if (!holds)
-		holds = json_array();
-	before = hold_before(job, holds);
-	r = refuse_many_holds(job, holds, before, err);
-	if (r == 0)
-		r = note_before(f, job, before, err);
-	else
-		json_decref(before);
-	if (r < 0) {
-		json_decref(holds);
-		return r;
-	}
-	change_holds(job, holds);
-	return meta_change(dir, META_WRAPPER, object, "holds", holds, err);
-}
-
-/* Is it held as this job would hold it, or not held by this tag? */
-static int committed_hold(struct fsd *f, struct job *job, struct err *err)
-{
-	_cleanup_fd_ int dir = layout_open_snapshot(job->pool, job->site_id, job_str(job, "name"));
-	json_t *doc, *holds, *wanted;
-	int r = op_doc_load(dir, META_WRAPPER, &doc);
-
-	(void)f;
-	(void)err;
-	if (r != 1)
-		return r;
-	holds = json_object_get(doc, "holds");
-	wanted = holds ? json_deep_copy(holds) : json_array();
-	change_holds(job, wanted);
-	r = json_equal(wanted, holds) || json_array_size(wanted) + json_array_size(holds) == 0;
-	json_decref(wanted);
-	json_decref(doc);
-	return r;
-}
-
-static int record_hold(struct fsd *f, struct job *job, struct err *err)
-{
-	struct cat_snapshot s;
-	char lost[LOST_SIZE];
-	int r = op_record_snapshot(f, job, err);
-
-	if (r == 0)
-		r = catalog_snapshot_get(f->catalog, job->site_id, job_str(job, "name"), &s, err);
-	if (r == 0 && is_lost_snapshot(f, job, &s, lost))
-		job_warn(job, "%s", lost);
-	return r;
-}
-
-static int undo_hold(struct fsd *f, const struct cat_job *done, json_t *intent,
-	struct request *request, struct err *err)
-{
-	json_t *before = json_object_get(intent, "before");
-	const char *reason = json_string_value(json_object_get(before, "reason"));
-
-	(void)f;
-	(void)err;
-	request_init(request, OP_SNAPSHOT_HOLD);
-	snapshot_source(done, intent, request);
-	request_set_int(request, F_HOLD, json_is_object(before));
-	if (reason && *reason)
-		request_set_str(request, F_NOTE, reason);
-	return request_set_str(request, F_TAG, json_string_value(json_object_get(intent, "tag")));
-}
-
-const struct op_kind op_snapshot_hold = {
-	.op = OP_SNAPSHOT_HOLD,
-	.priority = PRIO_RESTORE, /* a hold asked for before a deletion must come first */
-	.plan = plan_hold,
-	.run = run_hold,
-	.committed = committed_hold,
-	.record = record_hold,
-	.undo = undo_hold,
 };

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fsd/core/json.h"
 #include "fsd/op/common.h"
 #include "fsd/op/ops.h"
 #include "fsd/op/rename.h"
@@ -157,7 +158,7 @@ static void warn_of_copy(struct job *job, const char *id)
 
 	if (op_doc_load(dir, META_SITE, &doc) != 1)
 		return;
-	path = json_string_value(json_object_get(json_object_get(doc, "ejected"), "path"));
+	path = json_str_at(json_object_get(doc, "ejected"), "path");
 	if (path)
 		job_warn(job, "%s, to which it was ejected, stays a plain directory: it is not "
 			"linked to the site", path);
@@ -255,7 +256,7 @@ static int drop_expiry(struct job *job, struct err *err)
 
 	if (r != 1) /* a damaged one comes back as it is, and is told then */
 		return r < 0 ? err_sys(err, -r, "read " META_SITE, name) : 0;
-	over = op_is_over(json_integer_value(json_object_get(doc, "expires")));
+	over = op_is_over(json_int_at(doc, "expires"));
 	json_decref(doc);
 	return over ? meta_change(dir, META_SITE, name, "expires", NULL, err) : 0;
 }

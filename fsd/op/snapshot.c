@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fsd/core/json.h"
 #include "fsd/op/common.h"
 #include "fsd/op/ops.h"
 #include "fsd/worker/housekeeping.h"
@@ -275,8 +276,7 @@ static int committed_delete(struct fsd *f, struct job *job, struct err *err)
 	r = op_doc_load(dir, META_WRAPPER, &doc);
 	if (r != 1) /* what cannot be read stands all the same */
 		return r;
-	r = strcmp(json_string_value(json_object_get(doc, "id")) ?: "",
-		    job_str(job, "snapshot")) != 0;
+	r = strcmp(json_str_at(doc, "id") ?: "", job_str(job, "snapshot")) != 0;
 	json_decref(doc);
 	return r;
 }

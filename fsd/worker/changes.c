@@ -32,7 +32,7 @@ static int lines_of_record(const struct cat_job *row, struct lines *l, struct er
 	char id[JOB_ID_SIZE];
 	size_t i;
 
-	if (json_is_true(json_object_get(result, "truncated"))) {
+	if (json_true_at(result, "truncated")) {
 		json_decref(result);
 		err_set(err, ENOENT, "not_kept", job_id_format(row->id, id),
 			"all that it found is not kept any more; its result has the first ones");

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fsd/core/json.h"
 #include "fsd/core/log.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
@@ -106,14 +107,14 @@ static int generation_seen(const struct cat_generation *row, void *arg)
 /* The job's id; 0: it is not to be had now. */
 static int64_t submit(struct fsd *f, const json_t *due)
 {
-	enum op op = (enum op)json_integer_value(json_object_get(due, "op"));
-	int64_t number = json_integer_value(json_object_get(due, "generation")), id = 0;
+	enum op op = (enum op)json_int_at(due, "op");
+	int64_t number = json_int_at(due, "generation"), id = 0;
 	struct err err = ERR_INIT;
 	struct request r;
 
 	request_init(&r, op);
 	request_set_str(&r, op == OP_SNAPSHOT_DELETE ? F_SOURCE : F_SITE,
-		json_string_value(json_object_get(due, "text")));
+		json_str_at(due, "text"));
 	if (number)
 		request_set_int(&r, F_GENERATION, number);
 	request_set_int(&r, F_CONFIRM, 1);
@@ -127,10 +128,10 @@ static int64_t submit(struct fsd *f, const json_t *due)
 /* What is still due though its job has ended has failed: the next time is later each time. */
 static json_t *ask(struct due *d, const json_t *due, json_t *before)
 {
-	int64_t next = json_integer_value(json_object_get(before, "next"));
-	int64_t wait = 2 * json_integer_value(json_object_get(before, "wait"));
+	int64_t next = json_int_at(before, "next");
+	int64_t wait = 2 * json_int_at(before, "wait");
 
-	if (jobs_unfinished(d->f, json_integer_value(json_object_get(before, "job"))) ||
+	if (jobs_unfinished(d->f, json_int_at(before, "job")) ||
 		(d->now < next && next - d->now <= ASK_AGAIN_MAX)) /* the clock may be set back */
 		return json_incref(before);
 	wait = wait < ASK_AGAIN_MIN ? ASK_AGAIN_MIN : wait > ASK_AGAIN_MAX ? ASK_AGAIN_MAX : wait;

@@ -130,14 +130,14 @@ void job_intend_int(struct job *job, const char *key, int64_t value)
 
 const char *job_str(const struct job *job, const char *key)
 {
-	const char *s = json_string_value(json_object_get(job->intent, key));
+	const char *s = json_str_at(job->intent, key);
 
 	return s ? s : "";
 }
 
 int64_t job_int(const struct job *job, const char *key)
 {
-	return json_integer_value(json_object_get(job->intent, key));
+	return json_int_at(job->intent, key);
 }
 
 int job_sweep(struct job *job, struct err *err)

@@ -59,8 +59,7 @@ static int restore_request(struct fsd *f, struct job *job, const struct cat_job 
 	r = request_from_json(op, args, &job->request, err);
 	free(args);
 	if (inner) {
-		job_id_parse(json_string_value(json_object_get(job->intent, "_undoes")),
-			&job->undoes);
+		job_id_parse(json_str_at(job->intent, "_undoes"), &job->undoes);
 		json_object_del(job->intent, "_kind");
 		json_object_del(job->intent, "_args");
 		json_object_del(job->intent, "_undoes");

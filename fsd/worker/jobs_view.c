@@ -203,7 +203,7 @@ const struct op_kind *jobs_kind(struct fsd *f, const struct cat_job *row)
 {
 	bool undo = strcmp(row->kind, op_specs[OP_UNDO].name) == 0;
 	json_t *intent = undo && row->intent ? json_loads(row->intent, 0, NULL) : NULL;
-	const char *inner = json_string_value(json_object_get(intent, "_kind"));
+	const char *inner = json_str_at(intent, "_kind");
 	enum op op = op_by_kind(inner ? inner : row->kind);
 
 	json_decref(intent);

@@ -45,7 +45,7 @@ int meta_load(int dirfd, const char *name, const char *object, json_t **doc, str
 	r = json_parse(text, len, name, doc, err);
 	if (r < 0)
 		return unreadable(dirfd, name, not_json(r, name, object, err), err);
-	if (json_integer_value(json_object_get(*doc, "format")) > META_FORMAT) {
+	if (json_int_at(*doc, "format") > META_FORMAT) {
 		json_decref(*doc);
 		err_set(err, EPROTO, "newer_format", object, "%s was written by a newer fsd", name);
 		err_hint(err, "start the fsd that wrote it");

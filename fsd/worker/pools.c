@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "backends/catalog/catalog.h"
+#include "fsd/core/json.h"
 #include "fsd/core/lock.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/step.h"
@@ -273,7 +274,7 @@ static int identify(struct pool_root *r, const struct cat_pool *known, struct er
 	ret = meta_load(r->control, POOL_FILE, r->config->path, &doc, err);
 	if (ret < 0)
 		return unidentified(r, known, ret, err);
-	id = json_string_value(json_object_get(doc, "id"));
+	id = json_str_at(doc, "id");
 	if (!id || !id_valid(id)) {
 		ret = err_set(err, EBADMSG, "bad_meta", r->config->path, "pool.json has no id");
 		unidentified(r, known, ret, err);

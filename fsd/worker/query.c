@@ -126,7 +126,7 @@ static int add_job(const struct cat_job *j, void *arg)
 	if (l->undoable && !job_undoable(j, jobs_kind(l->f, j)))
 		return 0;
 	job = jobs_item(l->f, j);
-	state = json_string_value(json_object_get(job, "state"));
+	state = json_str_at(job, "state");
 
 	/* To the catalog every unfinished job is queued; which of them run is known here only. */
 	if (l->state && (!state || strcmp(state, l->state) != 0)) {

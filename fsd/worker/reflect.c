@@ -55,10 +55,10 @@ static int reflect_labels(struct fsd *f, const char *object, json_t *doc, struct
 
 static void read_hold(json_t *v, const char *object, struct cat_hold *h)
 {
-	const char *tag = json_string_value(json_object_get(v, "tag"));
-	const char *reason = json_string_value(json_object_get(v, "reason"));
+	const char *tag = json_str_at(v, "tag");
+	const char *reason = json_str_at(v, "reason");
 
-	*h = (struct cat_hold){.created = json_integer_value(json_object_get(v, "created"))};
+	*h = (struct cat_hold){.created = json_int_at(v, "created")};
 	snprintf(h->object, sizeof(h->object), "%s", object);
 	snprintf(h->tag, sizeof(h->tag), "%s", tag ? tag : "default");
 	snprintf(h->reason, sizeof(h->reason), "%s", reason ? reason : "");
@@ -165,7 +165,7 @@ static bool has_id(int dir, const char *id)
 	if (dir < 0 || meta_load(dir, META_SITE, id, &doc, NULL) < 0)
 		return false;
 	same = json_is_string(json_object_get(doc, "id")) &&
-	       strcmp(json_string_value(json_object_get(doc, "id")), id) == 0;
+	       strcmp(json_str_at(doc, "id"), id) == 0;
 	json_decref(doc);
 	return same;
 }
@@ -246,7 +246,7 @@ int reflect_twin(struct fsd *f, struct catalog *c, struct pool_root *r, int dir,
 
 	if (ret < 0)
 		return 0; /* told where it is read */
-	ret = snprintf(id, sizeof(id), "%s", json_string_value(json_object_get(doc, "id")) ?: "");
+	ret = snprintf(id, sizeof(id), "%s", json_str_at(doc, "id") ?: "");
 	json_decref(doc);
 	ret = ret && ret < ID_SIZE ? catalog_site_get(c, id, &s, err) : -ENOENT;
 	if (ret == -ENOENT || (ret == 0 && strcmp(s.id, id) != 0))
@@ -289,8 +289,8 @@ int reflect_live(struct fsd *f, int dir, const char *id, const char *name, struc
 static int tell_import(const struct pool_root *r, const char *name, const json_t *note,
 	struct err *err)
 {
-	const char *job = json_string_value(json_object_get(note, "job"));
-	const char *noted = json_string_value(json_object_get(note, "path"));
+	const char *job = json_str_at(note, "job");
+	const char *noted = json_str_at(note, "path");
 	_cleanup_free_ char *path = NULL;
 
 	if (noted) /* an older fsd noted none */
@@ -323,7 +323,7 @@ int reflect_import(const struct pool_root *r, const char *name, struct err *err)
 /* What only the catalog knows of a site (measured bytes) stays. */
 static int known_site(struct fsd *f, json_t *doc, struct cat_site *s, struct err *err)
 {
-	const char *id = json_string_value(json_object_get(doc, "id"));
+	const char *id = json_str_at(doc, "id");
 	int r = id ? catalog_site_get(f->catalog, id, s, err) : -ENOENT;
 
 	if (r == -ENOENT)
@@ -418,7 +418,7 @@ static int deleted_gone(struct fsd *f, const char *id, struct err *err)
  */
 static int64_t deletion_time(int dir, const json_t *doc)
 {
-	int64_t noted = json_integer_value(json_object_get(doc, "deleted"));
+	int64_t noted = json_int_at(doc, "deleted");
 	int64_t latest = clock_real();
 	struct stat st;
 
@@ -430,7 +430,7 @@ static int64_t deletion_time(int dir, const json_t *doc)
 /* What a rebuilt catalog does not know. */
 static void recall_deletion(struct cat_site *s, int dir, const json_t *doc, const char *id)
 {
-	const char *name = json_string_value(json_object_get(doc, "name"));
+	const char *name = json_str_at(doc, "name");
 
 	if (!s->name[0])
 		snprintf(s->name, sizeof(s->name), "%s", name ? name : id);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fsd/core/json.h"
 #include "fsd/core/log.h"
 #include "fsd/worker/layout.h"
 #include "fsd/worker/meta.h"
@@ -235,7 +236,7 @@ static int64_t looked(const struct look *l)
 
 	if (meta_load(l->dir, META_WRAPPER, s->name, &doc, NULL) < 0)
 		return 0;
-	at = json_integer_value(json_object_get(doc, "looked"));
+	at = json_int_at(doc, "looked");
 	json_decref(doc);
 	if (!at || wrapper < 0 ||
 		l->pool->driver->tree_check(l->pool->handle, tree, &read_only, NULL) < 0)

@@ -144,7 +144,7 @@ static bool is_recorded(const struct compare *c, const char *name, const char *i
 /* The lists were made one after the other, while jobs went on. */
 static bool is_passing(const struct compare *c, const char *name, json_t *doc)
 {
-	const char *id = json_string_value(json_object_get(doc, "id"));
+	const char *id = json_str_at(doc, "id");
 
 	return id && (scan_at_work(c->f, c->kind, name, id) || is_recorded(c, name, id));
 }
@@ -152,7 +152,7 @@ static bool is_passing(const struct compare *c, const char *name, json_t *doc)
 /* A site that the catalog knows: what is wrong with it all the same. */
 static void known_site(struct compare *c, const char *name, json_t *doc, int dir)
 {
-	const char *id = json_string_value(json_object_get(doc, "id"));
+	const char *id = json_str_at(doc, "id");
 	struct err why = ERR_INIT;
 
 	if (scan_at_work(c->f, "site", name, id))

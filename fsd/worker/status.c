@@ -72,7 +72,7 @@ static const char *state_of(json_t *problems)
 	size_t i;
 
 	json_array_foreach(problems, i, p) {
-		const char *severity = json_string_value(json_object_get(p, "severity"));
+		const char *severity = json_str_at(p, "severity");
 
 		if (strcmp(severity, "critical") == 0)
 			return "critical";

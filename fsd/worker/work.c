@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fsd/core/json.h"
 #include "fsd/worker/layout.h"
 #include "fsd/worker/step.h"
 #include "snap/base/clock.h"
@@ -198,7 +199,7 @@ int work_drop(int tree, struct snap_ctx *ctx, struct err *err)
 
 void work_note_taken(int work, json_t *item)
 {
-	const char *name = json_string_value(json_object_get(item, "name"));
+	const char *name = json_str_at(item, "name");
 	struct stat st;
 
 	if (name && fstatat(work, name, &st, AT_SYMLINK_NOFOLLOW) == 0)

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a change in place has replaced (work.h). */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fsd/core/json.h"
+#include "fsd/worker/kept_priv.h"
+#include "fsd/worker/meta.h"
+#include "fsd/worker/state.h"
+#include "fsd/worker/step.h"
+#include "fsd/worker/work.h"
+#include "snap/base/clock.h"
+#include "snap/base/err.h"
+#include "snap/base/fd.h"
+#include "snap/settle.h"
+#include "snap/skip.h"
+
+/* Since when is it kept? A change that was never finished: when it was last touched. */
+static int64_t kept_since(const struct kept_work *w)
+{
+	int64_t done = json_int_at(w->plan, "done"), looked = json_int_at(w->plan, "looked");
+	struct stat st;
+
+	if (done)
+		return looked > done ? looked : done;
+	return fstat(w->dir, &st) == 0 ? st.st_mtim.tv_sec * NSEC_PER_SEC : 0;
+}
+
+static int add_late(struct kept_work *w, const char *path, const struct paths *below)
+{
+	_cleanup_free_ char *whole = NULL;
+	int r = 0;
+
+	for (size_t i = 0; i < below->n && r == 0; i++) {
+		free(whole);
+		if (asprintf(&whole, "%s/%s", path, below->items[i].path) < 0) {
+			whole = NULL;
+			return -ENOMEM;
+		}
+		r = paths_add(&w->late, whole, "written");
+	}
+	w->late.total += below->total - below->n;
+	return r;
+}
+
+/*
+ * An item's entry. The rename that brought it here changed its ctime, and so did those of its other
+ * names: a later one is a write, also where somebody has set the mtime back. Where a crash kept
+ * that time from being noted, the mtime has to do.
+ */
+static bool entry_is_late(const struct kept_work *w, const json_t *item, const struct stat *st)
+{
+	int64_t last = w->taken > w->since ? w->taken : w->since;
+
+	return clock_of(&st->st_mtim) > w->since ||
+	       (json_int_at(item, "taken") && clock_of(&st->st_ctim) > last);
+}
+
+static void note_last(struct kept_work *w)
+{
+	json_t *item;
+	size_t i;
+
+	w->taken = 0;
+	json_array_foreach(json_object_get(w->plan, "items"), i, item) {
+		if (json_int_at(item, "taken") > w->taken)
+			w->taken = json_int_at(item, "taken");
+	}
+}
+
+static int look_at_entry(struct kept_work *w, const json_t *item, const char *name,
+	const char *path, struct snap_ctx *ctx, struct err *err)
+{
+	_cleanup_fd_ int dir = -1;
+	struct paths below = PATHS_INIT;
+	struct stat st;
+	int r = 0;
+
+	if (fstatat(w->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : err_sys(err, errno, "stat", path);
+	if (entry_is_late(w, item, &st))
+		r = paths_add(&w->late, path, "written");
+	if (r == 0 && S_ISDIR(st.st_mode)) {
+		dir = fd_open_dir(w->dir, name);
+		r = dir < 0 ? err_sys(err, -dir, "open", path)
+			    : snap_changed(dir, w->since + 1, ctx, &below, err);
+		if (r == 0)
+			r = add_late(w, path, &below);
+		paths_release(&below);
+	}
+	return r == -ENOMEM ? err_sys(err, ENOMEM, "look", path) : r;
+}
+
+int kept_look_at_work(struct kept_work *w, struct snap_ctx *ctx, struct err *err)
+{
+	json_t *item;
+	size_t i;
+	int r = 0;
+
+	note_last(w);
+	json_array_foreach(json_object_get(w->plan, "items"), i, item) {
+		const char *name = json_str_at(item, "name");
+		char *path = NULL;
+
+		if (r < 0 || !name || strchr(name, '/') ||
+			json_text_decode(json_str_at(item, "path"),
+				&path) < 0)
+			continue;
+		r = look_at_entry(w, item, name, path, ctx, err);
+		free(path);
+	}
+	return r;
+}
+
+/* Told first: a crash in between tells it twice. Then its time begins anew. */
+static void keep_work(const struct kept_pass *s, struct kept_work *w, int64_t looked)
+{
+	char directory[PATH_MAX], holder[JOB_ID_SIZE];
+	const struct kept_told told = {
+		.kind = "replaced.late_writes",
+		.site = s->site,
+		.directory = directory,
+		.late = &w->late,
+		.reason = "after something else had taken its place in the live tree",
+		.hint = "take over what you need, and end whoever still writes there",
+	};
+	struct err err = ERR_INIT;
+
+	json_object_set_new(w->plan, "looked", json_integer(looked));
+	pthread_mutex_lock(&s->f->write_lock);
+	if (!jobs_holds(s->f, "site", s->site, true, holder) &&
+		fd_path(w->dir, NULL, directory, sizeof(directory)) == 0 &&
+		kept_tell(s->f, &told) == 0)
+		meta_store(w->dir, WORK_PLAN, s->site, w->plan, &err);
+	pthread_mutex_unlock(&s->f->write_lock);
+	kept_cannot(s, "cannot keep what was replaced", &err);
+}
+
+/*
+ * Out of the reach of an undo: it is planned under write_lock, so one that comes later does not
+ * find the directory, and one that came before holds the site. 1: taken.
+ */
+static int take_out(const struct kept_pass *s, int tree, const char *name, char out[NAME_MAX + 1])
+{
+	char holder[JOB_ID_SIZE];
+	int r = 0;
+
+	if (snprintf(out, NAME_MAX + 1, SNAP_WORK_GONE "%s", name + strlen(SNAP_WORK_PREFIX)) >
+	    NAME_MAX)
+		return -ENAMETOOLONG;
+	pthread_mutex_lock(&s->f->write_lock);
+	if (!jobs_holds(s->f, "site", s->site, true, holder))
+		r = renameat2(tree, name, tree, out, RENAME_NOREPLACE) < 0 ? -errno : 1;
+	pthread_mutex_unlock(&s->f->write_lock);
+	return r;
+}
+
+/* 1: it may go; 0: it is kept, or cannot be looked at. */
+static int judge_work(const struct kept_pass *s, struct kept_work *w, struct err *err)
+{
+	int64_t looked = settle_now(), last = json_int_at(w->plan, "looked");
+
+	w->since = last ? last : json_int_at(w->plan, "since");
+	if (kept_look_at_work(w, s->ctx, err) < 0)
+		return 0;
+	if (w->late.total)
+		keep_work(s, w, looked);
+	return !w->late.total;
+}
+
+static bool is_gone(const struct kept_work *w)
+{
+	return strncmp(w->name, SNAP_WORK_GONE, strlen(SNAP_WORK_GONE)) == 0;
+}
+
+static void sweep_marked(const struct kept_pass *s, int tree, struct kept_work *w)
+{
+	char gone[NAME_MAX + 1];
+	struct err err = ERR_INIT;
+
+	if (is_gone(w))
+		strcpy(gone, w->name);
+	else if (judge_work(s, w, &err) != 1 || take_out(s, tree, w->name, gone) != 1)
+		goto out;
+	step("kept.looked");
+	work_remove(tree, gone, w->dir, s->ctx, &err);
+out:
+	kept_cannot(s, "cannot remove what was kept for undo", &err);
+}
+
+static void sweep_work(const struct kept_pass *s, int tree, const char *name)
+{
+	_cleanup_fd_ int dir = work_open(tree, name);
+	struct kept_work w = {.name = name, .dir = dir, .late = PATHS_INIT};
+
+	if (dir < 0)
+		return;
+	if (meta_load(dir, WORK_PLAN, WORK_PLAN, &w.plan, NULL) < 0)
+		w.plan = NULL;
+	if (is_gone(&w) || kept_since(&w) < s->before)
+		sweep_marked(s, tree, &w);
+	paths_release(&w.late);
+	json_decref(w.plan);
+}
+
+void kept_sweep_tree(const struct kept_pass *s, int tree)
+{
+	json_t *names = work_list(tree), *name;
+	size_t i;
+
+	json_array_foreach(names, i, name) {
+		if (!snap_canceled(s->ctx))
+			sweep_work(s, tree, json_string_value(name));
+	}
+	json_decref(names);
+}
