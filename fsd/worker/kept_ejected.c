@@ -110,8 +110,7 @@ static int look_at_its_work(struct ejected *e, int tree, const char *name, struc
 	r = kept_look_at_work(&w, ctx, err);
 	for (size_t i = 0; i < w.late.n && r == 0; i++)
 		r = paths_add(&e->late, w.late.items[i].path, "written");
-	paths_release(&w.late);
-	json_decref(w.plan);
+	kept_work_release(&w);
 	return r;
 }
 

@@ -44,10 +44,11 @@ struct kept_work {
 	int dir;
 	json_t *plan; /* NULL: none, or not to be read */
 	int64_t since; /* ns: what is newer was written late */
-	int64_t taken; /* ns, by ctime: the last of its entries was taken out */
+	json_t *taken; /* by inode, ns: the ctime since the last of its names was taken out */
 	struct paths late;
 };
 
+void kept_work_release(struct kept_work *w);
 /* Add to `late` what was written to its entries after `since`. */
 int kept_look_at_work(struct kept_work *w, struct snap_ctx *ctx, struct err *err);
 /* All work directories at the root of a tree. */

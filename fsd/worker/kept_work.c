@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,8 @@
 #include "snap/base/fd.h"
 #include "snap/settle.h"
 #include "snap/skip.h"
+
+#define INODE_KEY_SIZE 24
 
 /* Since when is it kept? A change that was never finished: when it was last touched. */
 static int64_t kept_since(const struct kept_work *w)
@@ -48,29 +51,44 @@ static int add_late(struct kept_work *w, const char *path, const struct paths *b
 	return r;
 }
 
+static const char *inode_key(const struct stat *st, char out[INODE_KEY_SIZE])
+{
+	snprintf(out, INODE_KEY_SIZE, "%ju", (uintmax_t)st->st_ino);
+	return out;
+}
+
 /*
  * An item's entry. The rename that brought it here changed its ctime, and so did those of its other
- * names: a later one is a write, also where somebody has set the mtime back. Where a crash kept
- * that time from being noted, the mtime has to do.
+ * names, and no other's: a later one is a write, also where somebody has set the mtime back. Where
+ * a crash kept that time from being noted, the mtime has to do.
  */
 static bool entry_is_late(const struct kept_work *w, const json_t *item, const struct stat *st)
 {
-	int64_t last = w->taken > w->since ? w->taken : w->since;
+	char key[INODE_KEY_SIZE];
+	int64_t taken = json_int_at(w->taken, inode_key(st, key));
 
 	return clock_of(&st->st_mtim) > w->since ||
-	       (json_int_at(item, "taken") && clock_of(&st->st_ctim) > last);
+	       (json_int_at(item, "taken") &&
+		       clock_of(&st->st_ctim) > (taken > w->since ? taken : w->since));
 }
 
-static void note_last(struct kept_work *w)
+static json_t *last_taken(const struct kept_work *w)
 {
-	json_t *item;
+	json_t *last = json_object(), *item;
+	char key[INODE_KEY_SIZE];
+	struct stat st;
 	size_t i;
 
-	w->taken = 0;
 	json_array_foreach(json_object_get(w->plan, "items"), i, item) {
-		if (json_int_at(item, "taken") > w->taken)
-			w->taken = json_int_at(item, "taken");
+		const char *name = json_str_at(item, "name");
+		int64_t taken = json_int_at(item, "taken");
+
+		if (!name || fstatat(w->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		if (taken > json_int_at(last, inode_key(&st, key)))
+			json_object_set_new(last, key, json_integer(taken));
 	}
+	return last;
 }
 
 static int look_at_entry(struct kept_work *w, const json_t *item, const char *name,
@@ -102,7 +120,8 @@ int kept_look_at_work(struct kept_work *w, struct snap_ctx *ctx, struct err *err
 	size_t i;
 	int r = 0;
 
-	note_last(w);
+	json_decref(w->taken);
+	w->taken = last_taken(w);
 	json_array_foreach(json_object_get(w->plan, "items"), i, item) {
 		const char *name = json_str_at(item, "name");
 		char *path = NULL;
@@ -115,6 +134,13 @@ int kept_look_at_work(struct kept_work *w, struct snap_ctx *ctx, struct err *err
 		free(path);
 	}
 	return r;
+}
+
+void kept_work_release(struct kept_work *w)
+{
+	paths_release(&w->late);
+	json_decref(w->plan);
+	json_decref(w->taken);
 }
 
 /* Told first: a crash in between tells it twice. Then its time begins anew. */
@@ -204,8 +230,7 @@ static void sweep_work(const struct kept_pass *s, int tree, const char *name)
 		w.plan = NULL;
 	if (is_gone(&w) || kept_since(&w) < s->before)
 		sweep_marked(s, tree, &w);
-	paths_release(&w.late);
-	json_decref(w.plan);
+	kept_work_release(&w);
 }
 
 void kept_sweep_tree(const struct kept_pass *s, int tree)

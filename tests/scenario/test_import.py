@@ -1108,6 +1108,46 @@ def test_kept__is_told_of_who_sets_the_time_of_what_he_wrote(host):
     wait_for(lambda: told(host, 'replaced.late_writes'))
 
 
+def test_kept__is_told_of_who_sets_the_time_while_others_are_still_replaced(host):
+    site = host.make()
+    (site / 'about.php').write_text('about')
+    host.imported(site)
+    host.done(kind='snapshot', site='shop', name='s')
+    for name in ('about.php', 'index.php'):
+        (host.live() / name).write_text('changed')
+    with open(host.live() / 'about.php', 'a') as held:
+        before = os.stat(held.fileno())
+        host.steps.until('change.placed', {
+            'kind': 'restore', 'source': 'shop@s', 'site': 'shop',
+            'paths': ['about.php', 'index.php']})
+        itself = pathlib.Path(f'/proc/self/fd/{held.fileno()}')
+        wait_until_older(itself)
+        held.write(' and a visitor')
+        held.flush()
+        os.utime(held.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
+        wait_until_older(itself)
+        assert host.steps.go_on()['state'] == 'done'
+    undo_is_over(host)
+    wait_for(lambda: told(host, 'replaced.late_writes'))
+
+
+def test_kept__goes_with_all_names_of_a_file_when_nobody_writes(host):
+    """Each rename of one moves the ctime of them all."""
+    host.imported(host.make())
+    host.done(kind='snapshot', site='shop', name='s')
+    (host.live() / 'a/x').write_text('changed')  # its twin, too
+    host.steps.until('change.placed', {
+        'kind': 'restore', 'source': 'shop@s', 'site': 'shop', 'paths': ['a/twin', 'a/x']})
+    wait_until_older(host.live() / 'a/twin')
+    job = host.steps.go_on()
+    assert job['state'] == 'done' and not job['result'].get('failed'), job
+    kept = host.live().resolve() / f'.fsd-{job["id"]}'
+    assert (kept / '0').samefile(kept / '1')
+    undo_is_over(host)
+    wait_for(lambda: not kept.exists())
+    assert not told(host, 'replaced.late_writes')
+
+
 def test_kept__is_told_before_it_is_noted_as_told(host):
     """A crash in between tells twice rather than never."""
     host.imported(host.make())
