@@ -35,7 +35,7 @@ enum catalog_flag {
 	CATALOG_READ_ONLY = 1 << 1, /* a reader: no migration, no write */
 };
 
-#define CATALOG_SCHEMA 3 /* newest schema this code knows; kept in SQLite's user_version */
+#define CATALOG_SCHEMA 4 /* newest schema this code knows; kept in SQLite's user_version */
 
 /*
  * Open `path` (absolute; its folder is resolved first, the file itself is opened without following
@@ -180,10 +180,16 @@ int catalog_snapshot_get(struct catalog *c, const char *site, const char *name,
 	struct cat_snapshot *out, struct err *err);
 int catalog_snapshot_get_id(struct catalog *c, const char *id, struct cat_snapshot *out,
 	struct err *err);
-/* With its labels and holds. */
+/* With its labels, holds and what of it is unsettled. */
 int catalog_snapshot_delete(struct catalog *c, const char *id, struct err *err);
 int catalog_snapshots(struct catalog *c, const struct cat_snapshot_filter *f,
 	int (*fn)(const struct cat_snapshot *, void *), void *arg, struct err *err);
+
+/* What kept changing while a fuzzy snapshot was taken, as JSON text; NULL: nothing. */
+int catalog_unsettled_set(struct catalog *c, const char *snapshot, const char *paths,
+	struct err *err);
+/* Malloc'd, NULL when there is nothing. 0 or -errno. */
+int catalog_unsettled(struct catalog *c, const char *snapshot, char **paths, struct err *err);
 
 /* ---- labels and holds: of a site's or a snapshot's id ---- */
 /* `value` NULL removes. Keys and values are at most 200 bytes. */

@@ -150,8 +150,15 @@ static const char schema_3[] =
 	"ALTER TABLE snapshots ADD COLUMN look INTEGER NOT NULL DEFAULT 0;\n"
 	"CREATE INDEX snapshots_look ON snapshots(look) WHERE look <> 0;\n";
 
+static const char schema_4[] =
+	"CREATE TABLE unsettled(\n"
+	"	snapshot TEXT NOT NULL PRIMARY KEY,\n"
+	"	paths TEXT NOT NULL\n"
+	") STRICT;\n";
+
 const struct sql_step sql_steps[CATALOG_SCHEMA] = {
 	{schema_1},
 	{schema_2},
 	{schema_3},
+	{schema_4},
 };

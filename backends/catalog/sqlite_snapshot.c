@@ -1,9 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Snapshots, labels and holds. */
+/* Snapshots, what of them is unsettled, labels and holds. */
 #include "backends/catalog/sqlite_internal.h"
 
 #include <errno.h>
 #include <string.h>
+
+/* A text that is too long fills its field without an end, which sql_put refuses. */
+static void fill(char *field, size_t size, const char *text)
+{
+	size_t len = strnlen(text, size);
+
+	memcpy(field, text, len);
+	if (len < size)
+		field[len] = '\0';
+}
 
 /* ---- snapshots ---- */
 
@@ -70,6 +80,8 @@ int catalog_snapshot_delete(struct catalog *c, const char *id, struct err *err)
 	if (r == 0)
 		r = sql_delete(c, "DELETE FROM holds WHERE object = ?", id, NULL, err);
 	if (r == 0)
+		r = catalog_unsettled_set(c, id, NULL, err);
+	if (r == 0)
 		r = sql_delete(c, "DELETE FROM snapshots WHERE id = ?", id, NULL, err);
 	return sql_end_nested(c, own, r, err);
 }
@@ -113,6 +125,54 @@ int catalog_snapshots(struct catalog *c, const struct cat_snapshot_filter *f,
 	return r;
 }
 
+/* ---- unsettled ---- */
+
+struct unsettled {
+	char snapshot[CAT_ID_SIZE];
+	const char *paths;
+};
+
+static const struct column unsettled_columns[] = {
+	COLUMN(TEXT, unsettled, snapshot),
+	COLUMN(LONG, unsettled, paths),
+};
+
+static const struct record unsettled_record = {
+	.table = "unsettled",
+	.key = "snapshot",
+	.code = "exists",
+	.name = offsetof(struct unsettled, snapshot),
+	COLUMNS(unsettled_columns),
+};
+
+int catalog_unsettled_set(struct catalog *c, const char *snapshot, const char *paths,
+	struct err *err)
+{
+	struct unsettled u = {.paths = paths};
+
+	if (!paths)
+		return sql_delete(c, "DELETE FROM unsettled WHERE snapshot = ?", snapshot, NULL,
+			err);
+	fill(u.snapshot, sizeof(u.snapshot), snapshot);
+	return sql_put(c, &unsettled_record, &u, err);
+}
+
+int catalog_unsettled(struct catalog *c, const char *snapshot, char **paths, struct err *err)
+{
+	_cleanup_query_ struct query q;
+	struct unsettled u;
+	int r;
+
+	*paths = NULL;
+	query_init(&q, &unsettled_record);
+	query_where_text(&q, "snapshot = ?", snapshot);
+	r = query_next(c, &q, &u, err);
+	if (r <= 0)
+		return r;
+	*paths = strdup(u.paths);
+	return *paths ? 0 : err_sys(err, ENOMEM, "read", snapshot);
+}
+
 /* ---- labels ---- */
 
 struct label {
@@ -134,16 +194,6 @@ static const struct record label_record = {
 	.name = offsetof(struct label, key),
 	COLUMNS(label_columns),
 };
-
-/* A text that is too long fills its field without an end, which sql_put refuses. */
-static void fill(char *field, size_t size, const char *text)
-{
-	size_t len = strnlen(text, size);
-
-	memcpy(field, text, len);
-	if (len < size)
-		field[len] = '\0';
-}
 
 int catalog_label_set(struct catalog *c, const char *object, const char *key, const char *value,
 	struct err *err)

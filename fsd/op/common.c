@@ -62,6 +62,7 @@ void op_note_source(struct job *job, const struct resolved *source)
 	job_intend_str(job, "source_site", source->site.id);
 	job_intend_str(job, "source_pool", source->pool->config->name);
 	job_intend_str(job, "source_snapshot", source->snapshot.name);
+	job_intend_str(job, "source_consistency", source->snapshot.consistency);
 	if (source->kind != SOURCE_LIVE)
 		job_intend_int(job, "source_generation", source->generation);
 }
@@ -201,19 +202,48 @@ bool op_constant_cost(const struct pool_root *from, const struct pool_root *to)
 	return from == to && to->driver->caps(to->handle) & POOL_CONSTANT_COST;
 }
 
+/* Of several copies the weakest counts, and none is more consistent than its source. */
+static void weaken(struct job *job, const char *consistency)
+{
+	for (int c = SNAP_FUZZY; c > SNAP_ATOMIC; c--) {
+		const char *name = snap_consistency_name((enum snap_consistency)c);
+
+		if (strcmp(consistency, name) == 0)
+			job->consistency = name;
+		if (job->consistency && strcmp(job->consistency, name) == 0)
+			return;
+	}
+	job->consistency = snap_consistency_name(SNAP_ATOMIC);
+}
+
+void op_expect_consistency(struct job *job, enum snap_consistency c)
+{
+	job->consistency = snap_consistency_name(c);
+	weaken(job, job_str(job, "source_consistency"));
+}
+
 bool op_expect_method(struct job *job, const struct pool_root *from, bool live)
 {
 	bool constant = op_constant_cost(from, job->pool);
 
 	job->method = pool_method_name(constant ? POOL_METHOD_SNAPSHOT : POOL_METHOD_COPY);
-	job->consistency =
-		snap_consistency_name(constant || !live ? SNAP_ATOMIC : SNAP_SETTLED);
+	op_expect_consistency(job, constant || !live ? SNAP_ATOMIC : SNAP_SETTLED);
 	return constant;
+}
+
+static void warn_of_fuzzy(struct job *job)
+{
+	const char *text = job_str(job, "source");
+
+	if (strcmp(job_str(job, "source_consistency"), snap_consistency_name(SNAP_FUZZY)) == 0)
+		job_warn(job, "%s is fuzzy: fsctl snapshot show %s lists what kept changing while "
+			"it was taken", text, text);
 }
 
 void op_expect_copy(struct fsd *f, struct job *job, const struct pool_root *from,
 	const struct cat_site *site, bool live)
 {
+	warn_of_fuzzy(job);
 	/* A snapshot is not as large as its site was when that was measured. */
 	if (op_expect_method(job, from, live) || !live)
 		return;
@@ -351,9 +381,12 @@ int op_require_tree(int dir, int64_t number, const char *text, struct err *err)
 int op_open_source(struct fsd *f, struct job *job, struct pool_root **pool, int64_t *number,
 	struct err *err)
 {
+	const char *text = job_str(job, "source");
 	int dir = op_find_source(f, job, pool, number, err);
-	int r = dir < 0 ? dir : op_require_tree(dir, *number, job_str(job, "source"), err);
+	int r = dir < 0 ? dir : op_require_tree(dir, *number, text, err);
 
+	if (r == 0)
+		warn_of_fuzzy(job);
 	if (r < 0)
 		fd_close(&dir);
 	return r < 0 ? r : dir;
@@ -378,12 +411,15 @@ void op_count_copy(struct job *job, struct pool_made *made)
 	const struct snap_copy_result *c = &made->copy;
 
 	job->method = pool_method_name(made->method);
-	job->consistency = snap_consistency_name(c->consistency);
+	weaken(job, snap_consistency_name(c->consistency));
 	job->bytes_cloned += c->bytes_cloned;
 	job->copied_entries += c->entries;
 	job->copied_bytes = snap_add(job->copied_bytes, c->bytes);
-	if (c->consistency == SNAP_FUZZY)
+	if (c->consistency == SNAP_FUZZY) {
 		warn_of_paths(job, "kept changing while it was copied", &c->unsettled, false);
+		json_decref(job->unsettled);
+		job->unsettled = present_paths(&c->unsettled);
+	}
 	warn_of_paths(job, "not carried over", &c->reported, true);
 	snap_copy_result_release(&made->copy);
 }
@@ -552,6 +588,8 @@ int op_store_snapshot(struct job *job, int stage, const char *kind, int64_t gene
 	strcpy(s.method, job->method);
 	strcpy(s.consistency, job->consistency);
 	doc = meta_snapshot_new(&s, labels);
+	if (job->unsettled)
+		json_object_set(doc, "unsettled", job->unsettled);
 	snprintf(object, sizeof(object), "%s@%s", s.site_name, s.name);
 	r = meta_store(stage, META_WRAPPER, object, doc, err);
 	json_decref(doc);

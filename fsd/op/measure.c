@@ -106,11 +106,12 @@ static int run_snapshot(struct fsd *f, struct job *job, struct err *err)
 {
 	struct pool_root *pool;
 	int64_t number;
-	_cleanup_fd_ int dir = op_open_source(f, job, &pool, &number, err);
-	_cleanup_fd_ int wrapper = dir < 0 ? dir : layout_open_generation(dir, number);
+	_cleanup_fd_ int dir = op_find_source(f, job, &pool, &number, err);
+	int r = dir < 0 ? dir : op_require_tree(dir, number, job_str(job, "source"), err);
 
-	if (dir < 0)
-		return dir;
+	if (r < 0)
+		return r;
+	_cleanup_fd_ int wrapper = layout_open_generation(dir, number);
 	return wrapper < 0 ? err_sys(err, -wrapper, "open", job_str(job, "source"))
 			   : count(job, pool, wrapper, err);
 }

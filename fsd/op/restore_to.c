@@ -32,8 +32,7 @@ static void show_steps(struct job *job, const struct resolved *source, const str
 	const struct path_list *paths)
 {
 	job->method = pool_method_name(outside_method(job->pool, o->parent));
-	job->consistency = snap_consistency_name(
-		source->kind == SOURCE_SNAPSHOT ? SNAP_ATOMIC : SNAP_SETTLED);
+	op_expect_consistency(job, source->kind == SOURCE_SNAPSHOT ? SNAP_ATOMIC : SNAP_SETTLED);
 	if (paths->n) {
 		job_step(job, "copy %zu paths of %s to %s", paths->n, source->text, o->path);
 	} else {

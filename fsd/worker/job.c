@@ -55,20 +55,18 @@ void job_free(struct job **jobp)
 	json_decref(job->intent);
 	json_decref(job->plan);
 	json_decref(job->warnings);
+	json_decref(job->unsettled);
 	json_decref(job->result);
 	free(job->asked);
 	free(job);
 }
 
-static __attribute__((format(printf, 2, 0))) void add_text(json_t **list, const char *fmt,
-	va_list ap)
+static __attribute__((format(printf, 1, 0))) json_t *prose(const char *fmt, va_list ap)
 {
 	char text[1024];
 
 	vsnprintf(text, sizeof(text), fmt, ap);
-	if (!*list)
-		*list = json_array();
-	json_array_append_new(*list, json_prose(text));
+	return json_prose(text);
 }
 
 void job_step(struct job *job, const char *fmt, ...)
@@ -76,17 +74,28 @@ void job_step(struct job *job, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	add_text(&job->plan, fmt, ap);
+	json_array_append_new(job->plan, prose(fmt, ap));
 	va_end(ap);
 }
 
 void job_warn(struct job *job, const char *fmt, ...)
 {
+	json_t *warning, *said;
 	va_list ap;
+	size_t i;
 
 	va_start(ap, fmt);
-	add_text(&job->warnings, fmt, ap);
+	warning = prose(fmt, ap);
 	va_end(ap);
+	if (!job->warnings)
+		job->warnings = json_array();
+	json_array_foreach(job->warnings, i, said) {
+		if (json_equal(said, warning)) {
+			json_decref(warning);
+			return;
+		}
+	}
+	json_array_append_new(job->warnings, warning);
 }
 
 void job_fault(struct job *job, const char *list, const char *path, const char *reason)

@@ -120,6 +120,7 @@ struct job {
 	char confirm[ERR_TEXT_SIZE]; /* the question; "" when none is needed */
 	const char *method;	     /* expected or used; static storage */
 	const char *consistency;     /* static storage */
+	json_t *unsettled; /* what kept changing while it was copied (present_paths()), or NULL */
 	struct cat_usage planned;    /* what is copied, by the last measurement */
 
 	struct snap_ctx ctx;

@@ -21,7 +21,7 @@
 int kept_tell(struct fsd *f, const struct kept_told *t)
 {
 	struct cat_event e = {.time = clock_real()};
-	json_t *data = present_late(t->late);
+	json_t *data = present_paths(t->late);
 	_cleanup_free_ char *text = NULL;
 	struct err err = ERR_INIT;
 	int r;

@@ -8,7 +8,7 @@
  * gen/N/meta.json: format, number, created, method, consistency, origin, retired, retired_by, job,
  *   as_of
  * snapshot meta.json: format, id, site, site_name, name, kind, time, generation, method,
- *   consistency, gap_ns, expires, job, look, labels {}, holds []
+ *   consistency, unsettled {}, gap_ns, expires, job, look, labels {}, holds []
  * Times are integers, ns since 1970 UTC; jobs are ids as text.
  */
 #ifndef FSD_WORKER_META_H

@@ -12,7 +12,7 @@
 #include "snap/base/clock.h"
 #include "snap/base/fd.h"
 
-#define LATE_KEPT 100 /* paths in an event */
+#define PATHS_SHOWN 100
 
 static json_t *text_or_null(const char *s)
 {
@@ -152,6 +152,16 @@ static int add_hold(const struct cat_hold *h, void *arg)
 	return json_array_append_new(arg, json_string_nocheck(h->tag));
 }
 
+static json_t *unsettled_of(struct catalog *c, const char *snapshot)
+{
+	_cleanup_free_ char *text = NULL;
+	json_t *v;
+
+	catalog_unsettled(c, snapshot, &text, NULL);
+	v = text ? json_loads(text, 0, NULL) : NULL;
+	return v ? v : json_null();
+}
+
 json_t *present_snapshot(struct fsd *f, struct catalog *c, const struct cat_snapshot *s)
 {
 	json_t *v = json_object(), *holds = json_array();
@@ -169,6 +179,7 @@ json_t *present_snapshot(struct fsd *f, struct catalog *c, const struct cat_snap
 	json_object_set_new(v, "generation", json_integer(s->generation));
 	json_object_set_new(v, "method", json_string(s->method));
 	json_object_set_new(v, "consistency", json_string(s->consistency));
+	json_object_set_new(v, "unsettled", unsettled_of(c, s->id));
 	json_object_set_new(v, "gap", json_real((double)s->gap_ns / (double)NSEC_PER_SEC));
 	json_object_set_new(v, "parts", json_pack("[s]", "code"));
 	json_object_set_new(v, "labels", labels_of(c, s->id));
@@ -303,11 +314,11 @@ json_t *present_event(struct catalog *c, const struct cat_event *e)
 		data ? data : json_object());
 }
 
-json_t *present_late(const struct paths *late)
+json_t *present_paths(const struct paths *p)
 {
 	json_t *paths = json_array();
 
-	for (size_t i = 0; i < late->n && i < LATE_KEPT; i++)
-		json_array_append_new(paths, json_text(late->items[i].path));
-	return json_pack("{s:I,s:o}", "total", (json_int_t)late->total, "paths", paths);
+	for (size_t i = 0; i < p->n && i < PATHS_SHOWN; i++)
+		json_array_append_new(paths, json_text(p->items[i].path));
+	return json_pack("{s:I,s:o}", "total", (json_int_t)p->total, "paths", paths);
 }

@@ -13,7 +13,7 @@ json_t *present_generation(struct fsd *f, const struct cat_site *s, const struct
 json_t *present_snapshot(struct fsd *f, struct catalog *c, const struct cat_snapshot *s);
 json_t *present_pool(struct fsd *f, struct catalog *c, struct pool_root *r);
 json_t *present_event(struct catalog *c, const struct cat_event *e);
-/* {"total", "paths": the first hundred}: what was written where nobody should any more. */
-json_t *present_late(const struct paths *late);
+/* {"total", "paths": the first hundred} */
+json_t *present_paths(const struct paths *p);
 
 #endif

@@ -496,6 +496,15 @@ int reflect_is_shell(int dir, int64_t *job)
 	return wrapper == -ENOENT;
 }
 
+static int reflect_unsettled(struct fsd *f, const char *snapshot, const json_t *doc,
+	struct err *err)
+{
+	const json_t *unsettled = json_object_get(doc, "unsettled");
+	_cleanup_free_ char *text = unsettled ? json_dumps(unsettled, JSON_COMPACT) : NULL;
+
+	return catalog_unsettled_set(f->catalog, snapshot, text, err);
+}
+
 /* Its job moves the generation in, or removes it when it is recovered. */
 static int refuse_shell(const struct pool_root *r, const char *site_id, const char *name,
 	struct err *err)
@@ -539,6 +548,8 @@ int reflect_snapshot(struct fsd *f, struct pool_root *r, const char *site_id, co
 		ret = reflect_labels(f, s.id, doc, err);
 	if (ret == 0)
 		ret = reflect_holds(f, s.id, doc, err);
+	if (ret == 0)
+		ret = reflect_unsettled(f, s.id, doc, err);
 	json_decref(doc);
 	if (ret == 0 && out)
 		*out = s;

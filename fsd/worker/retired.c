@@ -51,7 +51,7 @@ static int tell(const struct look *l, struct err *err)
 	const struct cat_snapshot *s = &l->snapshot;
 	struct cat_event e = {
 		.kind = "generation.late_writes", .time = clock_real(), .job = s->job};
-	json_t *data = present_late(&l->late);
+	json_t *data = present_paths(&l->late);
 	_cleanup_free_ char *text = NULL;
 
 	json_object_set_new(data, "generation", json_integer(s->generation));

@@ -125,6 +125,14 @@ class Daemon:
         self.process = None
         return status
 
+    def lose_catalog(self):
+        """It starts with none."""
+        if self.process:
+            self.stop()
+        for file in self.catalog.parent.glob(f'{self.catalog.name}*'):
+            file.unlink()
+        self.start()
+
     def api_pid(self):
         children = pathlib.Path(f'/proc/{self.process.pid}/task/{self.process.pid}/children')
         return int(children.read_text().split()[0])

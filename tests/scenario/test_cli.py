@@ -817,6 +817,24 @@ def test_cli__a_copy_says_which_paths_kept_changing_and_what_it_left_out(make_da
         'kept changing while it was copied: hot', 'kept changing while it was copied: log',
         'not carried over: socket (socket)']
     assert 'kept changing while it was copied: hot\n' in r.stderr
+    fuzzy = f'shop@{job["result"]["snapshot"]["name"]}'
+
+    def unsettled():
+        listed = daemon.json('snapshot', 'show', fuzzy)['unsettled']
+        return listed['total'], sorted(listed['paths'])
+    assert unsettled() == (2, ['hot', 'log'])
+    assert 'unsettled paths  ' in daemon.fsctl('snapshot', 'show', fuzzy).stdout
+    # And so is what is made from it.
+    for command in (('clone', fuzzy, 'copy'), ('restore', fuzzy, '--yes')):
+        for asked in ((*command, '--dry-run'), command):
+            r = daemon.fsctl(*asked)
+            said = r.stdout + r.stderr
+            assert said.count(f'{fuzzy} is fuzzy: fsctl snapshot show {fuzzy} ') == 1, said
+    assert daemon.json('site', 'show', 'copy')['consistency'] == 'fuzzy'
+    assert daemon.json('site', 'show', 'shop')['consistency'] == 'fuzzy'
+    daemon.lose_catalog()
+    daemon.fsctl('pool', 'scan')
+    assert unsettled() == (2, ['hot', 'log'])
 
 
 def test_cli__names_of_files_cannot_drive_a_terminal(shop):

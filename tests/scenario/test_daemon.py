@@ -272,9 +272,7 @@ def test_daemon__sweeps_what_a_crash_left_in_sites_found_by_a_scan(daemon):
     site = pathlib.Path(daemon.json('site', 'show', 'shop')['live']['path']).parent
     daemon.stop(signal.SIGKILL)
     (site / 'live.9').symlink_to('gen/1/tree')
-    for path in daemon.catalog.parent.glob('catalog.db*'):
-        path.unlink()
-    daemon.start()
+    daemon.lose_catalog()
     daemon.fsctl('pool', 'scan')
     wait_for(lambda: not (site / 'live.9').is_symlink())
 

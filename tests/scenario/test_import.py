@@ -623,9 +623,7 @@ def test_import__that_no_job_knows_any_more_is_told_until_it_is_mended(host, scr
     (aside / 'index.php').write_text('late')
     host.daemon.stop(signal.SIGKILL)
     host.steps.set_hold('')
-    for file in host.daemon.catalog.parent.glob('catalog.db*'):
-        file.unlink()
-    host.daemon.start()
+    host.daemon.lose_catalog()
     for status, words in ((8, 'pool scan main'), (1, 'pool check main'), (1, 'status --check')):
         r = host.daemon.fsctl(*words.split(), check=False)
         said = r.stdout + r.stderr

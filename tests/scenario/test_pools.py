@@ -400,9 +400,7 @@ def test_scan__names_snapshots_by_their_sites(daemon):
         daemon.fsctl('snapshot', f'{name}@a')
     daemon.stop()
     shutil.rmtree(daemon.pools['main'] / 'sites/gone')
-    for file in daemon.catalog.parent.glob('catalog.db*'):
-        file.unlink()
-    daemon.start()
+    daemon.lose_catalog()
     found = daemon.json('pool', 'scan', 'main')['job']['result']['snapshots']['added']
     assert sorted(found) == ['gone@a', 'shop@a']
     for source in found:
@@ -569,11 +567,8 @@ def test_scan__leaves_a_second_site_of_one_name_alone(make_daemon, scratch):
     assert checked(daemon)[0] == 0
 
 
-def lose_catalog(daemon):
-    daemon.stop()
-    for file in daemon.catalog.parent.glob('catalog.db*'):
-        file.unlink()
-    daemon.start()
+def rebuild_catalog(daemon):
+    daemon.lose_catalog()
     daemon.fsctl('pool', 'scan')
 
 
@@ -621,7 +616,7 @@ def test_scan__lets_a_deleted_site_be_had_back(daemon):
     ident = daemon.json('site', 'delete', 'shop', '--yes')['job']['result']['site']['id']
     noted = json.loads((pool / '.fsd/deleted' / ident / 'site.json').read_text())
     before, = deleted()
-    lose_catalog(daemon)
+    rebuild_catalog(daemon)
     assert deleted() == [{**before, 'deleted_by': None}]
     for name in (ident, 'shop'):
         r = daemon.fsctl('path', name, check=False)
@@ -658,7 +653,7 @@ def test_scan__of_a_deleted_site_knows_when_though_nothing_or_an_old_time_is_not
     text = json.loads(document.read_text())
     when = text.pop('deleted') / 1e9
     document.write_text(json.dumps(text | ({'deleted': noted} if noted else {})))
-    lose_catalog(daemon)
+    rebuild_catalog(daemon)
     site, = daemon.http('GET', '/v1/sites?deleted=true')[1]['items']
     seen = datetime.datetime.fromisoformat(site['deleted']).timestamp()
     assert abs(seen - when) < 3600 and seen <= time.time(), (seen, when)
@@ -672,7 +667,7 @@ def test_scan__after_a_pool_was_made_in_an_empty_mount_point(mount, make_daemon)
     daemon.stop()
     unplug(where)
     try:
-        lose_catalog(daemon)
+        rebuild_catalog(daemon)
         assert daemon.json('site', 'list')['items'] == [] and pool(daemon)['online']
         daemon.stop()
     finally:
@@ -688,7 +683,7 @@ def test_scan__after_a_pool_was_made_in_an_empty_mount_point(mount, make_daemon)
         shutil.rmtree(where / '.fsd')
     finally:
         plug(where)
-    lose_catalog(daemon)
+    rebuild_catalog(daemon)
     assert daemon.fsctl('site', 'list', '-q').stdout == 'shop\n' and checked(daemon)[0] == 0
 
 
@@ -713,7 +708,7 @@ def test_scan__rebuilds_a_lost_catalog_as_it_was(daemon):
     before = look()
     assert before[1][0]['labels'] == {'owner': 'anna', 'release': '2.1'}
     assert before[1][0]['holds'] == ['audit']
-    lose_catalog(daemon)
+    rebuild_catalog(daemon)
     assert look() == before
     assert daemon.fsctl('snapshot', 'list', '--label', 'release=2.1', '-q').stdout == 'shop@a\n'
 

@@ -161,9 +161,7 @@ def test_retired__is_told_though_the_catalog_was_lost(shop):
         shop.retire()
         reached()
         shop.daemon.stop(signal.SIGKILL)
-    for path in shop.daemon.catalog.parent.glob('catalog.db*'):
-        path.unlink()
-    shop.daemon.start()
+    shop.daemon.lose_catalog()
     shop.daemon.fsctl('pool', 'scan', 'main')
     shop.daemon.fsctl('snapshot', 'delete', 'shop@a', '--yes')  # that wakes housekeeping
     assert [late['paths'] for _, late in shop.until_told()] == [['upload']]

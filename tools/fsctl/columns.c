@@ -52,6 +52,8 @@ static const struct column snapshots[] = {
 	{"KIND", "kind", H_TEXT, true},
 	{"METHOD", "method", H_TEXT, true},
 	{"CONSISTENCY", "consistency", H_TEXT, true},
+	{"UNSETTLED", "unsettled.total", H_NUMBER},
+	{"UNSETTLED PATHS", "unsettled.paths", H_LIST},
 	{"HELD", "holds", H_LIST, true},
 	{"EXPIRES", "expires", H_TIME, true},
 	{"LABELS", "labels", H_MAP, true, true},

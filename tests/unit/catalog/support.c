@@ -4,6 +4,8 @@
 #include <dirent.h>
 #include <unistd.h>
 
+#include "snap/base/fd.h"
+
 int scratch_setup(void **state)
 {
 	struct scratch *s = calloc(1, sizeof(*s));
@@ -130,6 +132,8 @@ int put_each(struct catalog *c, unsigned i, struct err *err)
 	if (r == 0)
 		r = catalog_hold_put(c, &hold, err);
 	if (r == 0)
+		r = catalog_unsettled_set(c, snapshot.id, "{\"total\":1}", err);
+	if (r == 0)
 		r = catalog_job_put(c, &job, err);
 	if (r == 0)
 		r = catalog_event_put(c, &event, NULL, err);
@@ -160,6 +164,7 @@ static int count_event(const struct cat_event *e, void *arg)
 int count_each(struct catalog *c, unsigned i)
 {
 	struct cat_event_filter events = {.job = i};
+	_cleanup_free_ char *unsettled = NULL;
 	struct err err = ERR_INIT;
 	char name[CAT_NAME_SIZE], site[CAT_ID_SIZE], snapshot[CAT_ID_SIZE];
 	struct cat_generation generation;
@@ -178,6 +183,8 @@ int count_each(struct catalog *c, unsigned i)
 	n += catalog_snapshot_get_id(c, snapshot, &snap, &err) == 0;
 	catalog_labels(c, site, count_label, &n, &err);
 	catalog_holds(c, snapshot, count_hold, &n, &err);
+	catalog_unsettled(c, snapshot, &unsettled, &err);
+	n += unsettled && strcmp(unsettled, "{\"total\":1}") == 0;
 	if (catalog_job_get(c, i, &j, &err) == 0) {
 		cat_job_release(&j);
 		n++;

@@ -10,8 +10,8 @@ static const char rebuild_holds[] =
 	"DROP TABLE holds;"
 	"ALTER TABLE holds_new RENAME TO holds;";
 
-#define OURS sql_steps[0], sql_steps[1], sql_steps[2]
-_Static_assert(CATALOG_SCHEMA == 3, "OURS are all steps");
+#define OURS sql_steps[0], sql_steps[1], sql_steps[2], sql_steps[3]
+_Static_assert(CATALOG_SCHEMA == 4, "OURS are all steps");
 
 static void make(struct scratch *s)
 {
@@ -30,6 +30,7 @@ static void make_first(struct scratch *s)
 	make(s);
 	assert_ok(sql_open(s->path, 0, sql_steps, CATALOG_SCHEMA, &s->c, &err), err);
 	assert_ok(sql_exec(s->c,
+			  "DROP TABLE unsettled;"
 			  "DROP INDEX snapshots_look;"
 			  "ALTER TABLE snapshots DROP COLUMN look;"
 			  "DROP INDEX sites_deleted_name;"
@@ -77,7 +78,7 @@ static void test_migration__to_todays_schema_keeps_everything(void **state)
 	make_first(s);
 	assert_ok(catalog_open(s->path, 0, &s->c, &err), err);
 	assert_int_equal(ask(s->c, "PRAGMA user_version"), CATALOG_SCHEMA);
-	assert_int_equal(count_each(s->c, 1), EACH);
+	assert_int_equal(count_each(s->c, 1), EACH - 1); /* what is unsettled came later */
 	assert_ok(catalog_check(s->c, &err), err);
 }
 
