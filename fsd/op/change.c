@@ -215,7 +215,7 @@ static int place(int tree, int work, const struct item *it, int *parent)
 	if (waits)
 		r = it->in ? put_in(work, it->name, *parent, leaf)
 			   : take_out(*parent, leaf, work, it->name);
-	if (r == 0 && waits)
+	if (r == 0)
 		work_note_taken(work, it->json);
 	if (r == 0 && it->in)
 		note_ctime(it, *parent, leaf);

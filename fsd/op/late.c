@@ -552,6 +552,8 @@ static int mend(struct merge *m, size_t first, bool put_rest)
 			r = mend_item(m, item, path);
 		if (r < 0)
 			return r;
+		if (r == HOLDS_OLD && !json_int_at(item, "taken"))
+			work_note_taken(m->work, item);
 		begun |= r != HOLDS_STAGED;
 		if (put_rest && r == HOLDS_STAGED)
 			put(m, path, item); /* what cannot be is told as a difference */

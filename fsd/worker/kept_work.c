@@ -60,7 +60,8 @@ static const char *inode_key(const struct stat *st, char out[INODE_KEY_SIZE])
 /*
  * An item's entry. The rename that brought it here changed its ctime, and so did those of its other
  * names, and no other's: a later one is a write, also where somebody has set the mtime back. Where
- * a crash kept that time from being noted, the mtime has to do.
+ * a crash kept that time from being noted, it is the one that was found after it, and for what was
+ * written before that the mtime has to do.
  */
 static bool entry_is_late(const struct kept_work *w, const json_t *item, const struct stat *st)
 {

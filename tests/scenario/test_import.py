@@ -1129,6 +1129,33 @@ def test_kept__is_told_of_who_sets_the_time_while_others_are_still_replaced(host
     wait_for(lambda: told(host, 'replaced.late_writes'))
 
 
+@pytest.mark.parametrize('kind, step', [('restore', 'change.placed'), ('import', 'late.exchanged')])
+def test_kept__is_told_of_who_sets_the_time_after_a_crash(host, kind, step):
+    path = host.make()
+    if kind == 'import':
+        host.steps.until('renamed', {'kind': 'site-import', 'name': 'shop', 'dir': str(path),
+                                     'mode': 'link'})
+        held = open(host.live() / 'index.php', 'a', encoding='ascii')
+        (path / 'index.php').write_text('late')
+        host.steps.on(step)
+    else:
+        host.imported(path)
+        host.done(kind='snapshot', site='shop', name='s')
+        (host.live() / 'index.php').write_text('changed')
+        held = open(host.live() / 'index.php', 'a', encoding='ascii')
+        host.steps.until(step, {'kind': 'restore', 'source': 'shop@s', 'site': 'shop',
+                                'paths': ['index.php']})
+    with held:
+        before = os.stat(held.fileno())
+        assert host.steps.restart()['state'] == 'done'
+        wait_until_older(pathlib.Path(f'/proc/self/fd/{held.fileno()}'))
+        held.write(' and a visitor')
+        held.flush()
+        os.utime(held.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
+    undo_is_over(host)
+    wait_for(lambda: told(host, 'replaced.late_writes'))
+
+
 def test_kept__goes_with_all_names_of_a_file_when_nobody_writes(host):
     """Each rename of one moves the ctime of them all."""
     host.imported(host.make())
