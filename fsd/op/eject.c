@@ -85,7 +85,8 @@ static void show_steps(struct fsd *f, struct job *job, const struct cat_site *si
 	if (!moves)
 		job->planned = site->usage;
 	if (moves)
-		job_step(job, "rename the live tree of %s to %s", site->name, o->path);
+		job_step(job, "rename the live tree of %s to %s, which no undo takes back",
+			site->name, o->path);
 	else
 		job_step(job, "copy the live tree of %s to %s, and compare every byte", site->name,
 			o->path);
@@ -448,6 +449,16 @@ static json_t *ejected(const struct eject *e, int64_t since)
 	return json_pack("{s:o,s:I}", "path", json_text(e->out.o.path), "since", (json_int_t)since);
 }
 
+/* For whoever brings back what is left; the number is not given twice. */
+static void note_given(const struct eject *e, json_t *doc, int64_t generation)
+{
+	json_object_set_new(doc, "ejected",
+		json_pack("{s:o,s:I}", "path", json_text(e->out.o.path), "generation",
+			(json_int_t)generation));
+	if (json_int_at(doc, "last_generation") < generation)
+		json_object_set_new(doc, "last_generation", json_integer(generation));
+}
+
 static int park(struct eject *e, const json_t *note, struct err *err)
 {
 	json_t *doc;
@@ -458,7 +469,9 @@ static int park(struct eject *e, const json_t *note, struct err *err)
 	json_object_set_new(doc, "name", json_string(e->name));
 	json_object_set_new(doc, "deleted", json_integer(clock_real()));
 	json_object_del(doc, "linked");
-	if (!was_released(note))
+	if (was_released(note))
+		note_given(e, doc, json_int_at(note, "generation"));
+	else
 		json_object_set_new(doc, "ejected", ejected(e, json_int_at(note, "since")));
 	r = meta_store(e->site, META_SITE, e->name, doc, err);
 	json_decref(doc);

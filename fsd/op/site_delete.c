@@ -150,16 +150,21 @@ const struct op_kind op_site_delete = {
 /* ---- undelete ---- */
 
 /* What was made of the site by eject goes on to be used, perhaps by all of its visitors. */
-static void warn_of_copy(struct job *job, const char *id)
+static void warn_of_eject(struct job *job, const char *id)
 {
 	_cleanup_fd_ int dir = fd_open_dir(job->pool->deleted, id);
+	int64_t gone, live;
 	const char *path;
 	json_t *doc;
 
 	if (op_doc_load(dir, META_SITE, &doc) != 1)
 		return;
 	path = json_str_at(json_object_get(doc, "ejected"), "path");
-	if (path)
+	gone = json_int_at(json_object_get(doc, "ejected"), "generation");
+	if (path && gone && layout_live(dir, &live) == 0)
+		job_warn(job, "its generation %" PRId64 ", which was live, became %s: generation "
+			"%" PRId64 " is live in what comes back", gone, path, live);
+	else if (path)
 		job_warn(job, "%s, to which it was ejected, stays a plain directory: it is not "
 			"linked to the site", path);
 	json_decref(doc);
@@ -241,7 +246,7 @@ static int plan_undelete(struct fsd *f, struct job *job, struct err *err)
 	if (op_is_over(site.expires))
 		job_step(job, "take away its expires, %s, which is over",
 			time_format(site.expires, when));
-	warn_of_copy(job, site.id);
+	warn_of_eject(job, site.id);
 	return r;
 }
 

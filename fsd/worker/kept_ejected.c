@@ -40,8 +40,9 @@ static int ejected_load(struct ejected *e, struct err *err)
 	note = json_object_get(doc, "ejected");
 	e->since = json_int_at(note, "since");
 	e->told = json_true_at(note, "told");
-	r = note ? json_text_decode(json_str_at(note, "path"), &e->directory)
-		 : 0;
+	if (json_object_get(note, "generation")) /* its live tree itself became the directory */
+		note = NULL;
+	r = note ? json_text_decode(json_str_at(note, "path"), &e->directory) : 0;
 	r = r < 0 ? err_set(err, EBADMSG, "bad_meta", e->id, "\"ejected\" cannot be read") : !!note;
 	json_decref(doc);
 	return r;

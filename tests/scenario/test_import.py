@@ -1545,9 +1545,28 @@ def test_eject__parks_other_generations_whole(host):
     job = host.eject(host.outside / 'out')
     assert (host.outside / 'out/index.php').read_text() == 'of 2'
     site = job['result']['site']['id']
-    host.done(kind='site-undelete', site=site)
-    found = (host.live() / 'index.php').read_text()
-    assert found == ('of 2' if host.kind == 'btrfs' else 'index.php old')
+    if host.kind == 'btrfs':
+        host.done(kind='site-undelete', site=site)
+        assert (host.live() / 'index.php').read_text() == 'of 2'
+        return
+    warning, = host.done(kind='site-undelete', site=site)['result']['warnings']
+    assert f'became {host.outside / "out"}: generation 1 is live' in warning
+    assert (host.live() / 'index.php').read_text() == 'index.php old'
+    host.done(kind='site-delete', site='shop', confirm=True)
+    assert 'warnings' not in host.done(kind='site-undelete', site=site)['result']
+    host.done(kind='generation-create', site='shop')
+    host.done(kind='publish', site='shop', generation=3)
+    host.eject(host.outside / 'again')
+    undo_is_over(host)
+    wait_for(lambda: not (host.pool / '.fsd/deleted' / site).exists())
+
+
+def test_eject__plan_says_what_no_undo_takes_back(host, scratch):
+    host.imported(host.make())
+    for path, undoable in ((host.outside / 'out', host.kind == 'btrfs'), (scratch / 'out', True)):
+        _, answer = host.ask(kind='site-eject', site='shop', dir=str(path), dry_run=True)
+        steps = ' '.join(answer['plan']['steps'])
+        assert ('which no undo takes back' in steps) != undoable, steps
 
 
 def test_eject__refuses(host):
