@@ -53,14 +53,14 @@ def fails(daemon, code, *args, **kwargs):
 
 
 class Terminal:
-    """fsctl on a terminal of 100 columns."""
+    """fsctl on a terminal."""
 
-    def __init__(self, daemon, *args):
+    def __init__(self, daemon, *args, columns=100):
         self.seen = ''
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.environ.update(FSD_URL=daemon.url(), TERM='xterm', LC_ALL='C.UTF-8')
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack('HHHH', 30, 100, 0, 0))
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack('HHHH', 30, columns, 0, 0))
             os.execv(program('tools/fsctl/fsctl'), ['fsctl', *args])
 
     def read(self, deadline):
@@ -1056,6 +1056,29 @@ def test_cli__tables_have_heads_only_on_a_terminal(shop):
     assert screen.end() == 0
     assert re.match(r'NAME +POOL +LIVE .*\r\nshop +main +1 ', screen.seen)
     assert shop.fsctl('site', 'list').stdout.startswith('shop\tmain\t1\t')
+
+
+def test_cli__tables_say_what_found_no_room(shop):
+    """A long name does not take the room of all that there is to know."""
+    name = 'www.' + 9 * 'verylong-' + 'example.com'
+    shop.fsctl('site', 'create', name)
+    shop.fsctl('snapshot', f'{name}@a')
+    shop.fsctl('snapshot', 'hold', f'{name}@a', '--tag', 'audit')
+
+    def lines(*words):
+        screen = Terminal(shop, *words, columns=80)
+        assert screen.end() == 0
+        out = [line for line in screen.seen.split('\r\n') if line]
+        assert all(len(line) <= 80 for line in out), out
+        return out
+    head, *jobs = lines('job', 'list')
+    assert head.split()[:4] == ['JOB', 'KIND', 'ABOUT', 'STATE'] and head.endswith(' …')
+    assert all(' done' in job for job in jobs) and re.search(r'verylong.*… done', jobs[0])
+    head, snapshot = lines('snapshot', 'list')
+    assert 'HELD' in head and head.endswith(' …') and ' audit ' in snapshot
+    # All of it where there is room.
+    shop.fsctl('site', 'delete', name, '--yes')
+    assert not lines('site', 'list')[0].endswith('…')
 
 
 # ---- many at once ----

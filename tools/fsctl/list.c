@@ -29,6 +29,7 @@ static bool is_number(enum how how)
 /* ---- tables ---- */
 
 #define WIDE_MIN 8 /* a column that may be cut keeps at least this width */
+#define NAME_MIN 40 /* and so does one of names, which the next command needs whole */
 #define COLUMNS_MAX 16
 
 struct shape {
@@ -36,6 +37,7 @@ struct shape {
 	size_t from[COLUMNS_MAX];	/* which cell of an item it is */
 	size_t width[COLUMNS_MAX];	/* of what is in it, then what it gets */
 	size_t n;
+	bool more; /* columns that found no room */
 };
 
 static size_t columns_of(const struct view *view)
@@ -100,24 +102,40 @@ static void shape_init(struct shape *s, const struct list_out *out)
 
 static size_t least_width(const struct shape *s, size_t i)
 {
-	size_t head = strlen(s->columns[i]->head), least = head > WIDE_MIN ? head : WIDE_MIN;
+	const struct column *col = s->columns[i];
+	size_t head = strlen(col->head), least = head > WIDE_MIN ? head : WIDE_MIN;
 
-	return s->columns[i]->wide && s->width[i] > least ? least : s->width[i];
+	if (i == 0 || col->how == H_SUBJECT)
+		least = NAME_MIN;
+	else if (!col->wide)
+		return s->width[i];
+	return s->width[i] > least ? least : s->width[i];
+}
+
+/* How many of the columns find room when all give what they can. */
+static size_t columns_in(const struct shape *s, size_t room)
+{
+	size_t least = 0, n = 0;
+
+	while (n < s->n && (least += (n > 0) + least_width(s, n)) <= room)
+		n++;
+	return n ? n : 1;
 }
 
 /* A table that is broken over lines is none: the last columns go where they find no room, then
  * those that may be cut give what is missing, the last one first. */
 static void shape_fit(struct shape *s, size_t room)
 {
-	size_t least = 0, needed = 0, n = 0;
+	size_t needed = 0, n = columns_in(s, room);
 
-	for (; n < s->n; n++) {
-		least += (n > 0) + least_width(s, n);
-		if (n > 0 && least > room)
-			break;
-		needed += (n > 0) + s->width[n];
+	s->more = n < s->n;
+	if (s->more && room > strlen(" x")) {
+		room -= strlen(" x");
+		n = columns_in(s, room);
 	}
 	s->n = n;
+	for (size_t i = 0; i < n; i++)
+		needed += (i > 0) + s->width[i];
 	while (n-- > 0 && needed > room) {
 		size_t spare = s->width[n] - least_width(s, n), missing = needed - room;
 		size_t given = spare < missing ? spare : missing;
@@ -140,6 +158,8 @@ static struct libscols_table *new_table(const struct shape *s, size_t room)
 		if (column)
 			scols_column_set_safechars(column, "\\");
 	}
+	if (table && s->more)
+		scols_table_new_column(table, text_more(), 0, 0);
 	if (table) {
 		scols_table_set_termforce(table, SCOLS_TERMFORCE_ALWAYS);
 		scols_table_set_termwidth(table, room);

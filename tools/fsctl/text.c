@@ -171,6 +171,11 @@ size_t text_width(const char *s)
 	return width;
 }
 
+const char *text_more(void)
+{
+	return MB_CUR_MAX > 1 ? "\u2026" : "~";
+}
+
 char *text_cut(const char *s, size_t width)
 {
 	size_t at = 0, taken = 0;
@@ -186,7 +191,7 @@ char *text_cut(const char *s, size_t width)
 		at += bytes;
 		taken += columns;
 	}
-	if (asprintf(&out, "%.*s%s", (int)at, s, MB_CUR_MAX > 1 ? "\u2026" : "~") < 0)
+	if (asprintf(&out, "%.*s%s", (int)at, s, text_more()) < 0)
 		return NULL;
 	return out;
 }

@@ -24,6 +24,8 @@ void put_json_string(FILE *f, const char *s);
 size_t terminal_width(int fd);
 /* Columns that a text takes, by the locale; control characters are not in it. */
 size_t text_width(const char *s);
+/* One column: something was left out. */
+const char *text_more(void);
 /* The text, or what of it takes one column less than `width` and a mark that it was cut: what looks
  * like a path must not be another one. malloc'd; NULL without memory. */
 char *text_cut(const char *s, size_t width);

@@ -712,7 +712,7 @@ static void test_cli__a_table_fits_the_terminal(void **state)
 	terminal_words(w, "", NULL, (const char *const[]){"/bin/sh", "-c",
 		"stty cols 60; exec " FSCTL " generation list shop", NULL});
 	assert_string_equal(w->ran.out,
-		"GENERATION LIVE CREATED             METHOD CONSISTENCY\r\n"
+		"GENERATION LIVE CREATED             METHOD CONSISTENCY \u2026\r\n"
 		"shop:1     no   2026-11-22 04:00:00 copy   settled\r\n"
 		"shop:2     yes  2026-11-22 05:00:00 copy   atomic\r\n");
 }
