@@ -117,18 +117,26 @@ static void gauge(struct buf *b, const char *name, const char *help, uint64_t va
 	buf_printf(b, "%s %" PRIu64 "\n", name, value);
 }
 
+static uint64_t number(const struct pool_space *s, size_t offset)
+{
+	return *(const uint64_t *)((const char *)s + offset);
+}
+
 static void pool_space(struct fsd *f, struct buf *b)
 {
 	static const struct {
 		const char *name, *help;
-		size_t offset;
+		size_t offset, of; /* left out where the latter is 0: there is no such limit */
 	} rows[] = {
 		{"fsd_pool_bytes_total", "Size of the pool's file system",
-			offsetof(struct pool_space, total)},
+			offsetof(struct pool_space, total), offsetof(struct pool_space, total)},
 		{"fsd_pool_bytes_free", "Free bytes of the pool's file system",
-			offsetof(struct pool_space, free)},
-		{"fsd_pool_inodes_free", "Free inodes, 0 where there is no limit",
-			offsetof(struct pool_space, inodes_free)},
+			offsetof(struct pool_space, free), offsetof(struct pool_space, total)},
+		{"fsd_pool_inodes_total", "Inodes of that file system, where limited",
+			offsetof(struct pool_space, inodes), offsetof(struct pool_space, inodes)},
+		{"fsd_pool_inodes_free", "Free inodes of that file system, where limited",
+			offsetof(struct pool_space, inodes_free),
+			offsetof(struct pool_space, inodes)},
 	};
 
 	for (size_t k = 0; k < sizeof(rows) / sizeof(rows[0]); k++) {
@@ -137,10 +145,10 @@ static void pool_space(struct fsd *f, struct buf *b)
 			struct pool_root *r = &f->pools.items[i];
 			struct pool_space s;
 
-			if (atomic_load(&r->online) && pool_root_space(r, fsd_config(f), &s) == 0)
+			if (atomic_load(&r->online) && pool_root_space(r, fsd_config(f), &s) == 0 &&
+				number(&s, rows[k].of))
 				buf_printf(b, "%s{pool=\"%s\"} %" PRIu64 "\n", rows[k].name,
-					r->config->name,
-					*(uint64_t *)((char *)&s + rows[k].offset));
+					r->config->name, number(&s, rows[k].offset));
 		}
 	}
 }

@@ -328,8 +328,17 @@ def test_metrics__count_sites_jobs_and_pools(make_daemon, scratch):
     assert after['fsd_pool_online{pool="main"}'] == 1 and after['fsd_pool_online{pool="away"}'] == 0
     space = os.statvfs(scratch)
     assert after['fsd_pool_bytes_total{pool="main"}'] == space.f_blocks * space.f_frsize
-    for name in ('fsd_pool_bytes_total', 'fsd_pool_bytes_free', 'fsd_pool_inodes_free'):
-        assert f'{name}{{pool="main"}}' in after and f'{name}{{pool="away"}}' not in after
+    for name in ('bytes_total', 'bytes_free', 'inodes_total', 'inodes_free'):
+        assert (f'fsd_pool_{name}{{pool="main"}}' in after) == bool(
+            name.startswith('bytes') or space.f_files)
+        assert f'fsd_pool_{name}{{pool="away"}}' not in after
+
+
+def test_metrics__leave_out_inodes_where_they_are_not_limited(make_daemon, mount):
+    now = metrics(make_daemon({'main': mount('btrfs'), 'fixed': mount('ext4', '64M')}).start())
+    assert [name for name in now if 'inodes' in name] == [
+        'fsd_pool_inodes_total{pool="fixed"}', 'fsd_pool_inodes_free{pool="fixed"}']
+    assert 'fsd_pool_bytes_free{pool="main"}' in now
 
 
 class Stream:
