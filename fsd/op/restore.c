@@ -42,6 +42,26 @@ static int plan_whole(struct fsd *f, struct job *job, const struct cat_site *sit
 	return 0;
 }
 
+/* Into another site, or the one it is of: whichever is gone, it is there to be cloned. */
+static int plan_target(struct fsd *f, struct job *job, const struct resolved *source,
+	struct cat_site *site, struct err *err)
+{
+	const char *into = request_str(&job->request, F_SITE);
+	char instead[sizeof(source->text) + NAME_SIZE + 64];
+	int r;
+
+	snprintf(instead, sizeof(instead), "fsctl clone %s %s makes a new site of it", source->text,
+		into ? into : "NEW");
+	r = into ? 0 : resolve_require_site(source, instead, err);
+	if (r < 0)
+		return r;
+	r = op_plan_site(f, job, into ? into : source->site.id, true, site, err);
+	if (r == -ENOENT && strcmp(err->code, "not_found") == 0 && into &&
+		name_check(into, NULL) == 0)
+		err_hint(err, "%s", instead);
+	return r;
+}
+
 static int plan(struct fsd *f, struct job *job, struct err *err)
 {
 	const char *into = request_str(&job->request, F_SITE);
@@ -58,7 +78,7 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 		r = -EINVAL;
 	}
 	if (r == 0)
-		r = op_plan_site(f, job, into ? into : source.site.id, true, &site, err);
+		r = plan_target(f, job, &source, &site, err);
 	if (r == 0)
 		r = op_plan_source(f, job, text, &source, err);
 	if (r < 0)

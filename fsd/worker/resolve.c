@@ -324,6 +324,21 @@ int resolve_source(struct fsd *f, struct catalog *c, const char *text, struct re
 		err);
 }
 
+int resolve_require_site(const struct resolved *s, const char *instead, struct err *err)
+{
+	bool parked = s->site.deleted;
+
+	if (!parked && *s->site.pool)
+		return 0;
+	err_set(err, ENOENT, parked ? "site_deleted" : "not_found", s->text, "its site %s",
+		parked ? "was deleted" : "is gone");
+	if (parked)
+		err_hint(err, "fsctl site undelete %s brings it back; %s", s->site.id, instead);
+	else
+		err_hint(err, "%s", instead);
+	return -ENOENT;
+}
+
 int resolve_open(const struct resolved *s)
 {
 	return s->kind == SOURCE_SNAPSHOT

@@ -40,6 +40,10 @@ void resolve_word(struct catalog *c, const struct cat_snapshot *s, char out[CAT_
 int resolve_source(struct fsd *f, struct catalog *c, const char *text, struct resolved *out,
 	struct err *err);
 
+/* The source's site is in use. -ENOENT "site_deleted", "not_found" is of the source, and `instead`
+ * a hint of what else can be done with it. */
+int resolve_require_site(const struct resolved *s, const char *instead, struct err *err);
+
 /* Open the directory of live, gen/ and site.json: a site's, a snapshot's. The fd or -errno. */
 int resolve_open(const struct resolved *s);
 /* Its absolute path as `fsctl path` prints it. Malloc'd or NULL. */

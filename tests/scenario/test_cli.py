@@ -493,8 +493,10 @@ def test_cli__a_name_means_the_snapshots_of_one_site_and_the_hint_leads_to_the_o
     shop.fsctl('snapshot', 'delete', 'shop@two', '--yes')
     assert listed('shop') == ['shop@one'] and live(shop, 'shop@one')
     # One without snapshots stands in nobody's way.
-    error = fails(shop, 3, 'restore', f'{first}@one', '--yes', '--json')
-    assert error['code'] == 'site_deleted' and '--deleted' in error['hint'], error
+    for args in (('restore', f'{first}@one', '--yes'),):
+        error = fails(shop, 3, *args, '--json')
+        assert (error['code'], error['object']) == ('site_deleted', 'shop@one'), error
+        assert error['hint'].startswith(f'fsctl site undelete {first} brings it back; '), error
     assert second in shop.fsctl('site', 'list', '--deleted').stdout
     shop.fsctl('site', 'create', 'blog')
     shop.fsctl('site', 'delete', 'blog', '--yes')
@@ -517,6 +519,18 @@ def test_cli__a_name_means_the_snapshots_of_one_site_and_the_hint_leads_to_the_o
     restart_until(lambda: not shop.json('site', 'list', '--deleted')['items'])
     assert live(shop, f'{first}@one') == live(shop, 'shop@one')
     assert listed('shop') == listed(first) == ['shop@one']
+    for args, leads_to in (
+            (('restore', 'shop@latest', '--yes'), 'fsctl clone shop@one NEW makes'),
+            (('restore', f'{first}@one', 'a', '--yes'), 'fsctl clone shop@one NEW makes')):
+        error = fails(shop, 3, *args, '--json')
+        assert (error['code'], error['object'], error['reason']) == (
+            'not_found', 'shop@one', 'its site is gone'), error
+        assert error['hint'].startswith(leads_to), error
+    for name in ('new', '0' * 8 + first[8:]):  # an id is no name
+        error = fails(shop, 3, 'restore', 'shop@latest', '--site', name, '--yes', '--json')
+        assert (error['code'], error['object']) == ('not_found', name), error
+        assert error['hint'].startswith('fsctl clone shop@one new makes') == (name == 'new'), error
+    shop.fsctl('clone', 'shop@one', 'new')
     shop.fsctl('snapshot', 'set', f'{first}@one', 'expires=1s')
     restart_until(lambda: not listed())
     assert fails(shop, 3, 'snapshot', 'list', 'shop', '--json')['code'] == 'not_found'
