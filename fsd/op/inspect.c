@@ -66,6 +66,14 @@ static int open_side(struct fsd *f, struct job *job, const char *key, struct com
 	return r;
 }
 
+static int require_live(const struct resolved *a, struct err *err)
+{
+	char instead[sizeof(a->text) + 64];
+
+	snprintf(instead, sizeof(instead), "say what to compare it with: fsctl diff %s B", a->text);
+	return resolve_require_site(a, instead, err);
+}
+
 static int plan_diff(struct fsd *f, struct job *job, struct err *err)
 {
 	const char *text_b = request_str(&job->request, F_B);
@@ -73,9 +81,10 @@ static int plan_diff(struct fsd *f, struct job *job, struct err *err)
 	size_t n_paths;
 	int r = resolve_source(f, f->catalog, request_str(&job->request, F_A), &a, err);
 
+	if (r == 0 && !text_b)
+		r = require_live(&a, err);
 	if (r == 0)
-		r = text_b ? resolve_source(f, f->catalog, text_b, &b, err)
-			   : resolve_source(f, f->catalog, a.site.id, &b, err);
+		r = resolve_source(f, f->catalog, text_b ? text_b : a.site.id, &b, err);
 	if (r < 0)
 		return r;
 	if (!text_b && a.kind == SOURCE_LIVE)

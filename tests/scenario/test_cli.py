@@ -493,7 +493,7 @@ def test_cli__a_name_means_the_snapshots_of_one_site_and_the_hint_leads_to_the_o
     shop.fsctl('snapshot', 'delete', 'shop@two', '--yes')
     assert listed('shop') == ['shop@one'] and live(shop, 'shop@one')
     # One without snapshots stands in nobody's way.
-    for args in (('restore', f'{first}@one', '--yes'),):
+    for args in (('restore', f'{first}@one', '--yes'), ('diff', f'{first}@one')):
         error = fails(shop, 3, *args, '--json')
         assert (error['code'], error['object']) == ('site_deleted', 'shop@one'), error
         assert error['hint'].startswith(f'fsctl site undelete {first} brings it back; '), error
@@ -521,7 +521,8 @@ def test_cli__a_name_means_the_snapshots_of_one_site_and_the_hint_leads_to_the_o
     assert listed('shop') == listed(first) == ['shop@one']
     for args, leads_to in (
             (('restore', 'shop@latest', '--yes'), 'fsctl clone shop@one NEW makes'),
-            (('restore', f'{first}@one', 'a', '--yes'), 'fsctl clone shop@one NEW makes')):
+            (('restore', f'{first}@one', 'a', '--yes'), 'fsctl clone shop@one NEW makes'),
+            (('diff', 'shop@latest'), 'say what to compare it with: fsctl diff shop@one B')):
         error = fails(shop, 3, *args, '--json')
         assert (error['code'], error['object'], error['reason']) == (
             'not_found', 'shop@one', 'its site is gone'), error
@@ -531,6 +532,7 @@ def test_cli__a_name_means_the_snapshots_of_one_site_and_the_hint_leads_to_the_o
         assert (error['code'], error['object']) == ('not_found', name), error
         assert error['hint'].startswith('fsctl clone shop@one new makes') == (name == 'new'), error
     shop.fsctl('clone', 'shop@one', 'new')
+    shop.fsctl('diff', 'shop@one', 'new')
     shop.fsctl('snapshot', 'set', f'{first}@one', 'expires=1s')
     restart_until(lambda: not listed())
     assert fails(shop, 3, 'snapshot', 'list', 'shop', '--json')['code'] == 'not_found'
