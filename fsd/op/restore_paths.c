@@ -387,6 +387,7 @@ static int refuse_changed(struct job *job, int tree, json_t *plan, struct snap_c
 	struct err *err)
 {
 	uint64_t changed = 0;
+	char undone[JOB_ID_SIZE];
 	int r;
 
 	if (json_true_at(job->intent, "discard_since"))
@@ -396,7 +397,8 @@ static int refuse_changed(struct job *job, int tree, json_t *plan, struct snap_c
 		return r;
 	err_set(err, EBUSY, "changed_since", job->site_name,
 		"%" PRIu64 " of the restored entries changed since", changed);
-	err_hint(err, "fsctl undo --discard-since takes them back all the same");
+	err_hint(err, "fsctl undo %s --discard-since takes them back all the same",
+		job_id_format(job->undoes, undone));
 	return -EBUSY;
 }
 
