@@ -124,6 +124,13 @@ static void announce(struct worker *w)
 	log_msg(LOG_INFO, "fsd serves", "socket", fsd_config(&w->fsd)->socket, NULL);
 }
 
+static void announce_stop(void)
+{
+	notify_stopping();
+	notify_status("stopping: jobs come to a safe point");
+	log_msg(LOG_INFO, "fsd is stopping: jobs come to a safe point", NULL);
+}
+
 /* ---- main loop ---- */
 
 /* All of it or nothing: half of a reload is worse than none. */
@@ -265,11 +272,8 @@ static void stop(struct worker *w)
 {
 	struct fsd *f = &w->fsd;
 
-	notify_stopping();
 	atomic_store(&f->stopping, true);
 	housekeeping_cancel(f);
-	notify_status("stopping: jobs come to a safe point");
-	log_msg(LOG_INFO, "fsd is stopping: jobs come to a safe point", NULL);
 	serve_stop(&w->serve);
 	jobs_stop(f); /* its threads wake housekeeping, so they go first */
 	housekeeping_stop(f);
@@ -307,6 +311,7 @@ int worker_run(const struct worker_args *args, struct err *err)
 	if (r == 0) {
 		announce(&w);
 		r = loop(&w);
+		announce_stop();
 	}
 	stop(&w);
 	return r;

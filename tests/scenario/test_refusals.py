@@ -612,6 +612,7 @@ def refuses_to_start(daemon, code):
     daemon.process = None
     said = daemon.log()[log:]
     assert f'code={code}' in said and str(daemon.catalog) in said, said
+    assert 'stopping' not in said, said  # it never ran
     assert look(daemon.folder / 'pool') == before
     assert not daemon.socket.exists()
     return said
