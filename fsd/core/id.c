@@ -246,8 +246,12 @@ int source_parse(const char *text, struct source *out, struct err *err)
 		return bad_source(text, err, "a name has at most 200 bytes");
 	memcpy(s.site, text, len);
 	fault = name_fault(s.site);
-	if (fault)
-		return bad_source(text, err, len ? fault : "a site's name is missing");
+	if (fault) {
+		bad_source(text, err, len ? fault : "a site's name is missing");
+		if (strchr(s.site, '/'))
+			err_hint(err, "fsctl site import NEW DIR makes a site of a directory");
+		return -EINVAL;
+	}
 	if (text[len] == '@')
 		r = parse_snapshot(text, text + len + 1, &s, err);
 	else if (text[len] == ':')

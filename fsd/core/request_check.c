@@ -235,6 +235,14 @@ static int check_text(enum field f, const char *s, struct err *err)
 
 /* ---- lists ---- */
 
+static int bad_path(const char *path, struct err *err)
+{
+	err_set(err, EBADMSG, "bad_request", "paths",
+		"'%s' is not a relative path without empty parts, '.' and '..'", path);
+	err_hint(err, "write it from the root of the tree, as in wp-content/uploads");
+	return -EBADMSG;
+}
+
 static int check_path(const char *path, struct err *err)
 {
 	if (strlen(path) >= PATH_MAX)
@@ -242,12 +250,9 @@ static int check_path(const char *path, struct err *err)
 	for (const char *s = path;;) {
 		size_t len = strcspn(s, "/");
 
-		if (len == 0)
-			return err_set(err, EBADMSG, "bad_request", "paths",
-				"'%s' is not a relative path without empty parts", path);
-		if (strncmp(s, ".", len) == 0 || (len == 2 && strncmp(s, "..", len) == 0))
-			return err_set(err, EBADMSG, "bad_request", "paths",
-				"'%s' has '.' or '..' in it", path);
+		if (len == 0 || strncmp(s, ".", len) == 0 ||
+			(len == 2 && strncmp(s, "..", len) == 0))
+			return bad_path(path, err);
 		if (s[len] == '\0')
 			return 0;
 		s += len + 1;

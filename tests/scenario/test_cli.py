@@ -719,6 +719,27 @@ def test_cli__a_source_where_a_site_stands_is_told_the_sites_name(shop):
     assert 'expected' not in fails(shop, 2, 'site', 'show', 'shop@')
 
 
+def test_cli__a_directory_where_a_source_stands_is_told_the_import(shop):
+    folder = shop.folder / 'here'
+    folder.mkdir()
+    for command in (('site', 'create', 'new', '--from', folder), ('clone', './here', 'new'),
+                    ('diff', folder, 'shop'), ('path', folder)):
+        told = fails(shop, 2, *command)
+        assert 'hint: fsctl site import NEW DIR makes a site of a directory\n' in told
+    assert 'import' not in fails(shop, 2, 'clone', 'shop@a/b', 'new')
+    shop.fsctl('site', 'import', 'new', folder)
+
+
+def test_cli__a_path_that_is_none_of_a_tree_is_told_where_it_begins(shop):
+    shop.fsctl('snapshot', 'shop@s')
+    for path in ('/a/two', './a/two', 'a/../index.php', 'a//two'):
+        for command in (('restore', 'shop@s', path), ('diff', 'shop@s', '--', path)):
+            told = fails(shop, 2, *command)
+            assert f"paths: '{path}' is not a relative path" in told
+            assert 'hint: write it from the root of the tree, as in wp-content/uploads\n' in told
+    shop.fsctl('restore', 'shop@s', 'a/two')
+
+
 def test_cli__exit_codes_of_refusals(shop):
     assert 'no such' in fails(shop, 3, 'snapshot', 'nope')
     assert fails(shop, 3, 'site', 'show', 'nope', '--json')['code'] == 'not_found'
