@@ -18,9 +18,8 @@ static const char *names_of(enum word_kind kind)
 	case W_NEW_SNAP:
 		return "sites";
 	case W_SOURCE:
-		return "sources";
 	case W_SNAPSHOT:
-		return "snapshots";
+		return "sources";
 	case W_GENERATION:
 	case W_MAYBE_GEN:
 		return "sites";
@@ -33,7 +32,9 @@ static const char *names_of(enum word_kind kind)
 	case W_DELETED:
 		return "deleted";
 	case W_DIR:
-		return "dirs";
+		return "directory";
+	case W_FILE:
+		return "file";
 	default:
 		return "none";
 	}
@@ -125,7 +126,6 @@ static const char names_function[] =
 	"\tcase $1 in\n"
 	"\tsites) fsctl site list --quiet 2>/dev/null ;;\n"
 	"\tdeleted) fsctl site list --deleted --quiet 2>/dev/null ;;\n"
-	"\tsnapshots) fsctl snapshot list --quiet --limit 1000 2>/dev/null ;;\n"
 	"\tsources)\n"
 	"\t\tcase $2 in\n"
 	"\t\t*@*) fsctl snapshot list \"${2%%@*}\" --quiet 2>/dev/null ;;\n"
@@ -269,11 +269,14 @@ static void bash_completion(void)
 	     "\ttyped=(\"${words[@]:1:cword-1}\")");
 	state_code();
 	choice_code();
-	puts("\tif [ \"$names\" = dirs ] && [ \"${cur#-}\" = \"$cur\" ]; then\n"
+	puts("\tcase ${names}:${cur} in\n"
+	     "\t*:-*|sources:*[@:]*) ;;\n"
+	     "\tdirectory:*|file:*)\n"
 	     "\t\tcompopt -o filenames 2>/dev/null\n"
-	     "\t\tCOMPREPLY=($(compgen -d -- \"$cur\"))\n"
-	     "\t\treturn\n"
-	     "\tfi\n"
+	     "\t\tCOMPREPLY=($(compgen -A \"$names\" -- \"$cur\"))\n"
+	     "\t\treturn ;;\n"
+	     "\tsources:*) compopt -o nospace 2>/dev/null ;;\n"
+	     "\tesac\n"
 	     "\tif [ \"${cur#-}\" != \"$cur\" ]; then values=$opts\n"
 	     "\telse values=\"$values $(__fsctl_names \"$names\" \"$cur\")\"\n"
 	     "\tfi\n"
@@ -282,6 +285,8 @@ static void bash_completion(void)
 	     "\t\t__ltrim_colon_completions \"$cur\"\n"
 	     "\tfi\n"
 	     "}\n"
+	     /* As bash-completion does: SITE@SNAP is one word. */
+	     "COMP_WORDBREAKS=${COMP_WORDBREAKS//@}\n"
 	     "complete -F _fsctl fsctl");
 }
 
@@ -297,14 +302,14 @@ static void zsh_completion(void)
 	     "\ttyped=(\"${(@)words[2,CURRENT-1]}\")");
 	state_code();
 	choice_code();
-	puts("\tif [ \"$names\" = dirs ] && [ \"${cur#-}\" = \"$cur\" ]; then\n"
-	     "\t\tunsetopt shwordsplit\n"
-	     "\t\t_files -/\n"
-	     "\telif [ \"${cur#-}\" != \"$cur\" ]; then\n"
-	     "\t\tcompadd -- $opts\n"
-	     "\telse\n"
-	     "\t\tcompadd -- $values $(__fsctl_names \"$names\" \"$cur\")\n"
-	     "\tfi\n"
+	puts("\tcase ${names}:${cur} in\n"
+	     "\t*:-*) compadd -- $opts ;;\n"
+	     "\tdirectory:*) unsetopt shwordsplit; _files -/ ;;\n"
+	     "\tfile:*) unsetopt shwordsplit; _files ;;\n"
+	     "\tsources:*[@:]*) compadd -- $(__fsctl_names sources \"$cur\") ;;\n"
+	     "\tsources:*) compadd -S '' -- $(__fsctl_names sources) ;;\n"
+	     "\t*) compadd -- $values $(__fsctl_names \"$names\") ;;\n"
+	     "\tesac\n"
 	     "}\n"
 	     "if [ \"$funcstack[1]\" = _fsctl ]; then _fsctl \"$@\"; "
 	     "else compdef _fsctl fsctl; fi");

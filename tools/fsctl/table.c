@@ -119,7 +119,7 @@ const struct command commands[] = {
 				.help = "move it instead of copying, by rename where possible"},
 			{"link", NULL, W_NONE, "mode", "link", .not_with = "move",
 				.help = "and put a link to the live tree in the directory's place"},
-			{"list", "FILE", W_TEXT, .local = LOCAL_LIST,
+			{"list", "FILE", W_FILE, .local = LOCAL_LIST,
 				.help = "bring in all that FILE names (\"-\": standard input)"}}},
 	{"site eject", "site-eject", NULL, run_job, "give a site back as a plain directory",
 		"The site leaves fsd; its snapshots stay until they are deleted.",

@@ -27,6 +27,7 @@ enum word_kind {
 	W_JOB,
 	W_UNDOABLE, /* a job that can be undone */
 	W_DIR,	  /* a directory of the file server; relative ones are made absolute */
+	W_FILE,	  /* a file that fsctl itself reads */
 	W_PATHS,  /* paths within a tree: a list */
 	W_PAIRS,  /* KEY=VALUE: a map */
 	W_NUMBER, /* decimal */

@@ -67,7 +67,7 @@ static void test_completion__lists_every_word_and_option(void **state)
 #define NAMES                                                                                      \
 	"fsctl() { case \"$*\" in 'site list'*) echo shop; echo staging;; "                        \
 	"'snapshot list shop --'*) echo shop@n1;; 'job list --undoable'*) echo 0j1;; "             \
-	"'snapshot list --quiet'*) echo shop@n1; echo staging@n2;; 'pool list'*) echo main;; "     \
+	"'pool list'*) echo main;; "                                                               \
 	"'generation list shop --'*) echo shop:1; echo shop:2;; "                                  \
 	"'job list'*) echo 0j2; echo 0j1;; esac; }\n"
 
@@ -79,7 +79,11 @@ static const struct {
 	{"fsctl site show s", "shop staging"},
 	{"fsctl clone shop@", "shop@n1"},
 	{"fsctl clone shop:", "shop:1 shop:2"},
-	{"fsctl snapshot delete s", "shop@n1 staging@n2"},
+	{"fsctl snapshot delete s", "shop staging"},
+	{"fsctl snapshot delete shop@", "shop@n1"},
+	{"fsctl site import new /proc/self/t", "/proc/self/task"},
+	{"fsctl site import new /proc/self/cmdl", ""},
+	{"fsctl site import --list /proc/self/cmdl", "/proc/self/cmdline"},
 	{"fsctl snapshot hold shop@n1 --tag", "--tag"},
 	{"fsctl pool show m", "main"},
 	{"fsctl site create new --pool m", "main"},
@@ -136,7 +140,10 @@ static void test_completion__zsh_offers_what_fits(void **state)
 		snprintf(script, sizeof(script),
 			"compdef() { : }\n" NAMES "eval \"$(%s --generate-completion zsh)\"\n"
 			"words=(%s); CURRENT=${#words}\n"
-			"compadd() { shift; print -r -- ${(M)@:#${words[-1]}*} }\n_fsctl",
+			"compadd() { while [[ $1 != -- ]] shift; shift\n"
+			"print -r -- ${(M)@:#${words[-1]}*} }\n"
+			"_files() { local those='*(N)'; [[ $1 = -/ ]] && those='*(N/)'\n"
+			"print -r -- ${words[-1]}${~those} }\n_fsctl",
 			FSCTL, completions[i].line);
 		offers("/usr/bin/zsh", script, completions[i].want);
 	}
