@@ -87,6 +87,8 @@ static int undo_request(struct fsd *f, struct request *r, int64_t *undoes, struc
 	/* Undoing a deletion's undo is a deletion: it takes the role that one takes. */
 	ret = auth_check(fsd_config(f), &inner, err);
 	if (ret < 0) {
+		/* What was asked to be undone, not what that names: ids that nobody typed. */
+		snprintf(err->object, sizeof(err->object), "%s", text);
 		request_release(&inner);
 		return ret;
 	}

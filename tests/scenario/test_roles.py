@@ -57,7 +57,7 @@ class User:
     def job(self, *args):
         return json.loads(self.may('--json', *args))['job']['id']
 
-    def may_not(self, *args, role, needs):
+    def may_not(self, *args, role, needs, about=None):
         """Exit 6, who he is and who may, and no job was made."""
         before = self.look()
         r = self.fsctl('--json', *args)
@@ -65,6 +65,7 @@ class User:
         problem = json.loads(r.stderr)
         assert problem['code'] == 'forbidden', (args, problem)
         assert problem['object'] not in (args[0], '-'.join(args[:2])), (args, problem)
+        assert about in (None, problem['object']), (args, problem)
         assert f'has the role {role}' in problem['reason'], (args, problem)
         assert f'needs {needs}' in problem['reason'], (args, problem)
         assert f'the group {GROUPS[needs]} ' in problem['hint'], (args, problem)
@@ -141,8 +142,9 @@ def test_operator__has_nothing_deleted_by_housekeeping(shop):
                ('site', 'set', 'shop', 'protected=no'),
                ('site', 'set', 'shop', 'protected=no', 'expires=1s')]
     for args in (*refused, *(('undo', job) for job in kept)):
-        operator.may_not(*args, role='operator', needs='admin')
-        operator.may_not(*args, '--dry-run', role='operator', needs='admin')
+        about = args[1 if args[0] == 'undo' else 2]  # as it was typed
+        operator.may_not(*args, role='operator', needs='admin', about=about)
+        operator.may_not(*args, '--dry-run', role='operator', needs='admin', about=about)
     assert shop.json('site', 'show', 'shop')['protected'] is True
     assert shop.json('snapshot', 'show', 'shop@a')['holds'] == ['audit', 'default']
     for args in refused:
