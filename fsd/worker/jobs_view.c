@@ -16,13 +16,21 @@ static json_int_t bytes(uint64_t n)
 	return (json_int_t)snap_add(n, 0);
 }
 
+/* Are its numbers those of copies? A snapshot shares all it has: what ctx counts then is what was
+ * taken out of it. */
+static bool has_copied(const struct job *job)
+{
+	return job->copied_entries ||
+	       (job->method && strcmp(job->method, pool_method_name(POOL_METHOD_SNAPSHOT)) == 0);
+}
+
 static json_t *stats(const struct job *job)
 {
+	bool copied = has_copied(job);
 	json_t *s = json_pack("{s:f,s:I,s:I,s:I,s:I}", "seconds",
 		job->finished ? (double)(job->finished - job->started) / (double)NSEC_PER_SEC : 0,
-		"entries",
-		(json_int_t)(job->copied_entries ? job->copied_entries : job->ctx.entries_done),
-		"bytes", bytes(job->copied_entries ? job->copied_bytes : job->ctx.bytes_done),
+		"entries", (json_int_t)(copied ? job->copied_entries : job->ctx.entries_done),
+		"bytes", bytes(copied ? job->copied_bytes : job->ctx.bytes_done),
 		"bytes_cloned", bytes(job->bytes_cloned),
 		"syncs", (json_int_t)job->syncs);
 

@@ -104,6 +104,14 @@ def test_restore_paths__what_is_kept_for_undo_is_not_measured(shop):
     assert site['bytes']['logical'] == snapshot['bytes']['logical'], (site, snapshot)
 
 
+def test_restore_paths__what_is_kept_for_undo_is_not_counted_in_copies(shop):
+    """Taken out of a snapshot of the tree, it is nothing that was copied."""
+    shop.restore('a')
+    stats = shop.job(kind='clone', source='shop', name='copy')['stats']
+    entries = shop.daemon.json('site', 'show', 'copy', '--measure')['entries']
+    assert stats['entries'] == (0 if stats['method'] == 'snapshot' else entries), stats
+
+
 def test_restore_paths__brings_back_what_was_asked_for_and_nothing_else(shop):
     shop.write('a/x', 'new')
     shop.write('a/y', 'new')
