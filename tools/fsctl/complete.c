@@ -285,8 +285,8 @@ static void bash_completion(void)
 	     "\t\t__ltrim_colon_completions \"$cur\"\n"
 	     "\tfi\n"
 	     "}\n"
-	     /* As bash-completion does: SITE@SNAP is one word. */
-	     "COMP_WORDBREAKS=${COMP_WORDBREAKS//@}\n"
+	     /* As bash-completion does, too: SITE@SNAP is one word. */
+	     "shopt -u hostcomplete\n"
 	     "complete -F _fsctl fsctl");
 }
 

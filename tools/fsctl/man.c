@@ -112,9 +112,10 @@ static const char *const description[] = {
 static const char *const output[] = {
 	"Lists are aligned tables on a terminal, without the columns that are empty; "
 	"\\[u2026] at the end of the heads stands for those that find no room, and names of more "
-	"than 40 columns are cut for them. Elsewhere lists are lines of tab\\-separated values with "
-	"exact numbers and times in UTC. Control characters in names and paths are shown as \\exNN, unusual paths as C "
-	"strings. Sizes on a terminal are in powers of 1024 (KiB, MiB, GiB).",
+	"than 40 columns are cut for them. Elsewhere lists are lines of tab\\-separated values "
+	"with exact numbers and times in UTC. Control characters in names and paths are shown as "
+	"\\exNN, unusual paths as C strings. Sizes on a terminal are in powers of 1024 (KiB, MiB, "
+	"GiB).",
 	".PP",
 	"With \\fB\\-\\-json\\fR a list is {\\(dqitems\\(dq: [...], \\(dqnext\\(dq: CURSOR or "
 	"null}, a read is the object, and what makes a job answers {\\(dqjob\\(dq: {...}} with "
