@@ -126,6 +126,7 @@ static void test_install__fsctl_comes_with_its_pages_and_completions(void **stat
 	shell(w, "find . -type f | sed 's|.*/\\(share\\|bin\\)/||' | sort");
 	assert_non_null(strstr(w->ran.out, "man/man1/fsctl.1\n"));
 	assert_non_null(strstr(w->ran.out, "man/man3/libfsclient.3\n"));
+	assert_non_null(strstr(w->ran.out, "doc/fsd/operations.md\n")); /* errors name it */
 	assert_non_null(strstr(w->ran.out, "bash-completion/completions/fsctl\n"));
 	assert_non_null(strstr(w->ran.out, "zsh/site-functions/_fsctl\n"));
 	assert_int_equal(shell(w, "$(find . -path '*/bin/fsctl') --version"), 0);
