@@ -68,6 +68,22 @@ bool problems_add(struct problems *p, bool critical, const char *scope, const st
 	return fresh && i < PROBLEMS_KEPT;
 }
 
+bool problems_drop(struct problems *p, const char *scope, const char *object)
+{
+	unsigned kept = 0, before;
+
+	pthread_mutex_lock(&p->lock);
+	before = p->n;
+	for (unsigned i = 0; i < before; i++) {
+		if (strcmp(p->items[i].scope, scope) != 0 ||
+			strcmp(p->items[i].err.object, object) != 0)
+			p->items[kept++] = p->items[i];
+	}
+	p->n = kept;
+	pthread_mutex_unlock(&p->lock);
+	return kept < before;
+}
+
 void problems_begin(struct problems *p, const char *scope)
 {
 	pthread_mutex_lock(&p->lock);

@@ -12,6 +12,7 @@
 #include "fsd/core/json.h"
 #include "fsd/worker/layout.h"
 #include "fsd/worker/meta.h"
+#include "fsd/worker/scan.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
@@ -277,10 +278,10 @@ int reflect_live(struct fsd *f, int dir, const char *id, const char *name, struc
 	_cleanup_fd_ int wrapper = layout_open_live(dir, name, &number, &e);
 
 	live_scope(id, scope);
-	if (wrapper >= 0)
-		problems_clear(&f->problems, scope);
-	else
+	problems_begin(&f->problems, scope); /* also of the name that the site had */
+	if (wrapper < 0)
 		problems_add(&f->problems, true, scope, &e);
+	problems_end(&f->problems, scope);
 	if (wrapper < 0 && err)
 		*err = e;
 	return wrapper < 0 ? wrapper : 0;
@@ -364,6 +365,7 @@ static int site_gone(struct fsd *f, struct pool_root *r, const char *name, struc
 	struct cat_site s;
 	int ret = catalog_site_get(f->catalog, name, &s, err);
 
+	scan_again(f, r, name, NULL);
 	if (ret == 0 && strcmp(s.name, name) == 0 && strcmp(s.pool, r->config->name) == 0 &&
 		!s.deleted)
 		return catalog_site_delete(f->catalog, s.id, err);
@@ -374,6 +376,7 @@ int reflect_site(struct fsd *f, struct pool_root *r, const char *name, struct ca
 	struct err *err)
 {
 	_cleanup_fd_ int dir = layout_open_site(r, name);
+	char was[CAT_NAME_SIZE];
 	struct cat_site s;
 	json_t *doc;
 	int ret;
@@ -391,9 +394,11 @@ int reflect_site(struct fsd *f, struct pool_root *r, const char *name, struct ca
 	ret = read_site(f, r, dir, name, &s, &doc, err);
 	if (ret < 0)
 		return ret;
+	strcpy(was, s.deleted ? "" : s.name);
 	snprintf(s.name, sizeof(s.name), "%s", name);
 	s.deleted = 0;
 	reflect_live(f, dir, s.id, name, NULL);
+	scan_again(f, r, was, &s);
 	ret = put_site(f, dir, &s, doc, err);
 	json_decref(doc);
 	if (ret == 0 && out)
@@ -401,11 +406,12 @@ int reflect_site(struct fsd *f, struct pool_root *r, const char *name, struct ca
 	return ret;
 }
 
-static int deleted_gone(struct fsd *f, const char *id, struct err *err)
+static int deleted_gone(struct fsd *f, struct pool_root *r, const char *id, struct err *err)
 {
 	struct cat_site s;
 	int ret = catalog_site_get(f->catalog, id, &s, err);
 
+	scan_again(f, r, id, NULL);
 	if (ret == 0 && s.deleted)
 		return catalog_site_delete(f->catalog, id, err);
 	return ret == -ENOENT ? 0 : ret;
@@ -448,7 +454,7 @@ int reflect_deleted(struct fsd *f, struct pool_root *r, const char *id, int64_t 
 	int ret;
 
 	if (dir == -ENOENT)
-		return deleted_gone(f, id, err);
+		return deleted_gone(f, r, id, err);
 	if (dir < 0)
 		return err_sys(err, -dir, "open deleted site", id);
 	ret = reflect_twin(f, f->catalog, r, dir, NULL, err);
@@ -457,6 +463,8 @@ int reflect_deleted(struct fsd *f, struct pool_root *r, const char *id, int64_t 
 	ret = read_site(f, r, dir, id, &s, &doc, err);
 	if (ret < 0)
 		return ret;
+	if (!s.deleted)
+		scan_again(f, r, s.name, NULL);
 	if (when)
 		s.deleted = when;
 	recall_deletion(&s, dir, doc, id);
@@ -468,14 +476,18 @@ int reflect_deleted(struct fsd *f, struct pool_root *r, const char *id, int64_t 
 
 /* ---- snapshots ---- */
 
-static int snapshot_gone(struct fsd *f, const char *site_id, const char *name, struct err *err)
+static int snapshot_gone(struct fsd *f, struct pool_root *r, const char *site_id, const char *name,
+	struct err *err)
 {
+	char path[CAT_ID_SIZE + CAT_NAME_SIZE];
 	struct cat_snapshot s;
-	int r = catalog_snapshot_get(f->catalog, site_id, name, &s, err);
+	int ret = catalog_snapshot_get(f->catalog, site_id, name, &s, err);
 
-	if (r == 0)
+	snprintf(path, sizeof(path), "%s/%s", site_id, name);
+	scan_again(f, r, path, NULL);
+	if (ret == 0)
 		return catalog_snapshot_delete(f->catalog, s.id, err);
-	return r == -ENOENT ? 0 : r;
+	return ret == -ENOENT ? 0 : ret;
 }
 
 int reflect_is_shell(int dir, int64_t *job)
@@ -527,7 +539,7 @@ int reflect_snapshot(struct fsd *f, struct pool_root *r, const char *site_id, co
 	int ret;
 
 	if (dir == -ENOENT)
-		return snapshot_gone(f, site_id, name, err);
+		return snapshot_gone(f, r, site_id, name, err);
 	if (dir < 0)
 		return err_sys(err, -dir, "open snapshot", name);
 	if (reflect_is_shell(dir, &job))

@@ -11,6 +11,7 @@
 #include "fsd/core/log.h"
 #include "fsd/worker/kept.h"
 #include "fsd/worker/layout.h"
+#include "fsd/worker/reflect.h"
 #include "fsd/worker/retired.h"
 #include "fsd/worker/state.h"
 #include "snap/base/clock.h"
@@ -57,7 +58,7 @@ static void purge_site(struct fsd *f, struct pool_root *r, const char *id)
 	if (kept_may_purge(f, id, &err) && pool_root_verify(r, &err) == 0) {
 		ret = layout_move(r->deleted, id, r->trash, id);
 		if (ret == 0 || ret == -ENOENT)
-			catalog_site_delete(f->catalog, id, &err);
+			reflect_deleted(f, r, id, 0, &err);
 		else
 			err_sys(&err, -ret, "rename into trash", id);
 	}

@@ -317,9 +317,9 @@ static void report_more(const struct report *rep)
 	problems_add(&rep->f->problems, false, rep->scope, &e);
 }
 
-static void scope_of(const struct pool_root *r, char out[64])
+void scan_scope(const char *look, const struct pool_root *r, char out[SCAN_SCOPE_SIZE])
 {
-	snprintf(out, 64, "scan:%.50s", r->config->name);
+	snprintf(out, SCAN_SCOPE_SIZE, "%s:%.50s", look, r->config->name);
 }
 
 static void not_compared(const struct report *rep, const struct err *why)
@@ -339,11 +339,11 @@ static void not_compared(const struct report *rep, const struct err *why)
 
 void scan_report(struct fsd *f, struct catalog *c, struct pool_root *r)
 {
-	char scope[64];
+	char scope[SCAN_SCOPE_SIZE];
 	struct report rep = {f, r->config->name, r->config->path, scope, 0};
 	struct err err = ERR_INIT;
 
-	scope_of(r, scope);
+	scan_scope("scan", r, scope);
 	problems_begin(&f->problems, scope);
 	if (scan_differences(f, c, r, report_one, &rep, &err) < 0)
 		not_compared(&rep, &err);
@@ -354,9 +354,9 @@ void scan_report(struct fsd *f, struct catalog *c, struct pool_root *r)
 void scan_unreadable(struct fsd *f, const struct pool_root *r, const struct err *why)
 {
 	struct err e = *why;
-	char scope[64];
+	char scope[SCAN_SCOPE_SIZE];
 
-	scope_of(r, scope);
+	scan_scope("scan", r, scope);
 	if (!*e.hint)
 		err_hint(&e, "mend what the reason names, then fsctl pool scan %.60s",
 			r->config->name);

@@ -50,6 +50,18 @@ int scan_damage(struct fsd *f, struct catalog *c, struct job *job, scan_damage_f
 	struct err *err);
 
 /*
+ * A site or snapshot that status was told of by the name `was` (as scan_fn's): fsd itself took it
+ * away, or changed it. Status forgets it, and what is still wrong with the site that it is `now`,
+ * else NULL, is told anew.
+ */
+void scan_again(struct fsd *f, const struct pool_root *r, const char *was,
+	const struct cat_site *now);
+
+/* The scope of the problems of one `look` at a pool: "scan", "damage". */
+#define SCAN_SCOPE_SIZE 64
+void scan_scope(const char *look, const struct pool_root *r, char out[SCAN_SCOPE_SIZE]);
+
+/*
  * Bring the catalog in line with the pool, everything read again but what a job is at work on.
  * Takes write_lock, again and again, and no transaction is longer than others can wait: a scan that
  * is cut short has done a part. The pool is the job's; what cannot be read is its fault ("failed")

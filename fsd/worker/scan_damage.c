@@ -8,6 +8,7 @@
 #include "fsd/core/json.h"
 #include "fsd/worker/layout.h"
 #include "fsd/worker/meta.h"
+#include "fsd/worker/reflect.h"
 #include "fsd/worker/resolve.h"
 #include "fsd/worker/scan.h"
 #include "fsd/worker/step.h"
@@ -80,7 +81,7 @@ static int read_document(int dir, bool generation, struct err *e)
 }
 
 /* `path`: of its directory, beneath the pool's. True: *why says that its document is damaged. */
-static bool bad_document(const struct damage *d, int dir, const char *name, const char *path,
+static bool bad_document(const struct pool_root *r, int dir, const char *name, const char *path,
 	int64_t generation, struct err *why)
 {
 	struct err e = ERR_INIT;
@@ -97,15 +98,14 @@ static bool bad_document(const struct damage *d, int dir, const char *name, cons
 		err_hint(why, "%s", e.hint);
 	else
 		err_hint(why, "mend or put back " META_WRAPPER " of %.100s/%.200s%s",
-			d->job->pool->config->path, path, of);
+			r->config->path, path, of);
 	return true;
 }
 
 /* What is wrong with a generation that is open, or could not be opened: `wrapper` is -errno. NULL:
  * its tree is whole. *e holds the text. */
-static const char *bad_tree(const struct damage *d, int wrapper, struct err *e)
+static const char *bad_tree(const struct pool_root *r, int wrapper, struct err *e)
 {
-	const struct pool_root *r = d->job->pool;
 	const struct tree_at tree = {wrapper, LAYOUT_TREE};
 	int whole = wrapper;
 
@@ -126,9 +126,9 @@ static const char *bad_tree(const struct damage *d, int wrapper, struct err *e)
 
 /* What nothing can be told of, since it has no directory or serves nothing, scan_differences()
  * tells. */
-static bool bad_site(const struct damage *d, const struct cat_site *s, struct err *why)
+static bool bad_site(const struct pool_root *r, const struct cat_site *s, struct err *why)
 {
-	_cleanup_fd_ int dir = layout_open_site(d->job->pool, s->name);
+	_cleanup_fd_ int dir = layout_open_site(r, s->name);
 	_cleanup_fd_ int wrapper = -1;
 	char path[CAT_NAME_SIZE + 16];
 	struct err e = ERR_INIT;
@@ -140,9 +140,9 @@ static bool bad_site(const struct damage *d, const struct cat_site *s, struct er
 	if (wrapper < 0)
 		return false;
 	snprintf(path, sizeof(path), "sites/%s", s->name);
-	tree = bad_tree(d, wrapper, &e);
+	tree = bad_tree(r, wrapper, &e);
 	if (!tree)
-		return bad_document(d, wrapper, s->name, path, live, why);
+		return bad_document(r, wrapper, s->name, path, live, why);
 	if (strcmp(tree, LAYOUT_FOREIGN) == 0) {
 		err_set(why, ENOENT, "no_tree", s->name, LAYOUT_FOREIGN);
 		err_hint(why, LAYOUT_FOREIGN_HINT);
@@ -158,7 +158,8 @@ static void look_at_site(struct damage *d, const char *id)
 	struct err why = ERR_INIT;
 	struct cat_site s;
 
-	if (catalog_site_get(d->c, id, &s, NULL) < 0 || s.deleted || !bad_site(d, &s, &why))
+	if (catalog_site_get(d->c, id, &s, NULL) < 0 || s.deleted ||
+		!bad_site(d->job->pool, &s, &why))
 		return;
 	/* A job may have taken it away meanwhile: the catalog is told of that before it ends. */
 	if (!scan_at_work(d->f, "site", s.name, id) &&
@@ -182,7 +183,8 @@ static void hint_lost(const struct damage *d, const struct cat_snapshot *s, cons
 static bool bad_snapshot(const struct damage *d, const struct cat_snapshot *s, const char *name,
 	struct err *why)
 {
-	_cleanup_fd_ int dir = layout_open_snapshot(d->job->pool, s->site, s->name);
+	const struct pool_root *r = d->job->pool;
+	_cleanup_fd_ int dir = layout_open_snapshot(r, s->site, s->name);
 	_cleanup_fd_ int wrapper =
 		dir < 0 ? dir : layout_open_generation(dir, s->generation);
 	char path[CAT_ID_SIZE + CAT_NAME_SIZE + 24];
@@ -192,10 +194,10 @@ static bool bad_snapshot(const struct damage *d, const struct cat_snapshot *s, c
 	if (dir == -ENOENT)
 		return false;
 	snprintf(path, sizeof(path), ".fsd/snapshots/%s", name);
-	tree = bad_tree(d, wrapper, &e);
+	tree = bad_tree(r, wrapper, &e);
 	if (!tree)
-		return bad_document(d, dir, name, path, 0, why) ||
-		       bad_document(d, wrapper, name, path, s->generation, why);
+		return bad_document(r, dir, name, path, 0, why) ||
+		       bad_document(r, wrapper, name, path, s->generation, why);
 	err_set(why, ENOENT, "no_tree", name, "gen/%" PRId64 ": %s", s->generation, tree);
 	hint_lost(d, s, path, why);
 	return true;
@@ -236,11 +238,11 @@ int scan_damage(struct fsd *f, struct catalog *c, struct job *job, scan_damage_f
 {
 	struct cat_site_filter sites = {.pool = job->pool->config->name};
 	struct cat_snapshot_filter all = {0};
-	char scope[64];
+	char scope[SCAN_SCOPE_SIZE];
 	struct damage d = {f, c, job, fn, arg, json_array(), scope, 0};
 	int r = catalog_sites(c, &sites, note_site, &d, err);
 
-	snprintf(scope, sizeof(scope), "damage:%.50s", job->pool->config->name);
+	scan_scope("damage", job->pool, scope);
 	problems_begin(&f->problems, scope);
 	if (r == 0)
 		r = look_at_all(&d, look_at_site);
@@ -254,4 +256,23 @@ int scan_damage(struct fsd *f, struct catalog *c, struct job *job, scan_damage_f
 	}
 	json_decref(d.ids);
 	return r;
+}
+
+void scan_again(struct fsd *f, const struct pool_root *r, const char *was,
+	const struct cat_site *now)
+{
+	char scan[SCAN_SCOPE_SIZE], damage[SCAN_SCOPE_SIZE];
+	struct err why = ERR_INIT;
+	bool told;
+
+	scan_scope("scan", r, scan);
+	scan_scope("damage", r, damage);
+	told = problems_drop(&f->problems, scan, was);
+	told |= problems_drop(&f->problems, damage, was);
+	if (!told || !now)
+		return;
+	if (reflect_import(r, now->name, &why) < 0)
+		problems_add(&f->problems, false, scan, &why);
+	if (bad_site(r, now, &why))
+		problems_add(&f->problems, false, damage, &why);
 }

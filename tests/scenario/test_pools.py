@@ -454,6 +454,47 @@ def test_pool_check__sees_a_snapshot_that_lost_a_part(daemon, file, reason):
     assert checked(daemon)[0] == 0
 
 
+@pytest.mark.parametrize('damage', ['document', 'generation'])
+def test_status__forgets_a_damaged_snapshot_that_is_deleted(daemon, damage):
+    for site in ('shop', 'blog'):
+        daemon.fsctl('site', 'create', site)
+        daemon.fsctl('snapshot', f'{site}@a')
+    for path in (daemon.pools['main'] / '.fsd/snapshots').glob('*/a'):
+        if damage == 'document':
+            (path / 'meta.json').write_text('{')
+        else:
+            shutil.rmtree(path / 'gen')
+    daemon.fsctl('pool', 'check', 'main', check=False)
+    daemon.fsctl('snapshot', 'delete', 'shop@a', '--yes')
+    left = {p['object'] for p in daemon.json('status')['problems']}
+    assert left == {daemon.json('site', 'show', 'blog')['id'] + '/a'}
+    daemon.fsctl('snapshot', 'delete', 'blog@a', '--yes')
+    assert checked(daemon)[0] == 0
+
+
+@pytest.mark.parametrize('mend', ['restore', 'delete'])
+@pytest.mark.parametrize('damage, code', [('foreign tree', 'no_tree'), ('no tree', 'bad_live')])
+def test_status__follows_a_damaged_site_through_jobs(make_daemon, mount, damage, code, mend):
+    root = mount('btrfs')
+    daemon = make_daemon({'main': root / 'pool'}).start()
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('snapshot', 'shop@a')
+    live = root / 'pool/sites/shop/gen/1'
+    (live / 'tree').rename(live / 'lost')
+    if damage == 'foreign tree':
+        (live / 'tree').mkdir()
+    daemon.fsctl('pool', 'check', 'main', check=False)
+    daemon.fsctl('site', 'rename', 'shop', 'mall')
+    daemon.fsctl('site', 'set', 'mall', 'label.a=b')
+    problem, = daemon.json('status')['problems']
+    assert (problem['object'], problem['code']) == ('mall', code)
+    if mend == 'delete':
+        daemon.fsctl('site', 'delete', 'mall', '--yes')
+    else:
+        daemon.fsctl('restore', 'mall@a', '--yes')
+    assert checked(daemon)[0] == 0
+
+
 @pytest.mark.parametrize('part', ['gen', 'gen/1/tree'])
 def test_snapshot__without_its_tree_is_named_by_what_needs_it(daemon, part):
     daemon.fsctl('site', 'create', 'shop')

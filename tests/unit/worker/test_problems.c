@@ -8,12 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "fsd/worker/housekeeping.h"
 #include "fsd/worker/problems.h"
 #include "fsd/worker/query.h"
+#include "fsd/worker/removal.h"
 #include "fsd/worker/scan.h"
 #include "tests/unit/worker/harness.h"
 
@@ -197,6 +199,43 @@ static void test_scan__forgets_what_was_unreadable(void **state)
 	expect_none(h);
 }
 
+/* While other threads use the catalog. */
+static json_t *find_locked(struct harness *h, const char *code, const char *object)
+{
+	json_t *found;
+
+	pthread_mutex_lock(&h->fsd.write_lock);
+	found = find(h, code, object);
+	pthread_mutex_unlock(&h->fsd.write_lock);
+	return found;
+}
+
+/* By housekeeping, whose other looks are not there to do it. */
+static void test_scan__forgets_a_deleted_site_that_is_purged(void **state)
+{
+	struct harness *h = *state;
+	struct removal *removal = NULL;
+	struct err err = ERR_INIT;
+	json_t *v, *p;
+	char id[ID_SIZE];
+
+	make_sites(h);
+	v = harness_done(h, "site-delete", "site", "blog", "confirm", "1", NULL);
+	snprintf(id, sizeof(id), "%s", harness_text(v, "result.site.id"));
+	json_decref(v);
+	shell(h, "rm -r .fsd/deleted/*");
+	look(h);
+	expect(h, "not_in_pool", id, "fsctl pool scan main");
+	h->config.undo_keep = 0;
+	assert_int_equal(removal_start(&h->fsd, &removal, &err), 0);
+	while ((p = find_locked(h, "not_in_pool", id))) {
+		json_decref(p);
+		usleep(1000);
+	}
+	removal_stop(&removal);
+	expect_none(h);
+}
+
 static void test_scan__says_that_a_pool_cannot_be_compared(void **state)
 {
 	struct harness *h = *state;
@@ -361,6 +400,7 @@ int main(void)
 		TEST(test_scan__reports_some_and_counts_the_rest),
 		TEST(test_scan__leaves_alone_what_a_job_is_at_work_on),
 		TEST(test_scan__forgets_what_was_unreadable),
+		TEST(test_scan__forgets_a_deleted_site_that_is_purged),
 		TEST(test_scan__says_that_a_pool_cannot_be_compared),
 		TEST(test_pool__that_is_away_says_where_and_when),
 		TEST(test_pool__with_a_bad_document_says_what_belongs_there),
