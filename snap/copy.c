@@ -85,6 +85,25 @@ int copy_report(struct copy *c, const char *path, const char *reason)
 	return 0;
 }
 
+static int foreign_owner(struct copy *c, const struct io_stat *st, const char *path)
+{
+	err_set(c->err, EPERM, "foreign_owner", *path ? path : ".",
+		"its owner and group (%u:%u) cannot be given to a copy by an ordinary user",
+		st->uid, st->gid);
+	err_in_tree(c->err);
+	return -EPERM;
+}
+
+int copy_report_lost(struct copy *c, const struct io_item *it, const char *path)
+{
+	int r = it->flags & IO_XATTR_LOST ? copy_report(c, path, "xattr") : 0;
+
+	if (r < 0 || !(it->flags & IO_OWNER_LOST))
+		return r;
+	return c->opts->keep_owners ? foreign_owner(c, &it->st, path)
+				    : copy_report(c, path, "owner or group");
+}
+
 int copy_go_on(struct copy *c)
 {
 	uint64_t done;

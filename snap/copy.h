@@ -31,6 +31,8 @@ struct snap_copy_opts {
 				and a change that shows all the same is -ESTALE "source_changed"
 				or makes the result fuzzy */
 	unsigned settle_rounds; /* 0: 5 */
+	bool keep_owners; /* as an ordinary user: an owner or group that cannot be given to the copy
+				is -EPERM "foreign_owner" at once, and not reported */
 	/* Return a path's verdict: true leaves it (and everything below) out, besides what
 	 * snap/skip.h leaves out. May be NULL. Called from several threads, and in each round of
 	 * settling anew. An entry that snap_copy_entry() was asked for by name is not asked about,
@@ -45,8 +47,8 @@ struct snap_copy_result {
 	uint64_t bytes_cloned;		/* of bytes: those that share storage with the source */
 	struct paths unsettled;		/* not empty only when fuzzy */
 	/* What could not be carried over: "socket", "immutable", "append-only", "xattr" (one that
-	 * the destination refuses), "hard link" (beyond what it can hold: copied instead),
-	 * "removed, but open over NFS" (a silly rename). */
+	 * the destination refuses), "owner or group" (as an ordinary user), "hard link" (beyond
+	 * what it can hold: copied instead), "removed, but open over NFS" (a silly rename). */
 	struct paths reported;
 };
 void snap_copy_result_release(struct snap_copy_result *r);
@@ -58,9 +60,9 @@ void snap_copy_result_release(struct snap_copy_result *r);
  * for the caller to remove (snap_remove). Errors: -ECANCELED; -ENOSPC and -EDQUOT "no_space";
  * -EINVAL "destination_inside_source"; -EIO and everything the kernel says, with the path.
  *
- * As an ordinary user the owner of everything copied is the caller: not an error, but set-id bits
- * are dropped where they would then mean somebody else, and xattrs that only root may set are
- * reported. ACLs that `dst` would hand down to new entries are taken off it first.
+ * As an ordinary user the owner of everything copied is the caller: owners, groups and xattrs that
+ * only root may set are reported, and set-id bits dropped where they would mean somebody else. ACLs
+ * that `dst` would hand down to new entries are taken off it first.
  *
  * Durable on btrfs is one syncfs, which waits for the neighbours: copy without it into a subvolume
  * and snapshot that. Settling keeps 24 to 64 bytes of memory for each entry; otherwise memory does

@@ -46,10 +46,8 @@ static int vanished(struct copy *c, const struct io_item *it)
 
 static int report_flags(struct copy *c, const struct io_item *it, const char *path)
 {
-	int r = 0;
+	int r = copy_report_lost(c, it, path);
 
-	if (it->flags & IO_XATTR_LOST)
-		r = copy_report(c, path, "xattr");
 	if (r == 0 && it->st.attrs & STATX_ATTR_IMMUTABLE)
 		r = copy_report(c, path, "immutable");
 	if (r == 0 && it->st.attrs & STATX_ATTR_APPEND)

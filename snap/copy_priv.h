@@ -74,6 +74,8 @@ int copy_fail(struct copy *c, const struct io_item *it);
 int copy_put_fail(struct copy *c, const struct io_item *it, const char *path);
 int copy_note_change(struct copy *c, const char *path);
 int copy_report(struct copy *c, const char *path, const char *reason);
+/* What a put could not give to the copy of `path`. */
+int copy_report_lost(struct copy *c, const struct io_item *it, const char *path);
 
 /* Between any two pieces of work: canceled, or no room for more? */
 int copy_go_on(struct copy *c);

@@ -232,7 +232,6 @@ static int finish_dir(struct copy *c)
 {
 	struct copy_frame *f = copy_top(c);
 	struct io_dir *dst = trail_dir(&c->dst);
-	int r;
 
 	if (copy_at_virtual_root(c) || !(f->touched || f->changed))
 		return 0;
@@ -240,9 +239,7 @@ static int finish_dir(struct copy *c)
 	io_drv(dst)->dir_put(dst, &f->meta, &c->put);
 	if (f->meta.error < 0)
 		return walk_fail(c->err, f->meta.error, f->meta.op, trail_path(&c->dst, NULL));
-	r = f->meta.flags & IO_XATTR_LOST ?
-		copy_report(c, trail_path(&c->src, NULL), "xattr") : 0;
-	return r;
+	return copy_report_lost(c, &f->meta, trail_path(&c->src, NULL));
 }
 
 static int leave(struct copy *c)

@@ -62,6 +62,7 @@ enum io_item_flag {		/* answers of the driver */
 	IO_CHANGED = 1 << 2,	/* get, clone: it was being written meanwhile */
 	IO_XATTR_LOST = 1 << 3, /* put, clone: an extended attribute or ACL was refused */
 	IO_INLINE = 1 << 4,	/* extents: its content lies in the metadata */
+	IO_OWNER_LOST = 1 << 5, /* put, clone: an ordinary user could not give owner and group */
 };
 
 struct io_item {
@@ -173,7 +174,8 @@ struct io_driver {
 	 * Make entries that do not exist: from content (IO_LARGE: use io_file_create), link target
 	 * or rdev, with owner, mode, xattrs and times of `st`. Directories are made 0700 and
 	 * without metadata: dir_put() when they are full. As an ordinary user the owner stays the
-	 * caller's, and setuid and setgid bits that would then mean somebody else are dropped.
+	 * caller's (IO_OWNER_LOST), and setuid and setgid bits that would then mean somebody else
+	 * are dropped.
 	 */
 	int (*put)(struct io_dir *dir, struct io_item *items, size_t n, const struct io_put *how);
 	/*

@@ -252,15 +252,18 @@ void t_acls_strip(int fd, const char *path)
 }
 
 /*
- * As an ordinary user the owner stays the caller's: not an error, but set-id bits must not turn
- * into the caller's.
+ * As an ordinary user the owner stays the caller's: told, not an error; but set-id bits must not
+ * turn into the caller's.
  */
-static int owner_set(const struct tplace *place, int fd, const struct io_stat *st, mode_t *mode)
+static int owner_set(const struct tplace *place, int fd, struct io_item *it, mode_t *mode)
 {
+	const struct io_stat *st = &it->st;
+
 	if (sys->fchownat(fd, "", st->uid, st->gid, AT_EMPTY_PATH) == 0)
 		return 0;
 	if (place->root || errno != EPERM)
 		return -errno;
+	it->flags |= IO_OWNER_LOST;
 	if (st->uid != place->uid)
 		*mode &= ~S_ISUID;
 	if (sys->fchownat(fd, "", -1, st->gid, AT_EMPTY_PATH) == 0)
@@ -289,7 +292,7 @@ int t_meta_set(const struct tplace *place, int fd, const char *path, struct io_i
 	char proc[PROC_FD_SIZE];
 	int r;
 
-	r = owner_set(place, fd, &it->st, &mode);
+	r = owner_set(place, fd, it, &mode);
 	if (r < 0)
 		return t_fail_with(it, r, "change owner");
 	if (how->strip)

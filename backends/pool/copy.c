@@ -104,6 +104,7 @@ static int fill_work(int src, struct tree_at work, struct tree_at to, unsigned f
 	const struct snap_copy_opts opts = {
 		.durable = true,
 		.source_is_live = flags & POOL_COPY_LIVE,
+		.keep_owners = flags & POOL_COPY_OWNERS,
 	};
 	_cleanup_fd_ int fd = tree_open(work, err);
 	int r;

@@ -58,6 +58,7 @@ struct pool_made { /* what tree_copy and tree_fill answer */
 enum pool_copy_flag {
 	POOL_COPY_READ_ONLY = 1 << 0, /* the copy is a snapshot: not writable where enforceable */
 	POOL_COPY_LIVE = 1 << 1,      /* the source may be written meanwhile: settle */
+	POOL_COPY_OWNERS = 1 << 2,    /* snap_copy_opts.keep_owners */
 };
 
 #define POOL_WHY_SIZE 256
@@ -92,7 +93,8 @@ struct pool_driver {
 
 	/*
 	 * `to` becomes a writable tree with the content of the foreign directory `src` (import; a
-	 * tree of another pool). Shares storage where the file system can. Flags: POOL_COPY_LIVE.
+	 * tree of another pool). Shares storage where the file system can. Flags: POOL_COPY_LIVE,
+	 * POOL_COPY_OWNERS.
 	 */
 	int (*tree_fill)(struct pool *pool, int src, struct tree_at to, unsigned flags,
 		struct snap_ctx *ctx, struct pool_made *made, struct err *err);

@@ -282,7 +282,7 @@ static int give_copy(struct eject *e, int tree, struct err *err)
 	if (side < 0)
 		return side;
 	r = copy_out_fill(&e->out, tree, side,
-		(struct snap_copy_opts){.source_is_live = true}, err);
+		(struct snap_copy_opts){.source_is_live = true, .keep_owners = true}, err);
 	if (r == 0)
 		r = late_verify(&l, err);
 	if (r == 0)

@@ -293,7 +293,9 @@ static int fill(struct job *job, const struct outside *o, int wrapper, bool *los
 	struct tree_at to = {wrapper, LAYOUT_TREE};
 	struct pool_root *p = job->pool;
 	struct pool_made made = {0};
-	int r = p->driver->tree_fill(p->handle, o->dir, to, POOL_COPY_LIVE, &job->ctx, &made, err);
+	/* What leaves nothing in DIR has to have all of it. */
+	unsigned flags = POOL_COPY_LIVE | (mode_is(job, "copy") ? 0 : POOL_COPY_OWNERS);
+	int r = p->driver->tree_fill(p->handle, o->dir, to, flags, &job->ctx, &made, err);
 
 	step("tree.made");
 	if (r < 0)
@@ -414,6 +416,7 @@ struct after {
 	json_t *info;
 	struct outside o;
 	char side[NAME_MAX + 1];
+	char aside[PATH_MAX + NAME_MAX + 2]; /* its path, without symlinks on the way */
 	struct snap_ctx ctx; /* not to be canceled any more */
 };
 
@@ -448,7 +451,7 @@ static int merge(struct after *a, int from, struct err *err)
 		.since = json_int_at(a->info, "since"),
 		.until = json_int_at(a->info, "until"),
 		.reflink = a->job->pool->driver->caps(a->job->pool->handle) & POOL_SHARES,
-		.old_name = a->side,
+		.old_name = a->aside,
 	};
 	int r = to < 0 ? err_sys(err, -to, "open the live tree", a->job->site_name)
 		       : late_merge(&l, err);
@@ -459,8 +462,8 @@ static int merge(struct after *a, int from, struct err *err)
 		job_warn(a->job, "%" PRIu64 " paths that were written meanwhile were brought over",
 			l.merged);
 	if (l.left || json_true_at(a->info, "keep"))
-		return err_set(err, ENOTEMPTY, "not_deleted", a->side,
-			"not everything in it is in the site; it is kept as %s", a->side);
+		return err_set(err, ENOTEMPTY, "not_deleted", a->aside,
+			"not everything in it is in the site; it is kept");
 	return 0;
 }
 
@@ -540,16 +543,13 @@ static int link_in(struct after *a, struct err *err)
 
 /* ---- both ---- */
 
-/* The directory that was put aside, for work_sweep: its path without symlinks on the way. */
+/* The directory that was put aside, for work_sweep. */
 static json_t *parked(const struct after *a, int64_t since)
 {
-	char path[PATH_MAX + NAME_MAX + 2];
 	struct stat parent = {0};
 
 	fstat(a->o.parent, &parent);
-	if (fd_path(a->o.parent, a->side, path, sizeof(path)) < 0)
-		strcpy(path, a->side);
-	return json_pack("{s:o,s:I,s:I,s:I}", "path", json_text(path), "ino",
+	return json_pack("{s:o,s:I,s:I,s:I}", "path", json_text(a->aside), "ino",
 		(json_int_t)job_int(a->job, "ino"), "parent", (json_int_t)parent.st_ino, "since",
 		(json_int_t)since);
 }
@@ -593,6 +593,8 @@ static int finish_open(struct after *a, struct err *err)
 
 	if (r == 0 && (r = outside_side_name(&a->o, a->job->text, a->side)) < 0)
 		r = err_sys(err, -r, "rename", a->o.path);
+	if (r == 0 && fd_path(a->o.parent, a->side, a->aside, sizeof(a->aside)) < 0)
+		strcpy(a->aside, a->side);
 	return r;
 }
 
@@ -618,18 +620,15 @@ static int give_up(struct after *a, const char *why, struct err *err)
 }
 
 /* What was not brought over is only in the directory that was put aside, which nothing sweeps. */
-static void tell_aside(struct after *a, const struct err *why)
+static void tell_aside(struct after *a, struct err *why)
 {
 	_cleanup_fd_ int aside = open_side(a);
-	char path[PATH_MAX];
 
+	job_name_tree(a->job, why);
 	job_fault(a->job, "failed", why->object, why->reason);
-	if (aside < 0 || strcmp(why->code, "not_deleted") == 0)
-		return;
-	if (fd_path(aside, NULL, path, sizeof(path)) < 0)
-		strcpy(path, a->side);
-	job_fault(a->job, "failed", path, "what was written there since it was copied is not all "
-		"in the site; bring over what you need, and remove it");
+	if (aside >= 0 && strcmp(why->code, "not_deleted") != 0)
+		job_fault(a->job, "failed", a->aside, "what was written there since it was copied "
+			"is not all in the site; bring over what you need, and remove it");
 }
 
 /* Of what cannot be done the result tells; only where DIR cannot be seen it is tried again. */

@@ -79,6 +79,7 @@ static int verify_one(enum snap_change change, const char *path, const char *fro
 
 struct verify {
 	struct late *late;
+	enum snap_change what;
 	char path[ERR_OBJECT_SIZE];
 };
 
@@ -87,8 +88,10 @@ static int verify_fn(enum snap_change change, const char *path, const char *from
 	struct verify *v = arg;
 	int r = verify_one(change, path, from, v->late);
 
-	if (r < 0)
+	if (r < 0) {
+		v->what = change;
 		snprintf(v->path, sizeof(v->path), "%s", path);
+	}
 	return r;
 }
 
@@ -100,8 +103,20 @@ int late_verify(struct late *l, struct err *err)
 
 	if (r != -EBADE)
 		return r;
-	return err_set(err, EIO, "verify_failed", v.path,
-		"the copy differs from what was copied; nothing was changed");
+	err_set(err, EIO, "verify_failed", v.path,
+		"the copy differs from what was copied: %s; nothing was changed",
+		v.what == SNAP_REMOVED	  ? "it is missing"
+		: v.what == SNAP_METADATA ? "owner, mode, time, extended attributes or hard links"
+					  : "its content");
+	err_in_tree(err);
+	if (v.what == SNAP_METADATA)
+		err_hint(err, "where the copy lies they cannot all be kept: fsctl site import "
+			"without --move, or fsctl restore --to, leaves the original and tells what "
+			"the copy lacks");
+	else
+		err_hint(err, "try again; if it differs again, look for errors of the disk and the "
+			"memory (dmesg)");
+	return -EIO;
 }
 
 /* ---- merge ---- */
@@ -249,6 +264,7 @@ static int stage_copy(struct merge *m, const char *path, const char *name, struc
 		.reflink = m->late->reflink,
 		.durable = true,
 		.source_is_live = true,
+		.keep_owners = true,
 	};
 	struct snap_copy_result copied = {0};
 	const char *leaf;

@@ -31,7 +31,7 @@ struct late {
 
 /*
  * Is `to` a good copy of `from`, every byte? Differences of what changed after `since` do not
- * count. -EIO "verify_failed" naming the first other one.
+ * count. -EIO "verify_failed": the path of the first other one, and what differs of it.
  */
 int late_verify(struct late *l, struct err *err);
 

@@ -173,6 +173,12 @@ static void explain(struct fsd *f, const struct job *job, struct err *err)
 		err_hint(err, "pool %s: %.150s; %.180s", why.object, why.reason, why.hint);
 	else if (strcmp(err->code, "not_a_tree") == 0)
 		err_hint(err, LAYOUT_FOREIGN_HINT);
+	else if (strcmp(err->code, "foreign_owner") == 0)
+		err_hint(err, "nothing was changed; %s makes a copy that is of fsd's own user, and "
+			"leaves the original; an fsd of root keeps owners",
+			job->kind->op == OP_SITE_IMPORT
+				? "fsctl site import without --move or --link"
+				: "fsctl restore --to");
 }
 
 void job_name_tree(const struct job *job, struct err *err)

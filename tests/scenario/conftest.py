@@ -11,6 +11,7 @@ import json
 import mmap
 import os
 import pathlib
+import pwd
 import re
 import shutil
 import signal
@@ -96,6 +97,17 @@ class Daemon:
                     raise AssertionError(f'fsd ended {self.process.returncode}: {self.log()}')
                 if time.monotonic() > deadline:
                     raise AssertionError(f'fsd is not ready: {self.log()}')
+
+    def start_as(self, user):
+        """As an ordinary user, who has all of the folder and is in no group but his own."""
+        binary = shutil.copy(program('fsd/fsd'), self.folder)  # the build folder may be root's
+        group = pwd.getpwnam(user).pw_gid
+        subprocess.run(['chown', '-R', f'{user}:{group}', self.folder], check=True)
+        with open(self.log_file, 'wb') as log:
+            self.process = subprocess.Popen(
+                [binary, '--config', str(self.conf), '--foreground'], stderr=log, user=user,
+                group=group, extra_groups=[], env={**os.environ, **self.env})
+        return self.wait_serving()
 
     def wait_serving(self):
         """For one that was spawned: until it answers, and says it is well."""

@@ -356,15 +356,8 @@ def test_daemon__api_user_that_is_missing_is_named_with_its_remedy(make_daemon):
 
 
 @needs_root
-def test_daemon__runs_as_an_ordinary_user(make_daemon, scratch):
-    daemon = make_daemon()
-    binary = shutil.copy(program('fsd/fsd'), scratch)  # the build folder may be root's alone
-    subprocess.run(['chown', '-R', 'nobody', str(scratch)], check=True)
-    with open(daemon.log_file, 'wb') as log:
-        daemon.process = subprocess.Popen(
-            [binary, '--config', str(daemon.conf), '--foreground'],
-            stderr=log, user='nobody', extra_groups=[])
-    daemon.wait_serving()
+def test_daemon__runs_as_an_ordinary_user(make_daemon):
+    daemon = make_daemon().start_as('nobody')
     worker = pathlib.Path(f'/proc/{daemon.process.pid}').stat().st_uid
     api = pathlib.Path(f'/proc/{daemon.api_pid()}/status').read_text().split('Uid:\t')[1].split()
     assert worker != 0 and set(api[:4]) == {str(worker)}

@@ -164,6 +164,88 @@ def same(a, b):
         assert a[k][:6] == b[k][:6], k
 
 
+# ---- by an ordinary user, of what root made ----
+
+@pytest.fixture(params=['btrfs', 'ext4'])
+def user(request, make_daemon, mount, scratch):
+    """A daemon of nobody's; its `outside`, where no rename can move from, has a tree."""
+    daemon = make_daemon({'main': mount(request.param) / 'pool'}, import_from=scratch / 'www')
+    daemon.outside = scratch / 'www'
+    (daemon.outside / 'shop/a/deep').mkdir(parents=True)
+    for name in ('index.php', 'a/x', 'a/twin', 'a/deep/z'):
+        (daemon.outside / 'shop' / name).write_text(name)
+    os.symlink('a/x', daemon.outside / 'shop/link')
+    Steps(daemon)
+    return daemon.start_as('nobody')
+
+
+def test_import__of_an_ordinary_user_tells_whose_owners_the_copy_has_not(user):
+    path = user.outside / 'shop'
+    os.chown(path / 'a/x', -1, 0)
+    os.chown(path / 'a/deep', -1, 0)
+    os.lchown(path / 'link', 0, 0)
+    r = user.fsctl('site', 'import', 'shop', path)
+    told = [line for line in r.stderr.splitlines() if 'warning' in line]
+    assert sorted(told) == [f'fsctl: warning: not carried over: {name} (owner or group)'
+                            for name in ('a/deep', 'a/x', 'link')]
+    live = pathlib.Path(user.fsctl('path', 'shop').stdout.strip())
+    assert (live / 'a/x').read_text() == 'a/x'
+    assert os.lstat(live / 'link').st_uid == os.stat(live).st_uid != 0
+    assert user.fsctl('clone', 'shop', 'copy').stderr == ''
+    for number in range(2000):
+        (path / f'{number}').touch()
+    r = user.fsctl('site', 'import', 'large', path)
+    assert 'not carried over: 1' in r.stderr and len(r.stderr.splitlines()) < 200, r.stderr
+
+
+@pytest.mark.parametrize('mode', ['move', 'link'])
+@pytest.mark.parametrize('name', ['a/x', 'link', 'a/deep', '.'])
+def test_import__of_an_ordinary_user_keeps_owners_or_changes_nothing(user, mode, name):
+    path = user.outside / 'shop'
+    os.chown(path / name, -1, 0, follow_symlinks=False)
+    before = content(user.outside)
+    status, answer = user.ask({'kind': 'site-import', 'name': 'shop', 'dir': str(path),
+                               'mode': mode})
+    error = answer['job']['error']
+    assert status == 200 and error['code'] == 'foreign_owner', answer
+    assert error['object'] == (f'{path}: {name}' if name != '.' else str(path))
+    uid = path.stat().st_uid
+    assert f'({uid}:0)' in error['reason'] and 'without --move or --link' in error['hint'], error
+    assert content(user.outside) == before
+    assert user.fsctl('site', 'list', '-q').stdout == ''
+    assert os.listdir(user.pools['main'] / '.fsd/staging') == []
+    os.chown(path / name, -1, path.stat().st_gid if name != '.' else
+             pathlib.Path(user.folder).stat().st_gid, follow_symlinks=False)
+    job = user.json('site', 'import', 'shop', path, f'--{mode}')['job']
+    assert job['state'] == 'done' and not job['result'].get('failed'), job
+    assert path.is_symlink() == (mode == 'link')
+
+
+def test_import_link__of_an_ordinary_user_leaves_late_writes_of_others_aside(user):
+    path = user.outside / 'shop'
+    user.steps.until('tree.made', {'kind': 'site-import', 'name': 'shop', 'dir': str(path),
+                                   'mode': 'link'})
+    (path / 'late').write_text('late')
+    job = user.steps.go_on()
+    aside = user.outside / f'shop.fsd-{job["id"]}'
+    assert f'late in {aside}: its owner and group (0:0) cannot' in job['result']['warnings'][0]
+    assert [f['path'] for f in job['result']['failed']] == [str(aside)]
+    assert (aside / 'late').read_text() == 'late' and not (path / 'late').exists()
+
+
+def test_eject__of_an_ordinary_user_keeps_owners_or_changes_nothing(user):
+    user.fsctl('site', 'import', 'shop', user.outside / 'shop')
+    live = pathlib.Path(user.fsctl('path', 'shop').stdout.strip())
+    os.chown(live / 'a/x', -1, 0)
+    out = user.outside / 'out'
+    status, answer = user.ask({'kind': 'site-eject', 'site': 'shop', 'dir': str(out)})
+    error = answer['job']['error']
+    assert (status, error['code'], error['object']) == (200, 'foreign_owner', 'shop: a/x'), answer
+    assert 'fsctl restore --to' in error['hint']
+    assert os.listdir(user.outside) == ['shop'] and (live / 'a/x').stat().st_gid == 0
+    assert 'a/x (owner or group)' in user.fsctl('restore', 'shop', '--to', out).stderr
+
+
 # ---- import by copy ----
 
 @pytest.mark.parametrize('mode', ['copy', 'move', 'link'])
@@ -189,7 +271,7 @@ def test_import__takes_for_fsds_own_only_what_can_be(host, mode):
     assert own.name in warned
     kept = path
     if mode == 'link' or (mode == 'move' and host.kind == 'btrfs'):
-        kept = host.outside / job['result']['failed'][0]['path']  # not all of it is in the site
+        kept = pathlib.Path(job['result']['failed'][0]['path'])  # not all of it is in the site
     elif mode == 'move':
         kept = host.live()
     assert (kept / own.name / 'kept').read_text() == 'for undo'
@@ -492,7 +574,7 @@ def test_import_move__of_what_cannot_be_carried_over_keeps_it(host, scratch):
         os.chdir(cwd)
     job = host.job(kind='site-import', name='shop', dir=str(path), mode='move')
     assert job['state'] == 'done'
-    assert [f['path'] for f in job['result']['failed']] == [aside(path, job).name]
+    assert [f['path'] for f in job['result']['failed']] == [str(aside(path, job))]
     undo_is_over(host)
     assert (aside(path, job) / 'index.php').exists() and 'parked' not in site_json(host, 'shop')
     assert (host.live() / 'index.php').exists()
@@ -520,8 +602,8 @@ def test_import_move__tells_what_is_kept_whatever_its_name(host, scratch):
                           check=False)
     job = json.loads(r.stdout)['job']
     assert r.returncode == 8 and job['state'] == 'done'
-    assert [f['path'] for f in job['result']['failed']] == [f'\ufffdcaf\\xe9.fsd-{job["id"]}']
-    assert f'caf\ufffd.fsd-{job["id"]}' in job['result']['failed'][0]['reason']
+    assert [f['path'] for f in job['result']['failed']] == [
+        f'\ufffd{path.parent}/caf\\xe9.fsd-{job["id"]}']
 
 
 def aside(path, job):
@@ -543,7 +625,9 @@ def test_import_move__deletes_nothing_when_the_copy_is_bad(host, scratch):
     staged.write_text('a/deep/z bad')
     os.utime(staged, ns=(st.st_atime_ns, st.st_mtime_ns))
     job = host.steps.go_on()
-    assert job['error']['code'] == 'verify_failed' and job['error']['object'] == 'a/deep/z'
+    assert job['error']['code'] == 'verify_failed'
+    assert job['error']['object'] == f'{path}: a/deep/z'
+    assert 'content' in job['error']['reason'] and job['error']['hint'], job['error']
     same(before, path)
     assert host.sites() == []
     host.clean()
@@ -942,13 +1026,13 @@ def test_import_link__brings_over_what_was_written_meanwhile(host):
                     'gone': 'old', 'theirs': 'new one', 'added': 'new one'}
     warnings = ' '.join(job['result']['warnings'])
     assert 'both in' in warnings and 'gone in' in warnings
-    assert f". in {path.name}.fsd-{job['id']}: the directory's owner, mode" in warnings, warnings
+    assert f". in {path}.fsd-{job['id']}: the directory's owner, mode" in warnings, warnings
     assert 'theirs' not in warnings and 'late in' not in warnings
     # What was replaced may be held by somebody: it is kept, like what a restore of paths replaces.
     assert [n for n in os.listdir(live) if n.startswith('.fsd-')] == [f'.fsd-{job["id"]}']
     assert 'old' in replaced(live / f'.fsd-{job["id"]}')
-    kept = host.outside / job['result']['failed'][0]['path']
-    assert kept.name == f'shop.fsd-{job["id"]}'
+    kept = pathlib.Path(job['result']['failed'][0]['path'])
+    assert kept == host.outside / f'shop.fsd-{job["id"]}'
     undo_is_over(host)
     assert (kept / 'both').read_text() == 'old one' and 'parked' not in site_json(host, 'shop')
 
@@ -1356,7 +1440,8 @@ def test_eject__leaves_the_site_when_the_copy_is_bad(host, scratch):
     copied.write_text('a/deep/z bad')
     os.utime(copied, ns=(st.st_atime_ns, st.st_mtime_ns))
     job = host.steps.go_on()
-    assert job['error']['code'] == 'verify_failed' and job['error']['object'] == 'a/deep/z'
+    assert job['error']['code'] == 'verify_failed'
+    assert job['error']['object'] == 'shop: a/deep/z'
     same(before, host.live())
     assert not list(scratch.glob('out*'))
     host.clean()

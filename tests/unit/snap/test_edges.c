@@ -594,6 +594,30 @@ static bool touch_in_pass(const char *path, void *arg)
 	return false;
 }
 
+/* Root's file, which a copy cannot give back to root: told, or refused. */
+static void assert_owners(int src)
+{
+	struct snap_copy_opts opts = {0};
+	struct snap_copy_result result;
+	struct snap_ctx ctx = {0};
+	struct err e = ERR_INIT;
+	int dst = make_dir(scratch, "owners");
+
+	assert_int_equal(snap_copy(src, dst, &opts, &ctx, &result, &e), 0);
+	assert_int_equal(result.reported.total, 2);
+	for (size_t i = 0; i < result.reported.n; i++) {
+		assert_non_null(strstr("setuid z", result.reported.items[i].path));
+		assert_string_equal(result.reported.items[i].reason, "owner or group");
+	}
+	snap_copy_result_release(&result);
+	opts.keep_owners = true;
+	assert_int_equal(snap_copy_entry(src, "mine", dst, "again", &opts, &ctx, &result, &e), 0);
+	assert_int_equal(snap_copy_entry(src, "z", dst, "not", &opts, &ctx, &result, &e), -EPERM);
+	assert_string_equal(e.code, "foreign_owner");
+	assert_string_equal(e.object, "z");
+	close(dst);
+}
+
 static void as_nobody(void)
 {
 	int src, dst, pass = 0;
@@ -617,6 +641,7 @@ static void as_nobody(void)
 	assert_int_equal(fstatat(dst, "read-only", &st, 0), 0);
 	assert_int_equal(st.st_mode & 07777, 0555);
 	assert_has(dst, "read-only/late", true);
+	assert_owners(src);
 	close(src);
 	close(dst);
 	assert_true(pass > 2);
