@@ -560,8 +560,10 @@ void op_recall_told(struct job *job)
 	const char *method = json_str_at(told, "method");
 
 	json_object_update_missing(job->result, json_object_get(told, "result"));
-	if (warnings && !job->warnings)
+	if (warnings) {
+		json_decref(job->warnings);
 		job->warnings = json_incref(warnings);
+	}
 	if (method) /* the intent outlives it */
 		job->method = method;
 }

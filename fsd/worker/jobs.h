@@ -116,7 +116,7 @@ struct job {
 
 	json_t *intent; /* object: all that was chosen; durable before the job is accepted */
 	json_t *plan;	/* array of strings: the steps, for dry_run */
-	json_t *warnings; /* array of strings, or NULL */
+	json_t *warnings; /* array of strings, or NULL; what plan has said is in the intent, too */
 	char confirm[ERR_TEXT_SIZE]; /* the question; "" when none is needed */
 	const char *method;	     /* expected or used; static storage */
 	const char *consistency;     /* static storage */

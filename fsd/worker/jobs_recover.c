@@ -83,6 +83,7 @@ static int job_of(struct fsd *f, struct pool_root *pool, const struct cat_job *r
 	job->intent = json_loads(row->intent ? row->intent : "{}", 0, NULL);
 	if (!job->intent)
 		job->intent = json_object();
+	job->warnings = json_copy(json_object_get(job->intent, "warnings"));
 	job->id = row->id;
 	job_id_format(row->id, job->text);
 	job->created = row->created;

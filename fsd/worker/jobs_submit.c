@@ -271,6 +271,8 @@ static int put(struct fsd *f, struct job *job, struct err *err)
 	job->created = clock_real();
 	job->id = job_id_next(f->jobs.last_id);
 	job_id_format(job->id, job->text);
+	if (job->warnings)
+		job_intend(job, "warnings", json_copy(job->warnings));
 	return put_intent(f, job, err);
 }
 

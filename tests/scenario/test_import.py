@@ -919,6 +919,19 @@ def test_import_link__stays_with_the_site_that_has_it_by_now(host, by):
     assert (path / 'index.php').read_text() == 'index.php old'
 
 
+@pytest.mark.parametrize('step', ['intent.committed', 'job.ran'])
+def test_import_link__that_is_given_up_is_told_after_a_crash(host, step):
+    path = host.make('shop')
+    site = host.imported(path, 'link')['result']['site']['id']
+    host.job(kind='site-delete', site='shop', confirm=True)
+    host.done(kind='site-create', name='shop')
+    host.steps.until(step, {'kind': 'site-undelete', 'site': site, 'name': 'boutique'})
+    job = host.steps.restart()
+    assert job['state'] == 'done' and job['result']['site']['linked'] is None, job
+    said, = job['result']['warnings']
+    assert f'{path} belongs to what is named shop by now: it is left alone' in said
+
+
 def test_import_link__is_only_touched_while_it_is_the_sites_own(host, scratch):
     """The folder of the link belongs to others: what they put in its way is left alone."""
     rename = {'kind': 'site-rename', 'site': 'shop', 'name': 'boutique'}
