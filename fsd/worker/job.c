@@ -216,9 +216,12 @@ static void name_stage(const struct job *job, struct err *err)
 	strcpy(err->object, job->site_name);
 }
 
-static size_t faults(const struct job *job)
+/* -1: there is no such list. */
+static int faults(const struct job *job)
 {
-	return json_array_size(json_object_get(job->result, "failed"));
+	const json_t *failed = json_object_get(job->result, "failed");
+
+	return failed ? (int)json_array_size(failed) : -1;
 }
 
 static void cut(json_t *list, size_t size)
@@ -228,18 +231,19 @@ static void cut(json_t *list, size_t size)
 }
 
 /* The next try says it again. */
-static void unsay(struct job *job, size_t warnings, size_t failed)
+static void unsay(struct job *job, size_t warnings, int failed)
 {
 	cut(job->warnings, warnings);
-	cut(json_object_get(job->result, "failed"), failed);
-	if (!failed)
+	if (failed < 0)
 		json_object_del(job->result, "failed");
+	else
+		cut(json_object_get(job->result, "failed"), failed);
 }
 
 int job_finish(struct fsd *f, struct job *job, struct err *err)
 {
-	size_t said = json_array_size(job->warnings), told = faults(job);
-	int r = job->kind->finish ? job->kind->finish(f, job, err) : 0;
+	size_t said = json_array_size(job->warnings);
+	int told = faults(job), r = job->kind->finish ? job->kind->finish(f, job, err) : 0;
 
 	if (r == 0 && job->unsaid)
 		r = err_sys(err, ENOMEM, "say what failed", job->site_name);
@@ -314,8 +318,8 @@ static int record(struct fsd *f, struct job *job, struct err *err)
 static int conclude_once(struct fsd *f, struct job *job, struct err *err)
 {
 	unsigned long before = catalog_commits(f->catalog);
-	size_t said = json_array_size(job->warnings), told = faults(job);
-	int r = catalog_begin(f->catalog, err);
+	size_t said = json_array_size(job->warnings);
+	int told = faults(job), r = catalog_begin(f->catalog, err);
 
 	if (r == 0 && job->outcome == JOB_DONE && job->kind->record)
 		r = record(f, job, err);

@@ -791,6 +791,10 @@ def test_catalog__on_a_disk_that_fills_up_before_an_outcome_is_recorded(make_dae
                 assert len(job['result'].get('warnings', [])) <= 1, job
             assert 'cannot record' in daemon.log()
             assert job['result']['warnings'], job
+            steps.until('outcome.put', {'kind': 'pool-scan', 'pool': 'main'})
+            with reading(catalog), filled(where):
+                steps.on('outcome.committed')
+            assert steps.go_on()['result']['failed'] == []
             www = scratch / 'www'
             www.mkdir()
             os.mknod(www / 'socket', stat.S_IFSOCK | 0o600)
