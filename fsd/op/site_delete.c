@@ -185,8 +185,8 @@ static int is_owner(const struct cat_site *s, void *arg)
 	return 1;
 }
 
-/* Whose is DIR by now? A site's that is linked to it; or his who has the old name, by which it
- * leads on. Else that name is held until DIR leads to the new one. 1; 0: nobody's; -errno. */
+/* Whose is DIR by now? A site's that is linked to it; or his who has the old name in this pool, to
+ * which it leads. Else that name is held until DIR leads to the new one. 1; 0: nobody's; -errno. */
 static int find_owner(struct fsd *f, struct job *job, const struct cat_site *site, struct owner *o,
 	struct err *err)
 {
@@ -197,8 +197,12 @@ static int find_owner(struct fsd *f, struct job *job, const struct cat_site *sit
 	if (r || strcmp(job->site_name, site->name) == 0)
 		return r;
 	strcpy(o->name, site->name);
-	return jobs_holds(f, "name", site->name, true, holder) ||
-	       op_plan_name(f, job, site->name, NULL) < 0;
+	if (jobs_holds(f, "name", site->name, true, holder))
+		return 1;
+	r = fd_exists(job->pool->sites, site->name);
+	if (r == 0)
+		job_lock(job, "name", site->name, true);
+	return r < 0 ? err_sys(err, -r, "look at", site->name) : r;
 }
 
 /* DIR follows to another name, unless it is somebody else's: nobody's visitors are taken away. */

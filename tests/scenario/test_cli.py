@@ -940,6 +940,29 @@ def test_cli__events_are_followed_over_a_restart(shop):
     assert len(seen) == len(set(seen))
 
 
+def test_cli__events_are_followed_over_the_loss_of_the_catalog(shop):
+    last = shop.json('event', 'list')['items'][-1]['id']
+    with subprocess.Popen([program('tools/fsctl/fsctl'), 'event', 'follow', '--json', '--after',
+                           last], env={**os.environ, 'FSD_URL': shop.url()}, text=True,
+                          stdout=subprocess.PIPE) as follow:
+        try:
+            made = shop.json('snapshot', 'shop')['job']['id']
+            seen = [json.loads(follow.stdout.readline()) for _ in range(2)]
+            assert {event['job'] for event in seen} == {made}
+            shop.stop()
+            for file in shop.catalog.parent.glob('catalog.db*'):
+                file.unlink()
+            shop.start()
+            shop.fsctl('pool', 'scan')
+            listed = shop.json('event', 'list')['items']
+            assert listed
+            assert shop.json('event', 'list', '--after', seen[-1]['id'])['items'] == listed
+            assert [json.loads(follow.stdout.readline()) for _ in listed] == listed
+        finally:
+            follow.send_signal(signal.SIGINT)
+            follow.wait(TIMEOUT)
+
+
 def test_cli__following_events_of_an_fsd_that_stays_away_ends_with_where_to_go_on(shop):
     last = shop.json('event', 'list')['items'][-1]['id']
     with subprocess.Popen([program('tools/fsctl/fsctl'), 'event', 'follow', '--json', '--after',

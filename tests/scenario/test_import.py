@@ -932,6 +932,26 @@ def test_import_link__that_is_given_up_is_told_after_a_crash(host, step):
     assert f'{path} belongs to what is named shop by now: it is left alone' in said
 
 
+def test_import_link__follows_where_another_pool_has_the_old_name(make_daemon, mount):
+    root = mount('ext4')
+    other = root / 'other'
+    host = Host(make_daemon, root, 'ext4')
+    host.daemon.stop()
+    host.daemon.pools['other'] = other
+    other.mkdir()
+    host.daemon.configure()
+    host.daemon.start()
+    path = host.make('shop')
+    before = content(path)
+    site = host.imported(path, 'link', pool='main')['result']['site']['id']
+    host.job(kind='site-delete', site='shop', confirm=True)
+    host.done(kind='site-create', name='shop', pool='other')
+    job = host.done(kind='site-undelete', site=site, name='boutique')
+    assert 'warnings' not in job['result'] and job['result']['site']['linked'] == str(path), job
+    assert os.readlink(path) == str(host.live('boutique'))
+    same(before, path)
+
+
 def test_import_link__is_only_touched_while_it_is_the_sites_own(host, scratch):
     """The folder of the link belongs to others: what they put in its way is left alone."""
     rename = {'kind': 'site-rename', 'site': 'shop', 'name': 'boutique'}
