@@ -55,16 +55,16 @@ bool id_valid(const char *s)
 	return s[ID_SIZE - 1] == '\0';
 }
 
-/* ---- jobs ---- */
-
-static const char crockford[] = "0123456789abcdefghjkmnpqrstvwxyz";
-
-int64_t job_id_next(int64_t last)
+int64_t id_next(int64_t last)
 {
 	int64_t now = clock_real() / NSEC_PER_MSEC;
 
 	return last >= now ? last + 1 : now;
 }
+
+/* ---- jobs ---- */
+
+static const char crockford[] = "0123456789abcdefghjkmnpqrstvwxyz";
 
 const char *job_id_format(int64_t id, char out[JOB_ID_SIZE])
 {

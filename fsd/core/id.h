@@ -17,11 +17,11 @@ void id_new(char out[ID_SIZE]);
 bool id_valid(const char *s);
 
 /*
- * Jobs count upwards: an id is the larger of the last id + 1 and the time in ms since 1970, so ids
- * do not repeat after a lost catalog. Written in Crockford's base 32, lower case, 9 characters
- * today. job_id_parse: also upper case; 0 or -EINVAL.
+ * Jobs and events count upwards: an id is the larger of the last id + 1 and the time in ms since
+ * 1970, so ids do not repeat after a lost catalog. A job's is written in Crockford's base 32, lower
+ * case, 9 characters today. job_id_parse: also upper case; 0 or -EINVAL.
  */
-int64_t job_id_next(int64_t last);
+int64_t id_next(int64_t last);
 const char *job_id_format(int64_t id, char out[JOB_ID_SIZE]);
 int job_id_parse(const char *s, int64_t *id);
 

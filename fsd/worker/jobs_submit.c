@@ -269,7 +269,7 @@ static int put(struct fsd *f, struct job *job, struct err *err)
 	if (r < 0)
 		return r;
 	job->created = clock_real();
-	job->id = job_id_next(f->jobs.last_id);
+	job->id = id_next(f->jobs.last_id);
 	job_id_format(job->id, job->text);
 	if (job->warnings)
 		job_intend(job, "warnings", json_copy(job->warnings));

@@ -47,12 +47,12 @@ static void test_id__of_another_shape_is_refused(void **state)
 
 static void test_job_id__counts_upwards_and_reads_back(void **state)
 {
-	int64_t first = job_id_next(0), id;
+	int64_t first = id_next(0), id;
 	char text[JOB_ID_SIZE];
 
 	(void)state;
 	assert_true(first >= 1700000000000);
-	assert_int_equal(job_id_next(first + 100000), first + 100001);
+	assert_int_equal(id_next(first + 100000), first + 100001);
 	assert_int_equal(strlen(job_id_format(first, text)), 9);
 	assert_int_equal(job_id_parse(text, &id), 0);
 	assert_int_equal(id, first);
