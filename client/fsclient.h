@@ -12,9 +12,10 @@
  *
  *	struct fsc_request *req = fsc_request_new("snapshot");
  *	fsc_request_set_str(req, "site", "shop");
- *	if (fsc_open(NULL, &fsc, &err) < 0 || fsc_submit(fsc, req, 0, &answer, &err) < 0)
+ *	if (fsc_open(NULL, &fsc, &err) < 0 || fsc_submit(fsc, req, 0, &answer, &err) < 0 ||
+ *	    fsc_job_wait(fsc, fsc_value_str(answer, "job.id"), NULL, NULL, -1, &job, &err) < 0 ||
+ *	    fsc_job_outcome(job, &err) < 0)
  *		errx(err.exit, "%s: %s", err.object, err.reason);
- *	fsc_job_wait(fsc, fsc_value_str(answer, "job.id"), NULL, NULL, -1, &job, &err);
  *
  * CONVENTIONS
  *
