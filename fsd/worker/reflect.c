@@ -91,21 +91,34 @@ static int reflect_holds(struct fsd *f, const char *object, json_t *doc, struct 
 
 /* ---- generations ---- */
 
+static int read_generation(int wrapper, const char *name, struct cat_generation *g, struct err *err)
+{
+	json_t *doc;
+	int r = meta_load(wrapper, META_WRAPPER, name, &doc, err);
+
+	if (r < 0)
+		return r;
+	r = meta_generation(doc, name, g, err);
+	json_decref(doc);
+	return r;
+}
+
 static int reflect_generation(struct fsd *f, int dir, const struct cat_site *site, int64_t number,
 	struct err *err)
 {
 	_cleanup_fd_ int wrapper = layout_open_generation(dir, number);
-	struct cat_generation g = {0};
-	json_t *doc;
+	struct cat_generation g = {0}, known;
 	int r;
 
 	if (wrapper < 0)
 		return err_sys(err, -wrapper, "open generation", site->name);
-	r = meta_load(wrapper, META_WRAPPER, site->name, &doc, err);
-	if (r < 0)
-		return r;
-	r = meta_generation(doc, site->name, &g, err);
-	json_decref(doc);
+	r = read_generation(wrapper, site->name, &g, err);
+	/* Of a deleted site what is known will do; it is told when the site comes back. */
+	if (r < 0 && site->deleted &&
+		catalog_generation_get(f->catalog, site->id, number, &known, NULL) == 0) {
+		err_clear(err);
+		return 0;
+	}
 	if (r < 0)
 		return r;
 	strcpy(g.site, site->id);

@@ -495,6 +495,19 @@ def test_status__follows_a_damaged_site_through_jobs(make_daemon, mount, damage,
     assert checked(daemon)[0] == 0
 
 
+def test_status__tells_of_a_damaged_document_until_its_site_is_deleted(daemon):
+    daemon.fsctl('site', 'create', 'shop')
+    (daemon.pools['main'] / 'sites/shop/gen/1/meta.json').write_text('{')
+    daemon.fsctl('pool', 'check', 'main', check=False)
+    assert 'gen/1: meta.json: ' in checked(daemon)[1]
+    r = daemon.fsctl('site', 'delete', 'shop', '--yes')
+    assert r.stdout.startswith('site shop deleted') and not r.stderr, r
+    assert checked(daemon)[0] == 0
+    daemon.fsctl('site', 'undelete', 'shop')
+    code, said = checked(daemon)
+    assert code == 2 and 'shop: meta.json: ' in said, said
+
+
 @pytest.mark.parametrize('part', ['gen', 'gen/1/tree'])
 def test_snapshot__without_its_tree_is_named_by_what_needs_it(daemon, part):
     daemon.fsctl('site', 'create', 'shop')
