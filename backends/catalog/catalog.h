@@ -77,6 +77,12 @@ int catalog_pool_put(struct catalog *c, const struct cat_pool *p, struct err *er
 int catalog_pool_get(struct catalog *c, const char *name, struct cat_pool *out, struct err *err);
 int catalog_pools(struct catalog *c, int (*fn)(const struct cat_pool *, void *), void *arg,
 	struct err *err);
+/* What it has of one. */
+struct cat_pool_count {
+	int64_t sites, deleted, snapshots;
+};
+int catalog_pool_count(struct catalog *c, const char *name, struct cat_pool_count *out,
+	struct err *err);
 
 /* What a tree held when it was measured last: bytes and names. */
 struct cat_usage {

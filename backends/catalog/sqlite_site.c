@@ -53,6 +53,24 @@ int catalog_pools(struct catalog *c, int (*fn)(const struct cat_pool *, void *),
 	return r;
 }
 
+int catalog_pool_count(struct catalog *c, const char *name, struct cat_pool_count *out,
+	struct err *err)
+{
+	struct cat_pool_count n;
+	int r = sql_int(c, "SELECT count(*) FROM sites WHERE deleted = 0 AND pool = ?", name,
+		&n.sites, err);
+
+	if (r == 0)
+		r = sql_int(c, "SELECT count(*) FROM sites WHERE deleted <> 0 AND pool = ?", name,
+			&n.deleted, err);
+	if (r == 0)
+		r = sql_int(c, "SELECT count(*) FROM snapshots WHERE pool = ?", name, &n.snapshots,
+			err);
+	if (r == 0)
+		*out = n;
+	return r;
+}
+
 /* ---- sites ---- */
 
 static const struct column site_columns[] = {

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -174,13 +175,51 @@ int pools_require(const struct pools *p, const char *name, struct pool_root **ou
 
 	if (!r) {
 		err_set(err, ENOENT, "not_found", name, "no pool of this name is configured");
-		err_hint(err, "fsctl pool list");
+		err_hint(err, "fsctl pool list; fsctl status tells of those that were configured");
 		return -ENOENT;
 	}
 	if (!atomic_load(&r->online))
 		return pools_offline(r, err);
 	*out = r;
 	return 0;
+}
+
+struct not_configured {
+	const struct pools *p;
+	struct catalog *c;
+	void (*fn)(const struct err *why, void *arg);
+	void *arg;
+	struct err *err;
+};
+
+static int look_for_section(const struct cat_pool *pool, void *arg)
+{
+	struct not_configured *n = arg;
+	struct cat_pool_count has;
+	struct err why = ERR_INIT;
+	int r;
+
+	if (pools_find(n->p, pool->name))
+		return 0;
+	r = catalog_pool_count(n->c, pool->name, &has, n->err);
+	if (r < 0 || has.sites + has.deleted + has.snapshots == 0)
+		return r;
+	err_set(&why, ENOENT, "pool_not_configured", pool->name,
+		"the configuration does not name this pool any more, so no job reaches what the "
+		"catalog has of it (sites: %" PRId64 ", deleted sites: %" PRId64 ", snapshots: "
+		"%" PRId64 ")", has.sites, has.deleted, has.snapshots);
+	err_hint(&why, "put back [pool %.60s] with path = %.150s and restart fsd; how to be rid of "
+		"it: docs/operations.md, \"Retiring a pool\"", pool->name, pool->path);
+	n->fn(&why, n->arg);
+	return 0;
+}
+
+int pools_not_configured(const struct pools *p, struct catalog *c,
+	void (*fn)(const struct err *why, void *arg), void *arg, struct err *err)
+{
+	struct not_configured n = {p, c, fn, arg, err};
+
+	return catalog_pools(c, look_for_section, &n, err);
 }
 
 int pools_default(const struct pools *p, struct pool_root **out, struct err *err)

@@ -72,6 +72,10 @@ int pools_require(const struct pools *p, const char *name, struct pool_root **ou
 	struct err *err);
 /* -ENODEV "pool_offline", with why and what to do. */
 int pools_offline(struct pool_root *r, struct err *err);
+/* Those that the catalog knows with sites or snapshots, and the configuration does not name: called
+ * for each, "pool_not_configured" with what to do. 0 or -errno of the catalog. */
+int pools_not_configured(const struct pools *p, struct catalog *c,
+	void (*fn)(const struct err *why, void *arg), void *arg, struct err *err);
 /* The only pool; several: -EINVAL "pool_needed". */
 int pools_default(const struct pools *p, struct pool_root **out, struct err *err);
 

@@ -64,23 +64,32 @@ static int open_catalog(struct fsd *f, struct err *err)
 	return r;
 }
 
+static void log_not_configured(const struct err *why, void *arg)
+{
+	(void)arg;
+	log_err(LOG_ERR, "pool not configured", why, NULL);
+}
+
 /* A pool that is offline is a problem, not a reason to leave the others unserved; one that another
  * fsd holds is, and so is a catalog that is damaged. */
 static int open_pools(struct fsd *f, struct err *err)
 {
+	int r;
+
 	for (unsigned i = 0; i < f->pools.n; i++) {
-		struct pool_root *r = &f->pools.items[i];
+		struct pool_root *root = &f->pools.items[i];
 		struct err e = ERR_INIT;
 
-		if (housekeeping_bring_online(f, r, &e) == 0)
+		if (housekeeping_bring_online(f, root, &e) == 0)
 			continue;
 		if (strcmp(e.code, "locked") == 0 || strcmp(e.code, "catalog_corrupt") == 0) {
 			*err = e;
 			return -e.num;
 		}
-		log_err(LOG_ERR, "pool offline", &e, "pool", r->config->name, NULL);
+		log_err(LOG_ERR, "pool offline", &e, "pool", root->config->name, NULL);
 	}
-	return jobs_recover(f, NULL, err);
+	r = pools_not_configured(&f->pools, f->catalog, log_not_configured, NULL, err);
+	return r == 0 ? jobs_recover(f, NULL, err) : r;
 }
 
 static int say_ready(struct worker *w)

@@ -952,3 +952,36 @@ def test_trash__that_is_being_emptied_keeps_no_pool_waiting(make_daemon, scratch
     assert list((pools['main'] / '.fsd/snapshots').glob('*/b'))
     assert daemon.json('status')['problems'] == []
     assert daemon.stop() == 0
+
+
+def test_pool__that_lost_its_section_is_a_problem_while_the_catalog_has_a_part_of_it(
+        make_daemon, scratch):
+    daemon = make_daemon({name: scratch / name for name in ('main', 'old', 'empty')}).start()
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'old')
+    daemon.fsctl('snapshot', 'shop@a')
+    shown = [('site', 'show', 'shop'), ('snapshot', 'list'), ('generation', 'list', 'shop')]
+    told = [daemon.json(*command) for command in shown]
+
+    def restart_with(*names):
+        daemon.stop()
+        daemon.pools = {name: scratch / name for name in names}
+        daemon.configure()
+        daemon.start()
+    restart_with('main')
+    problem, = daemon.json('status')['problems']
+    assert (problem['code'], problem['object']) == ('pool_not_configured', 'old')
+    assert '(sites: 1, deleted sites: 0, snapshots: 1)' in problem['reason']
+    assert f'put back [pool old] with path = {scratch}/old ' in problem['hint']
+    assert checked(daemon)[0] == 2
+    daemon.wait_log('pool not configured')
+    assert [daemon.json(*command) for command in shown] == told  # with their paths
+    r = daemon.fsctl('snapshot', 'shop', check=False)
+    assert r.returncode == 3 and 'fsctl status' in r.stderr, r
+
+    restart_with('main', 'old')
+    assert checked(daemon)[0] == 0
+    daemon.fsctl('clone', 'shop', 'new', '--pool', 'main')
+    daemon.fsctl('snapshot', 'delete', 'shop@a', '--yes')
+    daemon.fsctl('site', 'delete', 'shop', '--yes')
+    restart_with('main')
+    assert '(sites: 0, deleted sites: 1, snapshots: 0)' in checked(daemon)[1]

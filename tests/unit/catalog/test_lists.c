@@ -96,6 +96,7 @@ static void test_sites__are_filtered_ordered_and_paged(void **state)
 	struct catalog *c = ((struct scratch *)*state)->c;
 	struct cat_pool pool = sample_pool(1);
 	struct err err = ERR_INIT;
+	struct cat_pool_count has;
 	char id[CAT_ID_SIZE];
 
 	assert_ok(catalog_pool_put(c, &pool, &err), err);
@@ -127,6 +128,10 @@ static void test_sites__are_filtered_ordered_and_paged(void **state)
 	assert_sites("c", .name = "c");
 	assert_sites("", .name = "gone");
 	assert_list(catalog_pools(c, see_pool, &seen, &err_), "pool0 pool1");
+	assert_ok(catalog_pool_count(c, "pool0", &has, &err), err);
+	assert_int_equal(has.sites, 2);
+	assert_int_equal(has.deleted, 3);
+	assert_int_equal(has.snapshots, 0);
 }
 
 static void test_list__stops_with_the_callbacks_value(void **state)
