@@ -68,6 +68,15 @@ bool problems_add(struct problems *p, bool critical, const char *scope, const st
 	return fresh && i < PROBLEMS_KEPT;
 }
 
+/* "SITE:N" is about SITE, too. */
+static bool is_about(const struct err *err, const char *object)
+{
+	size_t len = strlen(object);
+
+	return strncmp(err->object, object, len) == 0 &&
+	       (err->object[len] == '\0' || err->object[len] == ':');
+}
+
 bool problems_drop(struct problems *p, const char *scope, const char *object)
 {
 	unsigned kept = 0, before;
@@ -76,7 +85,7 @@ bool problems_drop(struct problems *p, const char *scope, const char *object)
 	before = p->n;
 	for (unsigned i = 0; i < before; i++) {
 		if (strcmp(p->items[i].scope, scope) != 0 ||
-			strcmp(p->items[i].err.object, object) != 0)
+			!is_about(&p->items[i].err, object))
 			p->items[kept++] = p->items[i];
 	}
 	p->n = kept;

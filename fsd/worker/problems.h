@@ -32,7 +32,8 @@ void problems_release(struct problems *p);
  * others are dropped then. Is it listed now, and was it not before?
  */
 bool problems_add(struct problems *p, bool critical, const char *scope, const struct err *err);
-/* Forget what a scope has about this object. Was there anything? */
+/* Forget what a scope has about this object, and of a site about its generations. Was there
+ * anything? */
 bool problems_drop(struct problems *p, const char *scope, const char *object);
 /* Forget all of a scope. */
 void problems_clear(struct problems *p, const char *scope);

@@ -407,13 +407,13 @@ int reflect_site(struct fsd *f, struct pool_root *r, const char *name, struct ca
 	ret = read_site(f, r, dir, name, &s, &doc, err);
 	if (ret < 0)
 		return ret;
-	strcpy(was, s.deleted ? "" : s.name);
+	strcpy(was, s.deleted ? s.id : s.name);
 	snprintf(s.name, sizeof(s.name), "%s", name);
 	s.deleted = 0;
 	reflect_live(f, dir, s.id, name, NULL);
-	scan_again(f, r, was, &s);
 	ret = put_site(f, dir, &s, doc, err);
 	json_decref(doc);
+	scan_again(f, r, was, &s);
 	if (ret == 0 && out)
 		*out = s;
 	return ret;

@@ -40,9 +40,11 @@ void scan_report(struct fsd *f, struct catalog *c, struct pool_root *r);
 void scan_unreadable(struct fsd *f, const struct pool_root *r, const struct err *why);
 
 /*
- * What is damaged of the sites and snapshots that the catalog knows: a document, a tree. Called for
- * each with an object, a reason and a hint; `fn` may be NULL. Status knows of them until the next
- * look. It costs a few opens for each and counts them as the job's progress; the pool is the job's.
+ * What is damaged of the sites, deleted ones too, of their generations and of the snapshots that
+ * the catalog knows: a document, a tree. Called for each with an object ("SITE:N": a generation
+ * that is not live), a reason and a hint; `fn` may be NULL. Status knows of them until the next
+ * look. It costs a few opens for each; sites and snapshots count as the job's progress. The pool
+ * is the job's.
  * 0, -ECANCELED, or -errno of the catalog.
  */
 typedef void scan_damage_fn(const struct err *why, void *arg);
@@ -52,7 +54,7 @@ int scan_damage(struct fsd *f, struct catalog *c, struct job *job, scan_damage_f
 /*
  * A site or snapshot that status was told of by the name `was` (as scan_fn's): fsd itself took it
  * away, or changed it. Status forgets it, and what is still wrong with the site that it is `now`,
- * else NULL, is told anew.
+ * in the catalog too, else NULL, is told anew.
  */
 void scan_again(struct fsd *f, const struct pool_root *r, const char *was,
 	const struct cat_site *now);

@@ -480,7 +480,7 @@ def test_status__follows_a_damaged_site_through_jobs(make_daemon, mount, damage,
     daemon.fsctl('site', 'create', 'shop')
     daemon.fsctl('snapshot', 'shop@a')
     live = root / 'pool/sites/shop/gen/1'
-    (live / 'tree').rename(live / 'lost')
+    (live / 'tree').rename(root / 'lost')
     if damage == 'foreign tree':
         (live / 'tree').mkdir()
     daemon.fsctl('pool', 'check', 'main', check=False)
@@ -492,6 +492,7 @@ def test_status__follows_a_damaged_site_through_jobs(make_daemon, mount, damage,
         daemon.fsctl('site', 'delete', 'mall', '--yes')
     else:
         daemon.fsctl('restore', 'mall@a', '--yes')
+        daemon.fsctl('generation', 'delete', 'mall:1', '--yes')  # it is as it was
     assert checked(daemon)[0] == 0
 
 
@@ -569,6 +570,109 @@ def test_pool_check__sees_a_live_generation_without_its_document(daemon):
     (daemon.folder / 'away').rename(part)
     daemon.fsctl('pool', 'scan', 'main')
     assert checked(daemon)[0] == 0
+
+
+def break_part(part, damage):
+    if damage == 'missing':
+        part.rename(part.parent / f'{part.name}.away')
+    else:
+        shutil.copy2(part, part.parent / f'{part.name}.away')
+        part.write_text('{')
+
+
+def problems_of(daemon):
+    """What pool check says, as path: reason; status knows the same."""
+    r = daemon.fsctl('--json', 'pool', 'check', 'main', check=False)
+    found = {p['path']: p['reason'] for p in json.loads(r.stdout)['problems']}
+    assert r.returncode == (1 if found else 0)
+    known = {p['object']: f'{p["reason"]}: {p["hint"]}' for p in daemon.json('status')['problems']}
+    assert known == found
+    return found
+
+
+@pytest.mark.parametrize('part, damage, reason', [
+    ('meta.json', 'bad', 'gen/1: meta.json: '),
+    ('meta.json', 'missing', 'gen/1: meta.json: '),
+    ('tree', 'missing', 'gen/1: no complete tree: '),
+    ('', 'missing', 'gen/1: missing: '),
+])
+def test_pool_check__sees_a_retired_generation_that_lost_a_part(daemon, part, damage, reason):
+    daemon.fsctl('site', 'create', 'shop')
+    for number in (2, 3):
+        daemon.fsctl('generation', 'create', 'shop')
+        daemon.fsctl('publish', f'shop:{number}')
+    assert problems_of(daemon) == {}
+    lost = daemon.pools['main'] / 'sites/shop/gen/1' / part
+    break_part(lost, damage)
+    (path, told), = problems_of(daemon).items()
+    assert path == 'shop:1' and told.startswith(reason), told
+    assert f'{daemon.pools["main"]}/sites/shop' in told
+    lost.with_name(f'{lost.name}.away').rename(lost)
+    assert problems_of(daemon) == {}
+    break_part(lost, damage)
+    other = daemon.pools['main'] / 'sites/shop/gen/2' / part
+    break_part(other, damage)
+    assert set(problems_of(daemon)) == {'shop:1', 'shop:2'}
+    other.with_name(f'{other.name}.away').rename(other)
+    daemon.fsctl('generation', 'delete', 'shop:1', '--yes')  # the hint is a way out as well
+    assert checked(daemon)[0] == 0
+    assert problems_of(daemon) == {}
+
+
+@pytest.mark.parametrize('part, damage, of, reason', [
+    ('site.json', 'bad', '', 'site.json: '),
+    ('site.json', 'missing', '', 'site.json: '),
+    ('live', 'missing', '', 'its link "live" is missing: '),
+    ('gen/2', 'missing', '', 'its live generation 2 is missing: '),
+    ('gen/2/tree', 'missing', '', 'its live generation 2 has no tree: '),
+    ('gen/2/meta.json', 'bad', '', 'gen/2: meta.json: '),
+    ('gen/1/tree', 'missing', ':1', 'gen/1: no complete tree: '),
+])
+def test_pool_check__sees_a_deleted_site_that_lost_a_part(daemon, part, damage, of, reason):
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('generation', 'create', 'shop')
+    daemon.fsctl('publish', 'shop:2')
+    site = daemon.json('site', 'show', 'shop')['id']
+    daemon.fsctl('site', 'delete', 'shop', '--yes')
+    assert problems_of(daemon) == {}
+    lost = daemon.pools['main'] / '.fsd/deleted' / site / part
+    break_part(lost, damage)
+    (path, told), = problems_of(daemon).items()
+    assert path == f'{site}{of}' and told.startswith(reason), told
+    lost.with_name(f'{lost.name}.away').rename(lost)
+    daemon.fsctl('site', 'undelete', 'shop')
+    assert checked(daemon)[0] == 0
+
+
+def test_pool_check__leaves_out_a_generation_that_jobs_take_away(make_daemon):
+    daemon = make_daemon()
+    steps = Steps(daemon)
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop')
+    for _ in range(3):
+        daemon.fsctl('generation', 'create', 'shop')
+    tree = daemon.pools['main'] / 'sites/shop/gen/3/tree'
+    steps.until('scan.generation', {'kind': 'pool-check', 'pool': 'main'})
+    daemon.fsctl('generation', 'delete', 'shop:2', '--yes')
+    shutil.rmtree(tree)
+    problem, = steps.go_on()['result']['problems']
+    assert problem['path'] == 'shop:3'
+
+
+def test_pool_check__that_is_canceled_among_generations_leaves_what_status_knew(make_daemon):
+    daemon = make_daemon()
+    steps = Steps(daemon)
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop')
+    daemon.fsctl('generation', 'create', 'shop')
+    shutil.rmtree(daemon.pools['main'] / 'sites/shop/gen/2/tree')
+    assert set(problems_of(daemon)) == {'shop:2'}
+    known = daemon.json('status')['problems']
+    steps.until('scan.generation', {'kind': 'pool-check', 'pool': 'main'})
+    job = daemon.http('GET', '/v1/jobs?limit=1')[1]['items'][0]['id']
+    assert daemon.http('POST', f'/v1/jobs/{job}/cancel')[0] == 202
+    assert steps.go_on()['state'] == 'canceled'
+    assert daemon.json('status')['problems'] == known
 
 
 def test_pool_check__names_what_has_no_proper_name(daemon):

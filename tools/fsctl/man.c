@@ -145,7 +145,8 @@ static const char *const checks[] = {
 	".TP", "\\fIPATH\\fB: \\fI...\\fR", "this entry of the tree cannot be read",
 	".SS pool check",
 	"\\fBok\\fR, or a line \\fINAME\\fB: \\fIREASON\\fR for each difference; NAME is a site's, "
-	"the id of a deleted site, or a site's id and a snapshot's name with a slash between them:",
+	"the id of a deleted site, either with \":N\" for a generation that is not live, or a "
+	"site's id and a snapshot's name with a slash between them:",
 	".TP", "\\fIKIND\\fB: not in the catalog\\fR",
 	"a site, deleted site or snapshot that came into the pool by other hands, or before the "
 	"catalog was lost; \\fBpool scan\\fR takes it in",
@@ -160,8 +161,9 @@ static const char *const checks[] = {
 	"a copy of another site's directory; the line says how to make it one of its own",
 	".TP", "\\fBa \\fIKIND\\fB of pool \\fI...\\fB cannot be read: \\fI...\\fR",
 	"its document is missing or damaged; the line says what to put back",
-	".TP", "\\fBmeta.json: \\fI...\\fR", ".TQ", "\\fBgen/\\fIN\\fB: \\fI...\\fR",
-	"as of \\fBcheck\\fR, of a snapshot or of a site's live generation, whose entries are not "
+	".TP", "\\fBsite.json: \\fI...\\fR", ".TQ", "\\fBmeta.json: \\fI...\\fR", ".TQ",
+	"\\fBgen/\\fIN\\fB: \\fI...\\fR",
+	"as of \\fBcheck\\fR, of a snapshot, a generation or a deleted site, whose entries are not "
 	"read here; the line says what to put back",
 	".TP", "\\fBthe live generation has no complete tree\\fR",
 	"the site serves nothing, or a part; restore a snapshot of it",
