@@ -549,8 +549,10 @@ int op_note(struct fsd *f, struct job *job, const char *key, json_t *value, stru
 
 int op_keep_told(struct fsd *f, struct job *job, struct err *err)
 {
-	return op_note(f, job, "told", json_pack("{s:O,s:O*,s:s*}", "result", job->result,
-		"warnings", job->warnings, "method", job->method), err);
+	/* Copies: another try takes back what the one before it has said. */
+	return op_note(f, job, "told",
+		json_pack("{s:o,s:o*,s:s*}", "result", json_deep_copy(job->result), "warnings",
+			json_deep_copy(job->warnings), "method", job->method), err);
 }
 
 void op_recall_told(struct job *job)
@@ -562,7 +564,7 @@ void op_recall_told(struct job *job)
 	json_object_update_missing(job->result, json_object_get(told, "result"));
 	if (warnings) {
 		json_decref(job->warnings);
-		job->warnings = json_incref(warnings);
+		job->warnings = json_copy(warnings);
 	}
 	if (method) /* the intent outlives it */
 		job->method = method;

@@ -24,6 +24,7 @@ import time
 
 import pytest
 
+pytest.register_assert_rewrite('outside')
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get('FSD_BUILD', ROOT / 'build')).resolve()
 TIMEOUT = 120  # s; for what never takes that long

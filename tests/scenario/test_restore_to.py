@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from conftest import needs_root
-from test_import import Host, content, same
+from outside import Host, content, same
 
 pytestmark = needs_root
 
