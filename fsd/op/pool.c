@@ -26,15 +26,11 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 
 /* ---- scan ---- */
 
-struct lists {
-	json_t *result;
-};
-
 /* The API's words: {"sites": {"added": [...], "removed": [...], "changed": [...]}, ...} */
 static void list_difference(const char *kind, enum scan_change change, const char *name,
 	const struct err *why, void *arg)
 {
-	json_t *result = ((struct lists *)arg)->result;
+	json_t *result = arg;
 	const char *what = strcmp(kind, "site") == 0 ? "sites"
 			   : strcmp(kind, "snapshot") == 0 ? "snapshots"
 							   : "deleted";
@@ -91,17 +87,16 @@ static void name_snapshots(struct catalog *c, json_t *changes)
 
 static int run_scan(struct fsd *f, struct job *job, struct err *err)
 {
-	struct lists lists = {job->result};
 	struct catalog *c = NULL;
 	int r = catalog_open(fsd_config(f)->catalog, CATALOG_READ_ONLY, &c, err);
 
 	init_lists(job->result);
 	if (r == 0)
-		r = scan_differences(f, c, job->pool, list_difference, &lists, err);
+		r = scan_differences(f, c, job->pool, list_difference, job->result, err);
 	if (r == 0)
 		r = scan_apply(f, c, job, err);
 	if (r == 0) {
-		scan_report(f, c, job->pool);
+		scan_report(f, c, job->pool, NULL, NULL, NULL);
 		atomic_store(&job->pool->unswept, true); /* also those that were not known */
 		name_snapshots(c, json_object_get(job->result, "snapshots"));
 		r = scan_damage(f, c, job, NULL, NULL, err);
@@ -157,11 +152,9 @@ static int run_check(struct fsd *f, struct job *job, struct err *err)
 
 	json_object_set_new(job->result, "problems", problems);
 	if (r == 0)
-		r = scan_differences(f, c, job->pool, add_difference, job, err);
+		r = scan_report(f, c, job->pool, add_difference, job, err);
 	if (r == 0)
 		r = scan_damage(f, c, job, add_damage, job, err);
-	if (r == 0)
-		scan_report(f, c, job->pool); /* status knows of them from now on */
 	catalog_close(&c);
 	json_object_set_new(job->result, "ok", json_boolean(json_array_size(problems) == 0));
 	return r;

@@ -177,7 +177,7 @@ static void look_at_pools(struct fsd *f, struct housekeeping *h)
 			pool_event(f, r, "pool.online");
 		} else if (!jobs_run_in(f, r) && removal_left(h->removal, r) &&
 			housekeeping_bring_online(f, r, &err) == 0) {
-			scan_report(f, h->catalog, r);
+			scan_report(f, h->catalog, r, NULL, NULL, NULL);
 			pool_event(f, r, "pool.online");
 		}
 	}
@@ -297,7 +297,7 @@ static void compare(struct fsd *f, struct housekeeping *h)
 {
 	for (unsigned i = 0; i < f->pools.n && !h->stop; i++) {
 		if (atomic_load(&f->pools.items[i].online))
-			scan_report(f, h->catalog, &f->pools.items[i]);
+			scan_report(f, h->catalog, &f->pools.items[i], NULL, NULL, NULL);
 	}
 }
 

@@ -264,6 +264,8 @@ int scan_differences(struct fsd *f, struct catalog *c, struct pool_root *r, scan
 struct report {
 	struct fsd *f;
 	const char *pool, *path, *scope;
+	scan_fn *fn; /* to be told, too, or NULL */
+	void *arg;
 	unsigned n; /* that pool scan mends */
 };
 
@@ -273,6 +275,8 @@ static void report_one(const char *kind, enum scan_change change, const char *na
 	struct report *rep = arg;
 	struct err e = ERR_INIT;
 
+	if (rep->fn)
+		rep->fn(kind, change, name, why, rep->arg);
 	if (change == SCAN_BROKEN)
 		return; /* told by reflect_live() */
 	if (why) {
@@ -337,18 +341,24 @@ static void not_compared(const struct report *rep, const struct err *why)
 	problems_add(&rep->f->problems, false, rep->scope, &e);
 }
 
-void scan_report(struct fsd *f, struct catalog *c, struct pool_root *r)
+int scan_report(struct fsd *f, struct catalog *c, struct pool_root *r, scan_fn *fn, void *arg,
+	struct err *err)
 {
 	char scope[SCAN_SCOPE_SIZE];
-	struct report rep = {f, r->config->name, r->config->path, scope, 0};
-	struct err err = ERR_INIT;
+	struct report rep = {f, r->config->name, r->config->path, scope, fn, arg, 0};
+	struct err e = ERR_INIT;
+	int ret;
 
 	scan_scope("scan", r, scope);
 	problems_begin(&f->problems, scope);
-	if (scan_differences(f, c, r, report_one, &rep, &err) < 0)
-		not_compared(&rep, &err);
+	ret = scan_differences(f, c, r, report_one, &rep, &e);
+	if (ret < 0)
+		not_compared(&rep, &e);
 	report_more(&rep);
 	problems_end(&f->problems, scope);
+	if (ret < 0 && err)
+		*err = e;
+	return ret;
 }
 
 void scan_unreadable(struct fsd *f, const struct pool_root *r, const struct err *why)

@@ -32,9 +32,10 @@ typedef void scan_fn(const char *kind, enum scan_change change, const char *name
 int scan_differences(struct fsd *f, struct catalog *c, struct pool_root *r, scan_fn *fn, void *arg,
 	struct err *err);
 
-/* Put differences into f->problems under the pool's scope, replacing those of the last look; that
- * they cannot be found is one, too. */
-void scan_report(struct fsd *f, struct catalog *c, struct pool_root *r);
+/* The same, for status as well: it knows of the differences, or that they cannot be found, until the
+ * next look. `fn` and `err` may be NULL. */
+int scan_report(struct fsd *f, struct catalog *c, struct pool_root *r, scan_fn *fn, void *arg,
+	struct err *err);
 
 /* One more, until the next look: what a job made in this pool cannot be read back. */
 void scan_unreadable(struct fsd *f, const struct pool_root *r, const struct err *why);

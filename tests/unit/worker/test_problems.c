@@ -105,7 +105,7 @@ static void make_sites(struct harness *h)
 
 static void look(struct harness *h)
 {
-	scan_report(&h->fsd, h->fsd.catalog, &h->fsd.pools.items[0]);
+	scan_report(&h->fsd, h->fsd.catalog, &h->fsd.pools.items[0], NULL, NULL, NULL);
 }
 
 /* ---- catalog and pool ---- */
