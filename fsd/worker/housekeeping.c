@@ -147,14 +147,13 @@ int housekeeping_bring_online(struct fsd *f, struct pool_root *r, struct err *er
 	return 0;
 }
 
-/* A job may have noticed it first. */
-static void tell_offline(struct fsd *f, struct pool_root *r)
+void housekeeping_tell_offline(struct fsd *f, struct pool_root *r)
 {
 	struct pool_told told;
 
 	r->announced = false;
 	pool_root_told(r, &told);
-	log_err(LOG_ERR, "pool went offline", &told.reason, "pool", r->config->name, NULL);
+	log_err(LOG_ERR, "pool offline", &told.reason, "pool", r->config->name, NULL);
 	pool_told_release(&told);
 	pool_event(f, r, "pool.offline");
 }
@@ -167,8 +166,8 @@ static void look_at_pools(struct fsd *f, struct housekeeping *h)
 
 		if (atomic_load(&r->online) && pool_root_verify(r, &err) == 0)
 			continue;
-		if (r->announced)
-			tell_offline(f, r);
+		if (r->announced) /* a job may have noticed it first */
+			housekeeping_tell_offline(f, r);
 		if (r->recovered && pool_root_verify(r, &err) == 0) {
 			r->announced = true;
 			atomic_store(&r->online, true);

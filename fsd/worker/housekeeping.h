@@ -26,5 +26,7 @@ void housekeeping_published(struct fsd *f, const char *site);
  * be held.
  */
 int housekeeping_bring_online(struct fsd *f, struct pool_root *r, struct err *err);
+/* That it is offline, for the log and as an event. write_lock must not be held. */
+void housekeeping_tell_offline(struct fsd *f, struct pool_root *r);
 
 #endif

@@ -86,7 +86,7 @@ static int open_pools(struct fsd *f, struct err *err)
 			*err = e;
 			return -e.num;
 		}
-		log_err(LOG_ERR, "pool offline", &e, "pool", root->config->name, NULL);
+		housekeeping_tell_offline(f, root);
 	}
 	r = pools_not_configured(&f->pools, f->catalog, log_not_configured, NULL, err);
 	return r == 0 ? jobs_recover(f, NULL, err) : r;

@@ -117,6 +117,19 @@ def test_pool__that_comes_back_on_another_device_goes_on(make_daemon, mount, scr
     assert daemon.stop() == 0
 
 
+def test_pool__that_is_offline_at_the_start_is_an_event_too(make_daemon, scratch):
+    root, away = scratch / 'pool', scratch / 'away'
+    daemon = make_daemon({'main': root, 'near': scratch / 'near'}).start()
+    daemon.stop()
+    root.rename(away)
+    daemon.start()
+    away.rename(root)
+    wait_until(lambda: pool(daemon)['online'], daemon)
+    kinds = [e['kind'] for e in daemon.http('GET', '/v1/events?limit=100')[1]['items']]
+    assert kinds == ['pool.offline', 'pool.online']
+    assert daemon.log().count('fsd error: pool offline: ') == 1
+
+
 def test_pools__one_that_no_driver_fits_says_what_was_probed(make_daemon, scratch):
     daemon = make_daemon({'main': scratch / 'pool', 'other': scratch / 'other'})
     with open(daemon.conf, 'a') as conf:
