@@ -42,14 +42,41 @@ int op_plan_site(struct fsd *f, struct job *job, const char *ref, bool exclusive
 	return 0;
 }
 
+/* Of what visitors have written to since it was made, that says nothing any more. */
+static void source_consistency(struct fsd *f, const struct resolved *source,
+	char out[CAT_WORD_SIZE])
+{
+	struct cat_generation g;
+
+	*out = '\0';
+	if (source->kind == SOURCE_SNAPSHOT)
+		strcpy(out, source->snapshot.consistency);
+	else if (source->kind == SOURCE_GENERATION && source->generation != source->site.live &&
+		 catalog_generation_get(f->catalog, source->site.id, source->generation, &g,
+			 NULL) == 0 && !g.retired)
+		strcpy(out, g.consistency);
+}
+
 int op_plan_source(struct fsd *f, struct job *job, const char *text, struct resolved *out,
 	struct err *err)
 {
+	char consistency[CAT_WORD_SIZE];
 	int r = resolve_source(f, f->catalog, text, out, err);
 
-	if (r == 0)
-		op_note_source(job, out);
-	return r;
+	if (r < 0)
+		return r;
+	op_note_source(job, out);
+	source_consistency(f, out, consistency);
+	job_intend_str(job, "source_consistency", consistency);
+	if (strcmp(consistency, snap_consistency_name(SNAP_FUZZY)) != 0)
+		return 0;
+	if (out->kind == SOURCE_SNAPSHOT)
+		job_warn(job, "%s is fuzzy: fsctl snapshot show %s lists what kept changing while "
+			"it was taken", out->text, out->text);
+	else
+		job_warn(job, "%s is fuzzy: the job that made it says what kept changing",
+			out->text);
+	return 0;
 }
 
 void op_note_source(struct job *job, const struct resolved *source)
@@ -62,7 +89,6 @@ void op_note_source(struct job *job, const struct resolved *source)
 	job_intend_str(job, "source_site", source->site.id);
 	job_intend_str(job, "source_pool", source->pool->config->name);
 	job_intend_str(job, "source_snapshot", source->snapshot.name);
-	job_intend_str(job, "source_consistency", source->snapshot.consistency);
 	if (source->kind != SOURCE_LIVE)
 		job_intend_int(job, "source_generation", source->generation);
 }
@@ -231,19 +257,9 @@ bool op_expect_method(struct job *job, const struct pool_root *from, bool live)
 	return constant;
 }
 
-static void warn_of_fuzzy(struct job *job)
-{
-	const char *text = job_str(job, "source");
-
-	if (strcmp(job_str(job, "source_consistency"), snap_consistency_name(SNAP_FUZZY)) == 0)
-		job_warn(job, "%s is fuzzy: fsctl snapshot show %s lists what kept changing while "
-			"it was taken", text, text);
-}
-
 void op_expect_copy(struct fsd *f, struct job *job, const struct pool_root *from,
 	const struct cat_site *site, bool live)
 {
-	warn_of_fuzzy(job);
 	/* A snapshot is not as large as its site was when that was measured. */
 	if (op_expect_method(job, from, live) || !live)
 		return;
@@ -385,8 +401,6 @@ int op_open_source(struct fsd *f, struct job *job, struct pool_root **pool, int6
 	int dir = op_find_source(f, job, pool, number, err);
 	int r = dir < 0 ? dir : op_require_tree(dir, *number, text, err);
 
-	if (r == 0)
-		warn_of_fuzzy(job);
 	if (r < 0)
 		fd_close(&dir);
 	return r < 0 ? r : dir;
@@ -412,6 +426,7 @@ void op_count_copy(struct job *job, struct pool_made *made)
 
 	job->method = pool_method_name(made->method);
 	weaken(job, snap_consistency_name(c->consistency));
+	weaken(job, job_str(job, "source_consistency"));
 	job->bytes_cloned += c->bytes_cloned;
 	job->copied_entries += c->entries;
 	job->copied_bytes = snap_add(job->copied_bytes, c->bytes);

@@ -18,7 +18,7 @@
 int op_plan_site(struct fsd *f, struct job *job, const char *ref, bool exclusive,
 	struct cat_site *out, struct err *err);
 
-/* Resolve a source, lock it shared, note it in the intent. */
+/* Resolve a source, lock it shared, note it in the intent, warn of a fuzzy one. */
 int op_plan_source(struct fsd *f, struct job *job, const char *text, struct resolved *out,
 	struct err *err);
 
@@ -51,7 +51,7 @@ int op_next_generation(struct fsd *f, const struct pool_root *pool, const struct
 /* Does a copy between these two pools cost the same whatever the size? */
 bool op_constant_cost(const struct pool_root *from, const struct pool_root *to);
 
-/* What a copy will be; no better than the snapshot it is made from. */
+/* What a copy will be; no better than what it is made from. */
 void op_expect_consistency(struct job *job, enum snap_consistency c);
 
 /* What a copy from the pool `from` will be: sets job->method and job->consistency. Is its cost the
@@ -78,7 +78,7 @@ int op_site_name(struct fsd *f, const char *site_id, char name[NAME_SIZE], struc
 int op_open_site(struct fsd *f, struct job *job, struct err *err);
 
 /* Open the planned source: its directory, and the number of the generation to take (for a live
- * one: live now), and warn of a fuzzy one. The fd, or -errno: "no_tree" as below. */
+ * one: live now). The fd, or -errno: "no_tree" as below. */
 int op_open_source(struct fsd *f, struct job *job, struct pool_root **pool, int64_t *number,
 	struct err *err);
 /* The same of one that may be without its tree. */

@@ -87,10 +87,11 @@ static int plan_snapshot(struct fsd *f, struct job *job, struct err *err)
 {
 	const char *text = request_str(&job->request, F_SOURCE);
 	struct resolved s;
-	int r = op_plan_source(f, job, text, &s, err);
+	int r = resolve_source(f, f->catalog, text, &s, err);
 
 	if (r < 0)
 		return r;
+	op_note_source(job, &s);
 	if (s.kind != SOURCE_SNAPSHOT)
 		return err_set(err, EINVAL, "bad_source", text, "only a snapshot can be measured "
 			"so; of a site: fsctl site show --measure");
@@ -106,12 +107,11 @@ static int run_snapshot(struct fsd *f, struct job *job, struct err *err)
 {
 	struct pool_root *pool;
 	int64_t number;
-	_cleanup_fd_ int dir = op_find_source(f, job, &pool, &number, err);
-	int r = dir < 0 ? dir : op_require_tree(dir, number, job_str(job, "source"), err);
+	_cleanup_fd_ int dir = op_open_source(f, job, &pool, &number, err);
+	_cleanup_fd_ int wrapper = dir < 0 ? dir : layout_open_generation(dir, number);
 
-	if (r < 0)
-		return r;
-	_cleanup_fd_ int wrapper = layout_open_generation(dir, number);
+	if (dir < 0)
+		return dir;
 	return wrapper < 0 ? err_sys(err, -wrapper, "open", job_str(job, "source"))
 			   : count(job, pool, wrapper, err);
 }

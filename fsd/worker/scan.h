@@ -32,8 +32,8 @@ typedef void scan_fn(const char *kind, enum scan_change change, const char *name
 int scan_differences(struct fsd *f, struct catalog *c, struct pool_root *r, scan_fn *fn, void *arg,
 	struct err *err);
 
-/* The same, for status as well: it knows of the differences, or that they cannot be found, until the
- * next look. `fn` and `err` may be NULL. */
+/* The same, for status as well: it knows of the differences, or that they cannot be found, until
+ * the next look. `fn` and `err` may be NULL. */
 int scan_report(struct fsd *f, struct catalog *c, struct pool_root *r, scan_fn *fn, void *arg,
 	struct err *err);
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """restore --to: a copy of a source, or of paths of it, in a new directory that no pool knows."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -34,6 +35,18 @@ def restored(shop, path, source='shop@s', **more):
 def refused(shop, code, path, **more):
     return shop.refused(code, **{'kind': 'restore-to', 'source': 'shop@s', 'dir': str(path),
                                  **more})
+
+
+def test_restore_to__of_a_fuzzy_snapshot_is_fuzzy_after_a_restart_too(shop):
+    meta = pathlib.Path(shop.snapshot).parents[2] / 'meta.json'
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), 'consistency': 'fuzzy'}))
+    shop.daemon.fsctl('pool', 'scan')
+    shop.steps.until('intent.committed', {
+        'kind': 'restore-to', 'source': 'shop@s', 'dir': str(shop.outside / 'out')})
+    job = shop.steps.restart()
+    assert (job['state'], job['stats']['consistency']) == ('done', 'fuzzy'), job
+    warning, = job['result']['warnings']
+    assert warning.startswith('shop@s is fuzzy')
 
 
 def left(folder):
