@@ -79,7 +79,7 @@ int catalog_pools(struct catalog *c, int (*fn)(const struct cat_pool *, void *),
 	struct err *err);
 /* What it has of one. */
 struct cat_pool_count {
-	int64_t sites, deleted, snapshots;
+	int64_t sites, deleted, snapshots, unfinished; /* the last: jobs */
 };
 int catalog_pool_count(struct catalog *c, const char *name, struct cat_pool_count *out,
 	struct err *err);

@@ -65,8 +65,8 @@ bool sql_lost(const struct catalog *c);
 
 /* Run `s` as a write of its own or of the open transaction, and release it. */
 int sql_write(struct catalog *c, sqlite3_stmt *s, const char *object, struct err *err);
-/* "DELETE ..." with at most two text parameters (NULL: absent). */
-int sql_delete(struct catalog *c, const char *sql, const char *a, const char *b, struct err *err);
+/* "DELETE ..." or "UPDATE ..." with at most two text parameters (NULL: absent). */
+int sql_change(struct catalog *c, const char *sql, const char *a, const char *b, struct err *err);
 
 /* For what takes several writes: joins the open transaction (*own false), or begins one. */
 int sql_begin_nested(struct catalog *c, bool *own, struct err *err);

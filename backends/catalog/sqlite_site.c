@@ -24,7 +24,18 @@ static const struct record pool_record = {
 
 int catalog_pool_put(struct catalog *c, const struct cat_pool *p, struct err *err)
 {
-	return sql_put(c, &pool_record, p, err);
+	bool own;
+	int r = sql_begin_nested(c, &own, err);
+
+	if (r < 0)
+		return r;
+	/* One that has another name now: its sites and snapshots follow by reference. */
+	r = sql_change(c,
+		"UPDATE jobs SET pool = ?1 WHERE pool <> ?1 AND "
+		"pool = (SELECT name FROM pools WHERE id = ?2)", p->name, p->id, err);
+	if (r == 0)
+		r = sql_put(c, &pool_record, p, err);
+	return sql_end_nested(c, own, r, err);
 }
 
 int catalog_pool_get(struct catalog *c, const char *name, struct cat_pool *out, struct err *err)
@@ -66,6 +77,9 @@ int catalog_pool_count(struct catalog *c, const char *name, struct cat_pool_coun
 	if (r == 0)
 		r = sql_int(c, "SELECT count(*) FROM snapshots WHERE pool = ?", name, &n.snapshots,
 			err);
+	if (r == 0)
+		r = sql_int(c, "SELECT count(*) FROM jobs WHERE state = 'queued' AND pool = ?",
+			name, &n.unfinished, err);
 	if (r == 0)
 		*out = n;
 	return r;
@@ -116,11 +130,11 @@ int catalog_site_delete(struct catalog *c, const char *id, struct err *err)
 
 	if (r < 0)
 		return r;
-	r = sql_delete(c, "DELETE FROM labels WHERE object = ?", id, NULL, err);
+	r = sql_change(c, "DELETE FROM labels WHERE object = ?", id, NULL, err);
 	if (r == 0)
-		r = sql_delete(c, "DELETE FROM holds WHERE object = ?", id, NULL, err);
+		r = sql_change(c, "DELETE FROM holds WHERE object = ?", id, NULL, err);
 	if (r == 0) /* its generations by the foreign key */
-		r = sql_delete(c, "DELETE FROM sites WHERE id = ?", id, NULL, err);
+		r = sql_change(c, "DELETE FROM sites WHERE id = ?", id, NULL, err);
 	return sql_end_nested(c, own, r, err);
 }
 

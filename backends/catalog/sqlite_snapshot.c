@@ -76,13 +76,13 @@ int catalog_snapshot_delete(struct catalog *c, const char *id, struct err *err)
 
 	if (r < 0)
 		return r;
-	r = sql_delete(c, "DELETE FROM labels WHERE object = ?", id, NULL, err);
+	r = sql_change(c, "DELETE FROM labels WHERE object = ?", id, NULL, err);
 	if (r == 0)
-		r = sql_delete(c, "DELETE FROM holds WHERE object = ?", id, NULL, err);
+		r = sql_change(c, "DELETE FROM holds WHERE object = ?", id, NULL, err);
 	if (r == 0)
 		r = catalog_unsettled_set(c, id, NULL, err);
 	if (r == 0)
-		r = sql_delete(c, "DELETE FROM snapshots WHERE id = ?", id, NULL, err);
+		r = sql_change(c, "DELETE FROM snapshots WHERE id = ?", id, NULL, err);
 	return sql_end_nested(c, own, r, err);
 }
 
@@ -151,7 +151,7 @@ int catalog_unsettled_set(struct catalog *c, const char *snapshot, const char *p
 	struct unsettled u = {.paths = paths};
 
 	if (!paths)
-		return sql_delete(c, "DELETE FROM unsettled WHERE snapshot = ?", snapshot, NULL,
+		return sql_change(c, "DELETE FROM unsettled WHERE snapshot = ?", snapshot, NULL,
 			err);
 	fill(u.snapshot, sizeof(u.snapshot), snapshot);
 	return sql_put(c, &unsettled_record, &u, err);
@@ -201,7 +201,7 @@ int catalog_label_set(struct catalog *c, const char *object, const char *key, co
 	struct label label;
 
 	if (!value)
-		return sql_delete(c, "DELETE FROM labels WHERE object = ? AND key = ?", object,
+		return sql_change(c, "DELETE FROM labels WHERE object = ? AND key = ?", object,
 			key, err);
 	fill(label.object, sizeof(label.object), object);
 	fill(label.key, sizeof(label.key), key);
@@ -251,7 +251,7 @@ int catalog_hold_put(struct catalog *c, const struct cat_hold *h, struct err *er
 
 int catalog_hold_delete(struct catalog *c, const char *object, const char *tag, struct err *err)
 {
-	return sql_delete(c, "DELETE FROM holds WHERE object = ? AND tag = ?", object, tag, err);
+	return sql_change(c, "DELETE FROM holds WHERE object = ? AND tag = ?", object, tag, err);
 }
 
 int catalog_holds(struct catalog *c, const char *object, int (*fn)(const struct cat_hold *, void *),

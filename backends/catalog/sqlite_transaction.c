@@ -88,7 +88,7 @@ int sql_write(struct catalog *c, sqlite3_stmt *s, const char *object, struct err
 	return r;
 }
 
-int sql_delete(struct catalog *c, const char *sql, const char *a, const char *b, struct err *err)
+int sql_change(struct catalog *c, const char *sql, const char *a, const char *b, struct err *err)
 {
 	sqlite3_stmt *s;
 	int r = sql_statement(c, sql, &s, err);

@@ -202,12 +202,13 @@ static int look_for_section(const struct cat_pool *pool, void *arg)
 	if (pools_find(n->p, pool->name))
 		return 0;
 	r = catalog_pool_count(n->c, pool->name, &has, n->err);
-	if (r < 0 || has.sites + has.deleted + has.snapshots == 0)
+	if (r < 0 || has.sites + has.deleted + has.snapshots + has.unfinished == 0)
 		return r;
 	err_set(&why, ENOENT, "pool_not_configured", pool->name,
 		"the configuration does not name this pool any more, so no job reaches what the "
 		"catalog has of it (sites: %" PRId64 ", deleted sites: %" PRId64 ", snapshots: "
-		"%" PRId64 ")", has.sites, has.deleted, has.snapshots);
+		"%" PRId64 ", unfinished jobs: %" PRId64 ")", has.sites, has.deleted,
+		has.snapshots, has.unfinished);
 	err_hint(&why, "put back [pool %.60s] with path = %.150s and restart fsd; how to be rid of "
 		"it: docs/operations.md, \"Retiring a pool\"", pool->name, pool->path);
 	n->fn(&why, n->arg);

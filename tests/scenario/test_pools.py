@@ -1087,7 +1087,7 @@ def test_pool__that_lost_its_section_is_a_problem_while_the_catalog_has_a_part_o
     restart_with('main')
     problem, = daemon.json('status')['problems']
     assert (problem['code'], problem['object']) == ('pool_not_configured', 'old')
-    assert '(sites: 1, deleted sites: 0, snapshots: 1)' in problem['reason']
+    assert '(sites: 1, deleted sites: 0, snapshots: 1, unfinished jobs: 0)' in problem['reason']
     assert f'put back [pool old] with path = {scratch}/old ' in problem['hint']
     assert checked(daemon)[0] == 2
     daemon.wait_log('pool not configured')
@@ -1101,4 +1101,26 @@ def test_pool__that_lost_its_section_is_a_problem_while_the_catalog_has_a_part_o
     daemon.fsctl('snapshot', 'delete', 'shop@a', '--yes')
     daemon.fsctl('site', 'delete', 'shop', '--yes')
     restart_with('main')
-    assert '(sites: 0, deleted sites: 1, snapshots: 0)' in checked(daemon)[1]
+    assert '(sites: 0, deleted sites: 1, snapshots: 0, unfinished jobs: 0)' in checked(daemon)[1]
+
+
+def test_pool__takes_its_unfinished_jobs_along_under_another_name(make_daemon, scratch):
+    """And while its section is gone, status says that there are some."""
+    daemon = make_daemon({name: scratch / name for name in ('main', 'old')})
+    steps = Steps(daemon)
+    daemon.start()
+    steps.until('intent.committed', {'kind': 'site-create', 'name': 'shop', 'pool': 'old'})
+    daemon.stop(signal.SIGKILL)
+    steps.set_hold('')
+    daemon.pools = {'main': scratch / 'main'}
+    daemon.configure()
+    daemon.start()
+    status, said = checked(daemon)
+    assert status == 2 and 'snapshots: 0, unfinished jobs: 1)' in said
+    daemon.stop()
+    daemon.pools = {'main': scratch / 'main', 'new': scratch / 'old'}
+    daemon.configure()
+    daemon.start()
+    wait_until(lambda: daemon.json('job', 'list')['items'][0]['state'] == 'done', daemon)
+    assert daemon.json('site', 'show', 'shop')['pool'] == 'new'
+    assert checked(daemon)[0] == 0

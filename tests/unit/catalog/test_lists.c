@@ -132,6 +132,7 @@ static void test_sites__are_filtered_ordered_and_paged(void **state)
 	assert_int_equal(has.sites, 2);
 	assert_int_equal(has.deleted, 3);
 	assert_int_equal(has.snapshots, 0);
+	assert_int_equal(has.unfinished, 0);
 }
 
 static void test_list__stops_with_the_callbacks_value(void **state)
