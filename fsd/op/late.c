@@ -164,6 +164,7 @@ static int collect(enum snap_change what, const char *path, const char *from, vo
  * so all are judged before the first. They are listed at once, with links of one copy.
  */
 #define ITEMS_MAX 2000 /* the plan is written anew for each */
+#define BOTH_WRITTEN "written after it was copied, and so was the copy"
 
 struct merge {
 	struct late *late;
@@ -316,6 +317,24 @@ static int check_put(const struct merge *m, int parent, const char *leaf, const 
 	return -EBUSY;
 }
 
+/* Written to since it was judged? That moves its ctime, whatever becomes of size and mtime; but so
+ * does the exchange of another name of it. */
+static bool is_written(const struct merge *m, int parent, const char *leaf)
+{
+	struct stat st;
+	json_t *item;
+	size_t i;
+
+	if (fstatat(parent, leaf, &st, AT_SYMLINK_NOFOLLOW) < 0 || ctime_of(&st) <= m->late->until)
+		return false;
+	json_array_foreach(m->items, i, item) {
+		if (json_int_at(item, "ino") == (int64_t)st.st_ino &&
+			json_int_at(item, "taken") == ctime_of(&st))
+			return false;
+	}
+	return true;
+}
+
 static int put(const struct merge *m, const char *path, json_t *item)
 {
 	const char *leaf;
@@ -325,6 +344,8 @@ static int put(const struct merge *m, const char *path, json_t *item)
 
 	if (parent < 0)
 		return parent;
+	if (replaces && is_written(m, parent, leaf))
+		return -EBUSY;
 	if (renameat2(m->work, name_of(item), parent, leaf,
 		    replaces ? RENAME_EXCHANGE : RENAME_NOREPLACE) < 0)
 		r = -errno;
@@ -347,7 +368,7 @@ static int put_item(struct merge *m, json_t *item, int r, const struct err *err)
 	if (r == 0)
 		r = put(m, path, item);
 	if (r < 0)
-		leave(m, path, err->num ? err->reason : strerror(-r));
+		leave(m, path, err->num ? err->reason : r == -EBUSY ? BOTH_WRITTEN : strerror(-r));
 	else
 		m->late->merged++;
 	return 0;
@@ -399,7 +420,7 @@ static bool judge(struct merge *m, const struct change *c, size_t more, struct s
 	if (r < 0)
 		*now = (struct stat){0};
 	if (r == 0 && ctime_of(now) > l->until) {
-		leave(m, c->path, "written after it was copied, and so was the copy");
+		leave(m, c->path, BOTH_WRITTEN);
 		return false;
 	}
 	/* Of what is beneath one that became something else, nobody could say whose it is. */

@@ -224,32 +224,28 @@ static int faults(const struct job *job)
 	return failed ? (int)json_array_size(failed) : -1;
 }
 
-static void cut(json_t *list, size_t size)
+/* The next try lists again what failed. What it has warned of stays: it may have been done by this
+ * one, and a warning is said once. */
+static void unlist(struct job *job, int failed)
 {
-	while (json_array_size(list) > size)
-		json_array_remove(list, json_array_size(list) - 1);
-}
+	json_t *list = json_object_get(job->result, "failed");
 
-/* The next try says it again. */
-static void unsay(struct job *job, size_t warnings, int failed)
-{
-	cut(job->warnings, warnings);
 	if (failed < 0)
 		json_object_del(job->result, "failed");
 	else
-		cut(json_object_get(job->result, "failed"), failed);
+		while ((int)json_array_size(list) > failed)
+			json_array_remove(list, json_array_size(list) - 1);
 }
 
 int job_finish(struct fsd *f, struct job *job, struct err *err)
 {
-	size_t said = json_array_size(job->warnings);
 	int told = faults(job), r = job->kind->finish ? job->kind->finish(f, job, err) : 0;
 
 	if (r == 0 && job->unsaid)
 		r = err_sys(err, ENOMEM, "say what failed", job->site_name);
 	job->unsaid = false;
 	if (r < 0)
-		unsay(job, said, told);
+		unlist(job, told);
 	return r;
 }
 
@@ -318,7 +314,6 @@ static int record(struct fsd *f, struct job *job, struct err *err)
 static int conclude_once(struct fsd *f, struct job *job, struct err *err)
 {
 	unsigned long before = catalog_commits(f->catalog);
-	size_t said = json_array_size(job->warnings);
 	int told = faults(job), r = catalog_begin(f->catalog, err);
 
 	if (r == 0 && job->outcome == JOB_DONE && job->kind->record)
@@ -333,7 +328,7 @@ static int conclude_once(struct fsd *f, struct job *job, struct err *err)
 	if (r < 0)
 		catalog_rollback(f->catalog);
 	if (r < 0)
-		unsay(job, said, told);
+		unlist(job, told);
 	step("outcome.committed");
 	return r;
 }

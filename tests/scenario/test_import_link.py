@@ -485,6 +485,26 @@ def test_import_link__brings_all_names_of_a_file_over_as_one(host, kill_at):
     assert [p.read_text() for p in kept] == 2 * ['a/x old']
 
 
+def test_import_link__replaces_nothing_that_is_written_while_the_late_one_waits(host):
+    """Its size is as it was, and so is its time: whoever wrote has set it back."""
+    path = host.make()
+    host.steps.until('renamed', {'kind': 'site-import', 'name': 'shop',
+                                 'dir': str(path), 'mode': 'link'})
+    (path / 'index.php').write_text('late')
+    host.steps.on('late.staged')
+    live = host.live() / 'index.php'
+    before = live.stat()
+    wait_until_older(live)
+    live.write_text(live.read_text().upper())
+    os.utime(live, ns=(before.st_atime_ns, before.st_mtime_ns))
+    job = host.steps.go_on()
+    assert live.read_text() == 'INDEX.PHP OLD'
+    assert any('index.php' in w and 'so was the copy' in w for w in job['result']['warnings']), job
+    aside, = host.outside.glob('shop.fsd-*')
+    assert (aside / 'index.php').read_text() == 'late'
+    host.clean()
+
+
 def test_import_link__tells_what_is_written_to_a_file_that_a_late_write_replaced(host):
     """Somebody opened the copy before the later one came: he goes on writing into what was taken
     out."""
