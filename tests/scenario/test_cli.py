@@ -61,6 +61,9 @@ class Terminal:
         if self.pid == 0:
             os.environ.update(FSD_URL=daemon.url(), TERM='xterm', LC_ALL='C.UTF-8')
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack('HHHH', 30, columns, 0, 0))
+            mode = termios.tcgetattr(0)
+            mode[3] |= termios.NOFLSH  # or a ^C throws away what is said about it
+            termios.tcsetattr(0, termios.TCSANOW, mode)
             os.execv(program('tools/fsctl/fsctl'), ['fsctl', *args])
 
     def read(self, deadline):

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 static void child(const char *url, const char *const words[])
@@ -92,6 +93,18 @@ void run(struct ran *r, const char *url, const char *const words[])
 	r->code = wait_code(pid);
 }
 
+/* At a ^C a terminal throws away what was written to it, also what is said about the ^C. */
+static void keep_output(int terminal)
+{
+	struct termios mode;
+	int r = tcgetattr(terminal, &mode);
+
+	assert(r == 0);
+	mode.c_lflag |= NOFLSH;
+	r = tcsetattr(terminal, TCSANOW, &mode);
+	assert(r == 0);
+}
+
 void run_on_terminal(struct ran *r, const char *url, const char *after, const char *keys,
 	const char *const words[])
 {
@@ -105,6 +118,7 @@ void run_on_terminal(struct ran *r, const char *url, const char *after, const ch
 	assert(pid >= 0);
 	if (pid == 0)
 		child(url, words);
+	keep_output(master);
 	while (left) {
 		append(&r->out, &len, master, &left);
 		if (keys && strstr(r->out, after)) {
