@@ -346,6 +346,7 @@ static int put(const struct merge *m, const char *path, json_t *item)
 		return parent;
 	if (replaces && is_written(m, parent, leaf))
 		return -EBUSY;
+	step("late.looked");
 	if (renameat2(m->work, name_of(item), parent, leaf,
 		    replaces ? RENAME_EXCHANGE : RENAME_NOREPLACE) < 0)
 		r = -errno;

@@ -391,7 +391,7 @@ def test_import_link__gives_back_what_an_exchange_took_out(host):
     host.steps.until('renamed', {'kind': 'site-import', 'name': 'shop',
                                  'dir': str(path), 'mode': 'link'})
     (path / 'index.php').write_text('late')
-    host.steps.on('late.staged')
+    host.steps.on('late.looked')
     (host.live() / 'a/new').write_text('a visitor')
     os.rename(host.live() / 'a/new', host.live() / 'index.php')
     host.steps.on('late.exchanged')
