@@ -202,8 +202,12 @@ class World:
         return wrong
 
     def fresh(self, link):
-        """Kept by a publish since the start: swept a few seconds after it."""
-        return link.lstat().st_ctime >= self.started - 0.1 and link.name.startswith('live.old.')
+        """Kept by a publish since the start: swept a few seconds after it, perhaps just now."""
+        try:
+            made = link.lstat().st_ctime
+        except FileNotFoundError:
+            return True
+        return made >= self.started - 0.1 and link.name.startswith('live.old.')
 
     def check_jobs(self):
         """No job that had ended may change its mind."""
