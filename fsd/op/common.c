@@ -43,32 +43,28 @@ int op_plan_site(struct fsd *f, struct job *job, const char *ref, bool exclusive
 }
 
 /* Of what visitors have written to since it was made, that says nothing any more. */
-static void source_consistency(struct fsd *f, const struct resolved *source,
-	char out[CAT_WORD_SIZE])
+static void note_consistency(struct fsd *f, struct job *job, const struct resolved *source)
 {
+	const char *consistency = source->snapshot.consistency; /* "" of others */
 	struct cat_generation g;
 
-	*out = '\0';
-	if (source->kind == SOURCE_SNAPSHOT)
-		strcpy(out, source->snapshot.consistency);
-	else if (source->kind == SOURCE_GENERATION && source->generation != source->site.live &&
-		 catalog_generation_get(f->catalog, source->site.id, source->generation, &g,
-			 NULL) == 0 && !g.retired)
-		strcpy(out, g.consistency);
+	if (source->kind == SOURCE_GENERATION && source->generation != source->site.live &&
+		catalog_generation_get(f->catalog, source->site.id, source->generation, &g,
+			NULL) == 0 && !g.retired)
+		consistency = g.consistency;
+	job_intend_str(job, "source_consistency", consistency);
 }
 
 int op_plan_source(struct fsd *f, struct job *job, const char *text, struct resolved *out,
 	struct err *err)
 {
-	char consistency[CAT_WORD_SIZE];
 	int r = resolve_source(f, f->catalog, text, out, err);
 
 	if (r < 0)
 		return r;
 	op_note_source(job, out);
-	source_consistency(f, out, consistency);
-	job_intend_str(job, "source_consistency", consistency);
-	if (strcmp(consistency, snap_consistency_name(SNAP_FUZZY)) != 0)
+	note_consistency(f, job, out);
+	if (strcmp(job_str(job, "source_consistency"), snap_consistency_name(SNAP_FUZZY)) != 0)
 		return 0;
 	if (out->kind == SOURCE_SNAPSHOT)
 		job_warn(job, "%s is fuzzy: fsctl snapshot show %s lists what kept changing while "
@@ -397,9 +393,8 @@ int op_require_tree(int dir, int64_t number, const char *text, struct err *err)
 int op_open_source(struct fsd *f, struct job *job, struct pool_root **pool, int64_t *number,
 	struct err *err)
 {
-	const char *text = job_str(job, "source");
 	int dir = op_find_source(f, job, pool, number, err);
-	int r = dir < 0 ? dir : op_require_tree(dir, *number, text, err);
+	int r = dir < 0 ? dir : op_require_tree(dir, *number, job_str(job, "source"), err);
 
 	if (r < 0)
 		fd_close(&dir);
