@@ -259,14 +259,14 @@ int catalog_expire(struct catalog *c, int64_t older_than, struct err *err);
 
 /* ---- events ---- */
 struct cat_event {
-	int64_t id; /* 0 when put: the catalog chooses, ascending */
+	int64_t id; /* ascending: the caller's choice, above catalog_event_last() */
 	int64_t time;
 	char kind[CAT_WORD_SIZE]; /* "job.done", "site.created", "pool.offline", ... */
 	char site[CAT_ID_SIZE];	  /* or "" */
 	int64_t job;		  /* or 0 */
 	const char *data;	  /* a JSON object, or NULL */
 };
-int catalog_event_put(struct catalog *c, const struct cat_event *e, int64_t *id, struct err *err);
+int catalog_event_put(struct catalog *c, const struct cat_event *e, struct err *err);
 struct cat_event_filter {
 	int64_t after; /* ids greater than this */
 	int64_t job;   /* of this job only; 0: any */

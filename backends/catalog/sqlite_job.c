@@ -161,25 +161,9 @@ static const struct record event_record = {
 	COLUMNS(event_columns),
 };
 
-int catalog_event_put(struct catalog *c, const struct cat_event *e, int64_t *id, struct err *err)
+int catalog_event_put(struct catalog *c, const struct cat_event *e, struct err *err)
 {
-	struct cat_event event = *e;
-	bool own;
-	int r = sql_begin_nested(c, &own, err);
-
-	if (r < 0)
-		return r;
-	/* The write lock is held: nobody else takes the number. */
-	if (event.id == 0) {
-		r = catalog_event_last(c, &event.id, err);
-		event.id++;
-	}
-	if (r == 0)
-		r = sql_put(c, &event_record, &event, err);
-	r = sql_end_nested(c, own, r, err);
-	if (r == 0 && id)
-		*id = event.id;
-	return r;
+	return sql_put(c, &event_record, e, err);
 }
 
 int catalog_events(struct catalog *c, const struct cat_event_filter *f,

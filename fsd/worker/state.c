@@ -9,7 +9,7 @@ int fsd_event(struct fsd *f, const struct cat_event *e, struct err *err)
 	int r;
 
 	event.id = id_next(atomic_load(&f->last_event));
-	r = catalog_event_put(f->catalog, &event, NULL, err);
+	r = catalog_event_put(f->catalog, &event, err);
 	if (r == 0)
 		atomic_store(&f->last_event, event.id);
 	return r;

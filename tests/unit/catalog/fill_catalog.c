@@ -130,8 +130,8 @@ static int put_snapshot(struct catalog *c, unsigned i, unsigned sites, const cha
 	int snapshots, struct err *err)
 {
 	struct cat_snapshot snapshot = sample_snapshot(i);
-	struct cat_event event = {.time = start + i, .kind = "job.done", .job = 1000 + i,
-		.data = "{}"};
+	struct cat_event event = {.id = i + 1, .time = start + i, .kind = "job.done",
+		.job = 1000 + i, .data = "{}"};
 	struct cat_job job = sample_job(1000 + i);
 	int r;
 
@@ -150,7 +150,7 @@ static int put_snapshot(struct catalog *c, unsigned i, unsigned sites, const cha
 	strcpy(job.site_name, snapshot.site_name);
 	job.created = job.started = job.finished = start + i;
 	r = catalog_job_put(c, &job, err);
-	return r < 0 ? r : catalog_event_put(c, &event, NULL, err);
+	return r < 0 ? r : catalog_event_put(c, &event, err);
 }
 
 static int fill(struct catalog *c, const struct cat_pool *pool, unsigned n_sites,

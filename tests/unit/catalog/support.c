@@ -113,7 +113,8 @@ int put_each(struct catalog *c, unsigned i, struct err *err)
 	struct cat_generation generation = {.number = 1, .method = "copy", .origin = "import"};
 	struct cat_hold hold = {.tag = "default", .reason = "audit", .created = 1};
 	struct cat_job job = sample_job(i);
-	struct cat_event event = {.time = 1, .kind = "job.done", .job = i, .data = "{}"};
+	struct cat_event event = {.id = i + 1, .time = 1, .kind = "job.done", .job = i,
+		.data = "{}"};
 	int r;
 
 	strcpy(site.pool, pool.name);
@@ -136,7 +137,7 @@ int put_each(struct catalog *c, unsigned i, struct err *err)
 	if (r == 0)
 		r = catalog_job_put(c, &job, err);
 	if (r == 0)
-		r = catalog_event_put(c, &event, NULL, err);
+		r = catalog_event_put(c, &event, err);
 	return r;
 }
 

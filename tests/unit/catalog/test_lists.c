@@ -378,23 +378,23 @@ static void test_jobs__are_filtered_ordered_and_paged(void **state)
 	assert_jobs("4", .site = "a", .state = "unfinished");
 }
 
-static void put_event(struct catalog *c, const char *site, int64_t job)
+static void put_event(struct catalog *c, int64_t id, const char *site, int64_t job)
 {
-	struct cat_event e = {.time = 1, .kind = "x", .job = job};
+	struct cat_event e = {.id = id, .time = 1, .kind = "x", .job = job};
 	struct err err = ERR_INIT;
 
 	strcpy(e.site, site);
-	assert_ok(catalog_event_put(c, &e, NULL, &err), err);
+	assert_ok(catalog_event_put(c, &e, &err), err);
 }
 
 static void test_events__are_filtered_and_paged(void **state)
 {
 	struct catalog *c = ((struct scratch *)*state)->c;
 
-	put_event(c, "a", 5);
-	put_event(c, "b", 6);
-	put_event(c, "", 0);
-	put_event(c, "a", 6);
+	put_event(c, 1, "a", 5);
+	put_event(c, 2, "b", 6);
+	put_event(c, 3, "", 0);
+	put_event(c, 4, "a", 6);
 	assert_events("1 2 3 4", 0);
 	assert_events("3 4", .after = 2);
 	assert_events("1 2", .limit = 2);
