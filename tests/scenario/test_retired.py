@@ -25,7 +25,8 @@ class Shop:
         for number in (2, 3):
             daemon.fsctl('generation', 'create', 'shop')
             daemon.fsctl('publish', f'shop:{number}')
-        (live / 'upload').write_text('late')
+        self.upload = live / 'upload'
+        self.upload.write_text('late')
         self.snapshot = daemon.pools['main'] / '.fsd/snapshots'
         self.request = {'kind': 'generation-retire', 'site': 'shop', 'generation': 1}
 
@@ -235,16 +236,17 @@ def restarted_when_over(shop):
     shop.daemon.start()
 
 
-def test_retired__is_looked_at_once_more_before_it_expires(shop):
-    """Who holds a file of it open writes on."""
-    shop.daemon.stop()
-    shop.daemon.configure(undo_keep='1s')
-    shop.daemon.start()
-    shop.retire()
-    shop.until_told()
-    tree, = shop.snapshot.glob('*/undo-1/gen/1/tree')
-    with open(tree / 'upload', 'a', encoding='ascii') as held:
+@pytest.mark.parametrize('fs', [None, 'btrfs'])
+def test_retired__is_looked_at_once_more_before_it_expires(fs, mount, make_daemon):
+    """Who holds a file of it open writes on, whatever is read-only since."""
+    daemon = make_daemon({'main': mount(fs) / 'pool'} if fs else None, undo_keep='1s')
+    Steps(daemon)
+    shop = Shop(daemon.start())
+    with open(shop.upload, 'a', encoding='ascii') as held:
+        shop.retire()
+        shop.until_told()
         held.write('later')
+    tree, = shop.snapshot.glob('*/undo-1/gen/1/tree')
     restarted_when_over(shop)
     wait_for(lambda: len(shop.told()) == 2)
     wait_for(lambda: shop.daemon.json('job', 'list')['items'][0]['state'] == 'failed')
