@@ -90,7 +90,7 @@ static bool judge(struct merge *m, const struct change *c, size_t more, struct s
 	int r;
 
 	if (c->what == SNAP_REMOVED) {
-		if (late_look(l->to, c->path, now) == 0 && late_ctime(now) <= l->until)
+		if (late_look(l->to, c->path, now) == 0 && !merge_is_written(m, now))
 			merge_tell(m, c->path, "removed after it was copied; the copy stays");
 		return false;
 	}
@@ -105,7 +105,7 @@ static bool judge(struct merge *m, const struct change *c, size_t more, struct s
 	r = late_look(l->to, c->path, now);
 	if (r < 0)
 		*now = (struct stat){0};
-	if (r == 0 && late_ctime(now) > l->until) {
+	if (r == 0 && merge_is_written(m, now)) {
 		merge_leave(m, c->path, BOTH_WRITTEN);
 		return false;
 	}

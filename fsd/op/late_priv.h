@@ -51,6 +51,10 @@ void merge_leave(struct merge *m, const char *path, const char *why);
 /* What is to come over as `path`: `judged` is what it replaces there, st_ino 0: nothing. */
 json_t *merge_item(struct merge *m, const char *path, const struct stat *judged);
 
+/* Was `st`, of an entry of the new one, written to by its own users? That moves its ctime, whatever
+ * becomes of size and mtime; but so does the exchange of another name of it. */
+bool merge_is_written(const struct merge *m, const struct stat *st);
+
 /* A copy of the old one's `path` for each item of `group`, staged, listed, and put in place. What
  * cannot be put is left (merge_leave). 0 or -errno. */
 int merge_bring(struct merge *m, const char *path, json_t *group);

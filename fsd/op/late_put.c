@@ -155,23 +155,27 @@ static int check_put(const struct merge *m, int parent, const char *leaf, const 
 	return -EBUSY;
 }
 
-/* Written to since it was judged? That moves its ctime, whatever becomes of size and mtime; but so
- * does the exchange of another name of it. */
-static bool is_written(const struct merge *m, int parent, const char *leaf)
+bool merge_is_written(const struct merge *m, const struct stat *st)
 {
-	struct stat st;
 	json_t *item;
 	size_t i;
 
-	if (fstatat(parent, leaf, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-		late_ctime(&st) <= m->late->until)
+	if (late_ctime(st) <= m->late->until)
 		return false;
 	json_array_foreach(m->items, i, item) {
-		if (json_int_at(item, "ino") == (int64_t)st.st_ino &&
-			json_int_at(item, "taken") == late_ctime(&st))
+		if (json_int_at(item, "ino") == (int64_t)st->st_ino &&
+			json_int_at(item, "taken") == late_ctime(st))
 			return false;
 	}
 	return true;
+}
+
+/* Since it was judged? */
+static bool is_written(const struct merge *m, int parent, const char *leaf)
+{
+	struct stat st;
+
+	return fstatat(parent, leaf, &st, AT_SYMLINK_NOFOLLOW) == 0 && merge_is_written(m, &st);
 }
 
 static int put(const struct merge *m, const char *path, json_t *item)

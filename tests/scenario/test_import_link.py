@@ -485,6 +485,20 @@ def test_import_link__brings_all_names_of_a_file_over_as_one(host, kill_at):
     assert [p.read_text() for p in kept] == 2 * ['a/x old']
 
 
+def test_import_link__brings_over_each_name_of_a_file_that_became_two(host):
+    """Putting the first in place moves the ctime of what is at the second."""
+    path = host.make()
+    host.steps.until('renamed', {'kind': 'site-import', 'name': 'shop',
+                                 'dir': str(path), 'mode': 'link'})
+    for name in ('a/x', 'a/twin'):
+        (path / 'new').write_text(f'{name} late')
+        os.rename(path / 'new', path / name)
+    job = host.steps.go_on()
+    assert job['state'] == 'done' and not job['result'].get('failed'), job['result']
+    assert [(host.live() / name).read_text() for name in ('a/x', 'a/twin')] == [
+        'a/x late', 'a/twin late']
+
+
 def test_import_link__replaces_nothing_that_is_written_while_the_late_one_waits(host):
     """Its size is as it was, and so is its time: whoever wrote has set it back."""
     path = host.make()
