@@ -396,27 +396,49 @@ static int revert(struct fsd *f, struct job *job, struct err *err)
 
 /* ---- after the commit point ---- */
 
-/* The newest generation that is whole; 0: none; -errno: what cannot be seen is not gone. */
-static int64_t whole_generation(struct eject *e, struct err *err)
+/* When it was retired, 0: never, if its tree is whole; else -ENODATA; other -errno: what cannot be
+ * seen is not gone. */
+static int64_t whole_since(const struct eject *e, int64_t number, struct err *err)
+{
+	_cleanup_fd_ int wrapper = layout_open_generation(e->site, number);
+	struct pool_root *p = e->job->pool;
+	struct tree_at tree = {wrapper, LAYOUT_TREE};
+	int r = wrapper < 0 ? err_sys(err, -wrapper, "open generation", e->name)
+			    : p->driver->tree_check(p->handle, tree, NULL, err);
+	int64_t retired;
+	json_t *doc;
+
+	if (r <= 0)
+		return r < 0 ? r : -ENODATA;
+	if (op_doc_load(wrapper, META_WRAPPER, &doc) != 1)
+		return 0;
+	retired = json_int_at(doc, "retired");
+	json_decref(doc);
+	return retired > 0 ? retired : 0;
+}
+
+/* The whole generation that was live last, else the newest one, which never was: somebody may be
+ * at work on it. 0: none; or -errno. */
+static int64_t whole_generation(const struct eject *e, struct err *err)
 {
 	_cleanup_free_ int64_t *numbers = NULL;
-	struct pool_root *p = e->job->pool;
+	int64_t last = 0, found = 0;
 	unsigned n = 0;
-
 	int r = layout_generations(e->site, &numbers, &n);
 
 	if (r < 0)
 		return err_sys(err, -r, "list generations", e->name);
-	while (n-- > 0) {
-		_cleanup_fd_ int wrapper = layout_open_generation(e->site, numbers[n]);
-		struct tree_at tree = {wrapper, LAYOUT_TREE};
+	for (unsigned i = 0; i < n; i++) {
+		int64_t since = whole_since(e, numbers[i], err);
 
-		r = wrapper < 0 ? err_sys(err, -wrapper, "open generation", e->name)
-				: p->driver->tree_check(p->handle, tree, NULL, err);
-		if (r)
-			return r < 0 ? r : numbers[n];
+		if (since < 0 && since != -ENODATA)
+			return since;
+		if (since >= last) {
+			last = since;
+			found = numbers[i];
+		}
 	}
-	return 0;
+	return found;
 }
 
 /* The live tree was given away: what is left of the site is made whole without it. 0: nothing is
