@@ -57,17 +57,19 @@ static bool is_judged(const struct stat *st, const json_t *item)
 
 enum holds {
 	HOLDS_NOTHING, /* it was put where nothing was */
-	HOLDS_STAGED,  /* it waits, or is back */
+	HOLDS_STAGED,  /* it waits, or is back; a part of it without "staged" */
 	HOLDS_OLD,     /* what it replaced */
 };
 
 static int holds(const struct merge *m, const json_t *item)
 {
+	int64_t staged;
 	struct stat st;
 
 	if (fstatat(m->work, name_of(item), &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? HOLDS_NOTHING : -errno;
-	return (int64_t)st.st_ino == json_int_at(item, "staged") ? HOLDS_STAGED : HOLDS_OLD;
+	staged = json_int_at(item, "staged");
+	return !staged || (int64_t)st.st_ino == staged ? HOLDS_STAGED : HOLDS_OLD;
 }
 
 int merge_store_plan(struct merge *m, struct err *err)

@@ -10,6 +10,7 @@
 #define FSD_WORKER_KEPT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct catalog;
 struct err;
@@ -28,6 +29,14 @@ struct snap_ctx;
  * `c` is the caller's reader. write_lock must not be held.
  */
 void kept_sweep(struct fsd *f, struct catalog *c, struct pool_root *r, struct snap_ctx *ctx);
+
+/*
+ * Tell of what was written, after `since` (ns; 0: ever), to what a change in place replaced in a
+ * tree of the site `site` (id) that is a snapshot's now. 1: something was; 0; -errno. write_lock
+ * must not be held.
+ */
+int kept_tell_replaced(struct fsd *f, const char *site, int tree, int64_t since,
+	struct snap_ctx *ctx, struct err *err);
 
 /*
  * Is the deleted site `id`, whose time is over, to be kept for another undo_keep? That is, was it

@@ -97,35 +97,13 @@ static void keep_ejected(struct ejected *e, struct err *err)
 }
 
 /* What was replaced in its tree before, and was still kept for undo. */
-static int look_at_its_work(struct ejected *e, int tree, const char *name, struct snap_ctx *ctx,
-	struct err *err)
+static int add_replaced(const struct kept_work *w, void *arg)
 {
-	_cleanup_fd_ int dir = work_open(tree, name);
-	struct kept_work w = {.dir = dir, .late = PATHS_INIT};
-	int r = dir < 0 ? err_sys(err, -dir, "open", name)
-			: meta_load(dir, WORK_PLAN, e->id, &w.plan, err);
+	struct ejected *e = arg;
+	int r = 0;
 
-	if (r < 0)
-		return r;
-	w.since = e->told ? e->since : json_int_at(w.plan, "since");
-	r = kept_look_at_work(&w, ctx, err);
-	for (size_t i = 0; i < w.late.n && r == 0; i++)
-		r = paths_add(&e->late, w.late.items[i].path, "written");
-	kept_work_release(&w);
-	return r;
-}
-
-static int look_at_all_work(struct ejected *e, int tree, struct snap_ctx *ctx, struct err *err)
-{
-	json_t *names = work_list(tree), *name;
-	int r = names ? 0 : err_sys(err, EIO, "list", e->id);
-	size_t i;
-
-	json_array_foreach(names, i, name) {
-		if (r == 0)
-			r = look_at_its_work(e, tree, json_string_value(name), ctx, err);
-	}
-	json_decref(names);
+	for (size_t i = 0; i < w->late.n && r == 0; i++)
+		r = paths_add(&e->late, w->late.items[i].path, "written");
 	return r;
 }
 
@@ -145,7 +123,7 @@ static int look_at_ejected(struct ejected *e, struct snap_ctx *ctx, struct err *
 	e->looked = settle_now();
 	r = snap_changed(tree, e->since + 1, ctx, &e->late, err);
 	if (r == 0)
-		r = look_at_all_work(e, tree, ctx, err);
+		r = kept_look_at_tree(tree, e->told ? e->since : 0, ctx, add_replaced, e, err);
 	if (r == 0 && e->late.total)
 		keep_ejected(e, err);
 	return r < 0 ? r : e->late.total != 0;

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "fsd/core/json.h"
+#include "fsd/worker/kept.h"
 #include "fsd/worker/kept_priv.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/state.h"
@@ -32,6 +33,13 @@ static int64_t kept_since(const struct kept_work *w)
 	if (done)
 		return looked > done ? looked : done;
 	return fstat(w->dir, &st) == 0 ? st.st_mtim.tv_sec * NSEC_PER_SEC : 0;
+}
+
+static int64_t untold_since(const struct kept_work *w)
+{
+	int64_t looked = json_int_at(w->plan, "looked");
+
+	return looked ? looked : json_int_at(w->plan, "since");
 }
 
 static int add_late(struct kept_work *w, const char *path, const struct paths *below)
@@ -144,25 +152,32 @@ void kept_work_release(struct kept_work *w)
 	json_decref(w->taken);
 }
 
-/* Told first: a crash in between tells it twice. Then its time begins anew. */
-static void keep_work(const struct kept_pass *s, struct kept_work *w, int64_t looked)
+/* write_lock is held. */
+static int tell_work(struct fsd *f, const char *site, const struct kept_work *w)
 {
-	char directory[PATH_MAX], holder[JOB_ID_SIZE];
+	char directory[PATH_MAX];
 	const struct kept_told told = {
 		.kind = "replaced.late_writes",
-		.site = s->site,
+		.site = site,
 		.directory = directory,
 		.late = &w->late,
 		.reason = "after something else had taken its place in the live tree",
 		.hint = "take over what you need, and end whoever still writes there",
 	};
+	int r = fd_path(w->dir, NULL, directory, sizeof(directory));
+
+	return r == 0 ? kept_tell(f, &told) : r;
+}
+
+/* Told first: a crash in between tells it twice. Then its time begins anew. */
+static void keep_work(const struct kept_pass *s, struct kept_work *w, int64_t looked)
+{
+	char holder[JOB_ID_SIZE];
 	struct err err = ERR_INIT;
 
 	json_object_set_new(w->plan, "looked", json_integer(looked));
 	pthread_mutex_lock(&s->f->write_lock);
-	if (!jobs_holds(s->f, "site", s->site, true, holder) &&
-		fd_path(w->dir, NULL, directory, sizeof(directory)) == 0 &&
-		kept_tell(s->f, &told) == 0)
+	if (!jobs_holds(s->f, "site", s->site, true, holder) && tell_work(s->f, s->site, w) == 0)
 		meta_store(w->dir, WORK_PLAN, s->site, w->plan, &err);
 	pthread_mutex_unlock(&s->f->write_lock);
 	kept_cannot(s, "cannot keep what was replaced", &err);
@@ -190,9 +205,9 @@ static int take_out(const struct kept_pass *s, int tree, const char *name, char 
 /* 1: it may go; 0: it is kept, or cannot be looked at. */
 static int judge_work(const struct kept_pass *s, struct kept_work *w, struct err *err)
 {
-	int64_t looked = settle_now(), last = json_int_at(w->plan, "looked");
+	int64_t looked = settle_now();
 
-	w->since = last ? last : json_int_at(w->plan, "since");
+	w->since = untold_since(w);
 	if (kept_look_at_work(w, s->ctx, err) < 0)
 		return 0;
 	if (w->late.total)
@@ -244,4 +259,72 @@ void kept_sweep_tree(const struct kept_pass *s, int tree)
 			sweep_work(s, tree, json_string_value(name));
 	}
 	json_decref(names);
+}
+
+/* ---- in a tree that is swept no more ---- */
+
+static int look_into(int tree, const char *name, int64_t since, struct snap_ctx *ctx,
+	kept_work_fn *fn, void *arg, struct err *err)
+{
+	_cleanup_fd_ int dir = work_open(tree, name);
+	struct kept_work w = {.name = name, .dir = dir, .late = PATHS_INIT};
+	int r = dir < 0 ? err_sys(err, -dir, "open", name)
+			: meta_load(dir, WORK_PLAN, name, &w.plan, err);
+
+	if (r == -ENOENT) { /* it was just being made, or removed */
+		err_clear(err);
+		return 0;
+	}
+	if (r < 0)
+		return r;
+	w.since = untold_since(&w);
+	if (w.since < since)
+		w.since = since;
+	r = kept_look_at_work(&w, ctx, err);
+	if (r == 0 && w.late.total)
+		r = fn(&w, arg);
+	kept_work_release(&w);
+	return r;
+}
+
+int kept_look_at_tree(int tree, int64_t since, struct snap_ctx *ctx, kept_work_fn *fn, void *arg,
+	struct err *err)
+{
+	json_t *names = work_list(tree), *name;
+	int r = names ? 0 : err_sys(err, EIO, "list", NULL);
+	size_t i;
+
+	json_array_foreach(names, i, name) {
+		if (r == 0)
+			r = look_into(tree, json_string_value(name), since, ctx, fn, arg, err);
+	}
+	json_decref(names);
+	return r;
+}
+
+struct replaced {
+	struct fsd *f;
+	const char *site;
+	int told;
+};
+
+static int tell_replaced(const struct kept_work *w, void *arg)
+{
+	struct replaced *p = arg;
+	int r;
+
+	pthread_mutex_lock(&p->f->write_lock);
+	r = tell_work(p->f, p->site, w);
+	pthread_mutex_unlock(&p->f->write_lock);
+	p->told = 1;
+	return r;
+}
+
+int kept_tell_replaced(struct fsd *f, const char *site, int tree, int64_t since,
+	struct snap_ctx *ctx, struct err *err)
+{
+	struct replaced p = {f, site, 0};
+	int r = kept_look_at_tree(tree, since, ctx, tell_replaced, &p, err);
+
+	return r < 0 ? r : p.told;
 }

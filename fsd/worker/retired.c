@@ -9,6 +9,7 @@
 
 #include "fsd/core/json.h"
 #include "fsd/core/log.h"
+#include "fsd/worker/kept.h"
 #include "fsd/worker/layout.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/present.h"
@@ -30,6 +31,7 @@ struct look {
 	int dir, tree;
 	int64_t at; /* when the walk began */
 	struct paths late;
+	bool replaced; /* what a change in place replaced was written to: told already */
 };
 
 #define LOOK_INIT(fsd, root) {.f = (fsd), .pool = (root), .dir = -1, .tree = -1, .late = PATHS_INIT}
@@ -119,12 +121,22 @@ static int walk(struct look *l, int64_t since, struct snap_ctx *ctx, struct err 
 	return snap_changed(l->tree, since, ctx, &l->late, err);
 }
 
+static int look_at_replaced(struct look *l, int64_t since, struct snap_ctx *ctx, struct err *err)
+{
+	int r = kept_tell_replaced(l->f, l->snapshot.site, l->tree, since, ctx, err);
+
+	l->replaced = r == 1;
+	return r < 0 ? r : 0;
+}
+
 static int look_at(struct look *l, struct snap_ctx *ctx, struct err *err)
 {
 	int r = open_tree(l, err);
 
 	if (r == 0)
 		r = walk(l, l->snapshot.look, ctx, err);
+	if (r == 0)
+		r = look_at_replaced(l, 0, ctx, err);
 	if (snap_canceled(ctx) || pool_root_verify(l->pool, NULL) < 0)
 		return 0;
 	pthread_mutex_lock(&l->f->write_lock);
@@ -245,7 +257,7 @@ static int keep(struct look *l, struct err *err)
 	int r;
 
 	pthread_mutex_lock(&l->f->write_lock);
-	r = tell(l, err);
+	r = l->late.total ? tell(l, err) : 0;
 	if (r == 0)
 		r = meta_change(l->dir, META_WRAPPER, s->name, "expires", json_integer(until), err);
 	if (r == 0)
@@ -255,6 +267,10 @@ static int keep(struct look *l, struct err *err)
 	pthread_mutex_unlock(&l->f->write_lock);
 	if (r < 0)
 		return r;
+	if (!l->late.total)
+		return err_set(err, EBUSY, "late_writes", l->name,
+			"what a restore of paths had replaced in it was written to since it was "
+			"looked at (event replaced.late_writes); it is kept for another undo_keep");
 	return err_set(err, EBUSY, "late_writes", l->name,
 		"%" PRIu64 " paths were written in it since it was looked at, first: %s; it is "
 		"kept for another undo_keep", l->late.total, l->late.items[0].path);
@@ -274,7 +290,9 @@ int retired_look_again(struct fsd *f, struct pool_root *r, const char *id, struc
 		since = looked(&l);
 	if (since)
 		ret = walk(&l, since, ctx, err);
-	if (ret == 0 && l.late.total)
+	if (ret == 0 && since)
+		ret = look_at_replaced(&l, since, ctx, err);
+	if (ret == 0 && (l.late.total || l.replaced))
 		ret = keep(&l, err);
 	release(&l);
 	return ret;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What something else has taken the place of: who writes there still is told of."""
 
+import json
 import os
 import pathlib
 
@@ -47,6 +48,43 @@ def test_kept__is_told_of_who_sets_the_time_while_others_are_still_replaced(host
         assert host.steps.go_on()['state'] == 'done'
     undo_is_over(host)
     wait_for(lambda: told(host, 'replaced.late_writes'))
+
+
+def test_kept__is_told_of_in_the_undo_snapshot_of_its_generation(host):
+    """What a restore of paths replaced goes with the tree, and who held it writes there still."""
+    host.imported(host.make())
+    host.daemon.stop()
+    host.daemon.configure(undo_keep='1s')
+    host.daemon.start()
+    host.done(kind='snapshot', site='shop', name='s')
+
+    def undo_snapshots():
+        items = host.daemon.json('snapshot', 'list', 'shop')['items']
+        return [s['name'] for s in items if s['kind'] == 'undo']
+
+    with open(host.live() / 'index.php', 'a', encoding='ascii') as held:
+        host.done(kind='restore', source='shop@s', site='shop', paths=['index.php'])
+        held.write(' and a visitor')
+        held.flush()
+        for number in (2, 3):
+            host.done(kind='generation-create', site='shop')
+            host.done(kind='publish', site='shop', generation=number)
+        host.done(kind='generation-retire', site='shop', generation=1)
+        wait_for(lambda: told(host, 'replaced.late_writes'))
+        meta, = host.pool.glob('.fsd/snapshots/*/undo-1/meta.json')
+        wait_for(lambda: 'look' not in json.loads(meta.read_text()))
+        held.write(' once more')
+    undo_is_over(host)
+    wait_for(lambda: len(told(host, 'replaced.late_writes')) == 2)
+    wait_for(lambda: host.daemon.json('job', 'list', '--state=failed')['items'])
+    late = told(host, 'replaced.late_writes')[1]
+    kept = pathlib.Path(late['directory'])
+    assert late['paths'] == ['index.php'] and undo_snapshots() == ['undo-1']
+    assert 'undo-1' in str(kept)
+    assert (kept / '0').read_text() == 'index.php old and a visitor once more'
+    undo_is_over(host)
+    wait_for(lambda: not undo_snapshots())
+    assert len(told(host, 'replaced.late_writes')) == 2
 
 
 @pytest.mark.parametrize('kind, step', [('restore', 'change.placed'), ('import', 'late.exchanged')])
