@@ -40,8 +40,9 @@ int kept_tell_replaced(struct fsd *f, const char *site, int tree, int64_t since,
 
 /*
  * Is the deleted site `id`, whose time is over, to be kept for another undo_keep? That is, was it
- * ejected by copy (site.json "ejected": {"path", "since"}) and written to since? 1; 0; -errno with
- * a hint: it cannot be looked at, and stays until somebody has. write_lock must not be held.
+ * ejected (site.json "ejected") and its live tree, by copy, written to since, or a generation since
+ * it was retired? 1; 0; -errno with a hint: it cannot be looked at, and stays until somebody has.
+ * write_lock must not be held.
  */
 int kept_ejected(struct fsd *f, struct pool_root *r, const char *id, struct snap_ctx *ctx,
 	struct err *err);

@@ -3,10 +3,10 @@
  * What was written in a generation after it was retired is in the undo snapshot that it became,
  * where nobody would look for it: an event generation.late_writes tells of it. Finding it takes a
  * walk over all of the tree, so that is no part of the retirement, which holds the site: a note in
- * the snapshot ("look" in its meta.json) asks for it, and goes when the event has been told. Whoever
- * still holds a file of it open may write on, into a read-only subvolume too; so it is looked at
- * once more ("looked": since when) before it is deleted because its time is over. So is what a
- * change in place replaced in it, of which replaced.late_writes tells (kept.h).
+ * the snapshot ("look" in its meta.json) asks for it, and goes when the event has been told.
+ * Whoever still holds a file of it open may write on, into a read-only subvolume too; so it is
+ * looked at once more ("looked": since when) before it is deleted because its time is over. So is
+ * what a change in place replaced in it, of which replaced.late_writes tells (kept.h).
  */
 #ifndef FSD_WORKER_RETIRED_H
 #define FSD_WORKER_RETIRED_H

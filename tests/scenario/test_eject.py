@@ -174,7 +174,7 @@ def test_eject__keeps_and_tells_what_was_written_into_the_site_since(host, scrat
     first = noted()
     os.close(os.open('order', os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=held))
     os.close(held)
-    kept = host.pool / '.fsd/deleted' / site / 'live'
+    kept = host.pool / '.fsd/deleted' / site / 'gen/1/tree'
     undo_is_over(host)
     wait_for(lambda: told(host, 'eject.late_writes'))
     assert told(host, 'eject.late_writes') == [
@@ -186,8 +186,34 @@ def test_eject__keeps_and_tells_what_was_written_into_the_site_since(host, scrat
     wait_for(lambda: noted() > first)
     assert noted() == told_by_api(host.daemon.http('GET', '/v1/sites?deleted=true')[1]['items'][0])
     undo_is_over(host)
-    wait_for(lambda: not kept.parent.exists())
+    wait_for(lambda: not (host.pool / '.fsd/deleted' / site).exists())
     assert len(told(host, 'eject.late_writes')) == 1
+
+
+def test_eject__keeps_and_tells_what_was_written_into_a_retired_generation(host):
+    """Who still held the tree that was live before goes on writing there."""
+    host.imported(host.make())
+    held = os.open(host.live() / 'index.php', os.O_WRONLY | os.O_APPEND)
+    host.done(kind='generation-create', site='shop')
+    host.done(kind='publish', site='shop', generation=2)
+    site = host.eject(host.outside / 'out')['result']['site']['id']
+    kept = host.pool / '.fsd/deleted' / site
+
+    def looked():
+        return json.loads((kept / 'site.json').read_text())['ejected'].get('since')
+
+    for text in (b' and a visitor', b' once more'):
+        os.write(held, text)
+        before = looked()
+        undo_is_over(host)
+        wait_for(lambda: looked() != before)
+    os.close(held)
+    late = {'directory': str(kept / 'gen/1/tree'), 'total': 1, 'paths': ['index.php']}
+    assert told(host, 'eject.late_writes') == [late, late]
+    assert (kept / 'gen/1/tree/index.php').read_text() == (
+        'index.php old and a visitor once more')
+    undo_is_over(host)
+    wait_for(lambda: not kept.exists())
 
 
 def test_eject__whose_late_writes_cannot_be_brought_over_keeps_them(host, scratch):
