@@ -485,6 +485,28 @@ def test_import_link__brings_all_names_of_a_file_over_as_one(host, kill_at):
     assert [p.read_text() for p in kept] == 2 * ['a/x old']
 
 
+def test_import_link__keeps_no_part_of_a_late_write_that_finds_no_room(make_daemon, mount):
+    host = Host(make_daemon, mount('ext4', '256M'), 'ext4')
+    path = host.make()
+    host.steps.until('renamed', {'kind': 'site-import', 'name': 'shop',
+                                 'dir': str(path), 'mode': 'link'})
+    (path / 'uploads').mkdir()
+    for i in range(8):
+        (path / f'uploads/{i}').write_bytes(os.urandom(4 << 20))
+    (path / 'index.php').write_text('late')
+    rest = os.statvfs(host.root)
+    with open(host.root / 'full', 'wb') as f:
+        os.posix_fallocate(f.fileno(), 0, (rest.f_bavail * rest.f_frsize) - (12 << 20))
+    job = host.steps.go_on()
+    assert job['state'] == 'done' and job['result']['failed'], job['result']
+    assert any('uploads' in w and 'No space' in w for w in job['result']['warnings'])
+    kept = host.live() / f'.fsd-{job["id"]}'
+    assert sorted(os.listdir(kept)) == ['.fsd-work', '0', 'plan.json']
+    assert (kept / '0').read_text() == 'index.php old'
+    assert (host.live() / 'index.php').read_text() == 'late'
+    assert not (host.live() / 'uploads').exists()
+
+
 def test_import_link__brings_over_each_name_of_a_file_that_became_two(host):
     """Putting the first in place moves the ctime of what is at the second."""
     path = host.make()
