@@ -568,10 +568,16 @@ static int merge(struct eject *e, const json_t *note, int dir, struct err *err)
 
 	int r = tree < 0 ? err_sys(err, -tree, "open", e->name) : late_merge(&l, err);
 
+	if (r < 0)
+		return r;
 	/* What could not be brought over counts as late when the site's time is over. */
-	return r < 0 || l.left ? r
-			       : meta_change(site, META_SITE, e->name, "ejected",
-					 ejected(e, looked), err);
+	if (l.left)
+		return err_set(err, ENOTEMPTY, "not_deleted", e->out.o.path,
+			"not everything that was written in %s meanwhile is in it; the rest is in "
+			"gen/%" PRId64 " of %.100s/.fsd/deleted/%s until undo_keep is over", e->name,
+			json_int_at(note, "generation"), e->job->pool->config->path,
+			e->job->site_id);
+	return meta_change(site, META_SITE, e->name, "ejected", ejected(e, looked), err);
 }
 
 /* DIR/.fsd-JOB, what that job replaced, is nobody's any more: beside it as DIR.fsd-JOB. */
@@ -616,7 +622,9 @@ static int finish_dir(struct eject *e, const json_t *note, struct err *err)
 	if (dir < 0)
 		return err_sys(err, -dir, "open", e->out.o.path);
 	r = was_released(note) ? 0 : merge(e, note, dir, err);
-	return r == 0 ? empty_of_work(e, dir, err) : r;
+	if (r == 0 || r == -ENOTEMPTY)
+		r = empty_of_work(e, dir, r < 0 ? NULL : err) ?: r;
+	return r;
 }
 
 static int finish(struct fsd *f, struct job *job, struct err *err)

@@ -233,6 +233,22 @@ def test_eject__whose_late_writes_cannot_be_brought_over_keeps_them(host, scratc
     assert (host.pool / '.fsd/deleted' / site / 'live/late').read_text() == 'late'
 
 
+def test_eject__says_what_is_not_in_the_directory(host, scratch):
+    """Somebody else has written the same file there by then."""
+    host.imported(host.make())
+    host.steps.until('copy_out.placed', {'kind': 'site-eject', 'site': 'shop',
+                                         'dir': str(scratch / 'out')})
+    site = site_json(host, 'shop')['id']
+    (host.live() / 'index.php').write_text('late')
+    (scratch / 'out/index.php').write_text('of others')
+    job = host.steps.go_on()
+    failed, = job['result']['failed']
+    assert failed['path'] == str(scratch / 'out')
+    assert f'.fsd/deleted/{site} until undo_keep is over' in failed['reason']
+    assert (host.pool / '.fsd/deleted' / site / 'gen/1/tree/index.php').read_text() == 'late'
+    assert (scratch / 'out/index.php').read_text() == 'of others'
+
+
 def test_eject__is_told_before_its_time_begins_anew(host, scratch):
     host.imported(host.make())
     held = os.open(host.live() / 'a', os.O_RDONLY | os.O_DIRECTORY)
