@@ -224,18 +224,25 @@ bool op_constant_cost(const struct pool_root *from, const struct pool_root *to)
 	return from == to && to->driver->caps(to->handle) & POOL_CONSTANT_COST;
 }
 
+/* "" and none: nothing is said of it. Of an unknown word, a newer fsd's, nothing can be promised. */
+static enum snap_consistency consistency_of(const char *name)
+{
+	if (!name || !*name)
+		return SNAP_ATOMIC;
+	for (int c = SNAP_ATOMIC; c < SNAP_FUZZY; c++) {
+		if (strcmp(name, snap_consistency_name((enum snap_consistency)c)) == 0)
+			return (enum snap_consistency)c;
+	}
+	return SNAP_FUZZY;
+}
+
 /* Of several copies the weakest counts, and none is more consistent than its source. */
 static void weaken(struct job *job, const char *consistency)
 {
-	for (int c = SNAP_FUZZY; c > SNAP_ATOMIC; c--) {
-		const char *name = snap_consistency_name((enum snap_consistency)c);
+	enum snap_consistency now = consistency_of(job->consistency);
+	enum snap_consistency other = consistency_of(consistency);
 
-		if (strcmp(consistency, name) == 0)
-			job->consistency = name;
-		if (job->consistency && strcmp(job->consistency, name) == 0)
-			return;
-	}
-	job->consistency = snap_consistency_name(SNAP_ATOMIC);
+	job->consistency = snap_consistency_name(other > now ? other : now);
 }
 
 void op_expect_consistency(struct job *job, enum snap_consistency c)
