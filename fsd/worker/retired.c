@@ -67,26 +67,32 @@ static int tell(const struct look *l, struct err *err)
 }
 
 /* Is it still to be looked at, and no job about to change or delete it? write_lock is held. */
-static bool is_due(const struct look *l)
+static bool is_due(struct look *l)
 {
-	const char *id = l->snapshot.id;
-	char holder[JOB_ID_SIZE];
-	struct cat_snapshot now;
+	char id[CAT_ID_SIZE], holder[JOB_ID_SIZE];
 
-	return catalog_snapshot_get_id(l->f->catalog, id, &now, NULL) == 0 && now.look &&
-	       !jobs_holds(l->f, "snapshot", id, false, holder);
+	strcpy(id, l->snapshot.id);
+	return catalog_snapshot_get_id(l->f->catalog, id, &l->snapshot, NULL) == 0 &&
+	       l->snapshot.look && !jobs_holds(l->f, "snapshot", id, false, holder);
 }
 
-/* Told first: killed in between, fsd tells it twice, which is better than never. */
+/*
+ * Told first: killed in between, fsd tells it twice, which is better than never. Whoever is told
+ * has undo_keep from then on; and "looked" last, since what is older than that is not told again.
+ * write_lock is held.
+ */
 static int conclude(const struct look *l, struct err *err)
 {
 	const struct cat_snapshot *s = &l->snapshot;
+	int64_t until = clock_real() + fsd_config(l->f)->undo_keep;
 	int r = l->late.total ? tell(l, err) : 0;
 
 	step("retired.told");
+	if (r == 0 && (l->late.total || l->replaced) && s->expires && s->expires < until)
+		r = meta_change(l->dir, META_WRAPPER, s->name, "expires", json_integer(until), err);
 	if (r == 0)
 		r = meta_change(l->dir, META_WRAPPER, s->name, "looked", json_integer(l->at), err);
-	if (r == 0)
+	if (r == 0 && s->look)
 		r = meta_change(l->dir, META_WRAPPER, s->name, "look", NULL, err);
 	return r == 0 ? reflect_snapshot(l->f, l->pool, s->site, s->name, NULL, err) : r;
 }
@@ -249,21 +255,12 @@ static int64_t looked(const struct look *l)
 	return at;
 }
 
-/* Told first, as ever; and "looked" last, since what is older than that is not told again. */
 static int keep(struct look *l, struct err *err)
 {
-	const struct cat_snapshot *s = &l->snapshot;
-	int64_t until = clock_real() + fsd_config(l->f)->undo_keep;
 	int r;
 
 	pthread_mutex_lock(&l->f->write_lock);
-	r = l->late.total ? tell(l, err) : 0;
-	if (r == 0)
-		r = meta_change(l->dir, META_WRAPPER, s->name, "expires", json_integer(until), err);
-	if (r == 0)
-		r = meta_change(l->dir, META_WRAPPER, s->name, "looked", json_integer(l->at), err);
-	if (r == 0)
-		r = reflect_snapshot(l->f, l->pool, s->site, s->name, NULL, err);
+	r = conclude(l, err);
 	pthread_mutex_unlock(&l->f->write_lock);
 	if (r < 0)
 		return r;

@@ -7,6 +7,7 @@ import mmap
 import pathlib
 import shutil
 import signal
+import time
 from datetime import datetime, timezone
 
 import pytest
@@ -207,6 +208,10 @@ def test_retired__that_is_deleted_meanwhile_is_none(shop):
     assert checked(shop.daemon)[0] == 0 and 'cannot' not in shop.daemon.log()
 
 
+def all_of_disk(shop, key):
+    return [json.loads(p.read_text())[key] for p in shop.snapshot.glob('*/*/meta.json')]
+
+
 def all_of(shop, key):
     return [s[key] for s in shop.daemon.json('snapshot', 'list', 'shop')['items']]
 
@@ -226,6 +231,26 @@ def test_retired__does_not_expire_before_it_was_looked_at(shop):
         wait_for(lambda: 'next' not in all_of(shop, 'name'))
         assert all_of(shop, 'name') == ['undo-1']
     assert [late['paths'] for _, late in shop.until_told()] == [['upload']]
+
+
+def test_retired__is_kept_for_who_is_told_of_it_after_its_time(shop):
+    """fsd was down for longer than undo_keep."""
+    shop.daemon.stop()
+    shop.daemon.configure(undo_keep='1s')
+    shop.daemon.start()
+    with shop.daemon.steps.held('retired.look') as reached:
+        shop.retire()
+        reached()
+        shop.daemon.stop(signal.SIGKILL)
+    expires, = all_of_disk(shop, 'expires')
+    wait_for(lambda: time.time_ns() > expires)
+    shop.daemon.configure(undo_keep='1d')
+    shop.daemon.start()
+    shop.until_told()
+    assert all_of_disk(shop, 'expires')[0] > expires + 10**9 * 3600
+    shop.daemon.stop()
+    shop.daemon.start()
+    assert all_of(shop, 'name') == ['undo-1']
 
 
 def restarted_when_over(shop):
