@@ -83,7 +83,6 @@ void op_note_source(struct job *job, const struct resolved *source)
 		job_lock(job, "site", source->site.id, false);
 	job_intend_str(job, "source", source->text);
 	job_intend_str(job, "source_site", source->site.id);
-	job_intend_str(job, "source_pool", source->pool->config->name);
 	job_intend_str(job, "source_snapshot", source->snapshot.name);
 	if (source->kind != SOURCE_LIVE)
 		job_intend_int(job, "source_generation", source->generation);
@@ -352,36 +351,56 @@ int op_open_site(struct fsd *f, struct job *job, struct err *err)
 	return r < 0 ? r : fd;
 }
 
-int op_find_source(struct fsd *f, struct job *job, struct pool_root **pool, int64_t *number,
-	struct err *err)
+/* Its own pool; before it is recorded, that of its site, which may be deleted. */
+static int snapshot_now(struct fsd *f, const char *site_id, const char *snapshot,
+	const char *text, struct cat_site *out, struct err *err)
 {
-	const char *site = job_str(job, "source_site"), *snapshot = job_str(job, "source_snapshot");
-	const char *text = job_str(job, "source");
-	char name[NAME_SIZE];
+	struct cat_snapshot s;
+	int r;
+
+	pthread_mutex_lock(&f->write_lock);
+	r = catalog_snapshot_get(f->catalog, site_id, snapshot, &s, err);
+	if (r == 0)
+		strcpy(out->pool, s.pool);
+	else if (r == -ENOENT)
+		r = catalog_site_get(f->catalog, site_id, out, err);
+	pthread_mutex_unlock(&f->write_lock);
+	return r == -ENOENT ? err_sys(err, ENOENT, "open", text) : r;
+}
+
+int op_open_noted(struct fsd *f, const char *site_id, const char *snapshot, const char *text,
+	struct pool_root **pool, int64_t *number, struct err *err)
+{
+	struct cat_site now;
 	int dir, r;
 
-	r = pools_require(&f->pools, job_str(job, "source_pool"), pool, err);
+	r = *snapshot ? snapshot_now(f, site_id, snapshot, text, &now, err)
+		      : op_site_now(f, site_id, &now, err);
+	if (r == 0)
+		r = pools_require(&f->pools, now.pool, pool, err);
 	if (r < 0)
 		return r;
-	if (*snapshot) {
-		dir = layout_open_snapshot(*pool, site, snapshot);
-	} else {
-		r = op_site_name(f, site, name, err);
-		if (r < 0)
-			return r;
-		dir = layout_open_site(*pool, name);
-	}
+	dir = *snapshot ? layout_open_snapshot(*pool, site_id, snapshot)
+			: layout_open_site(*pool, now.name);
 	if (dir < 0)
 		return err_sys(err, -dir, "open", text);
-	*number = job_int(job, "source_generation");
 	if (!*number) {
-		_cleanup_fd_ int live = layout_open_live(dir, *snapshot ? text : name, number, err);
+		_cleanup_fd_ int live = layout_open_live(dir, *snapshot ? text : now.name, number,
+			err);
 
 		if (live < 0)
 			fd_close(&dir);
 		return live < 0 ? live : dir;
 	}
 	return dir;
+}
+
+int op_find_source(struct fsd *f, struct job *job, struct pool_root **pool, int64_t *number,
+	struct err *err)
+{
+	*number = job_int(job, "source_generation");
+	return op_open_noted(f, job_str(job, "source_site"), job_str(job, "source_snapshot"),
+		job_str(job, "source"), pool, number, err);
 }
 
 int op_require_tree(int dir, int64_t number, const char *text, struct err *err)

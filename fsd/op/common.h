@@ -77,6 +77,14 @@ int op_site_name(struct fsd *f, const char *site_id, char name[NAME_SIZE], struc
  * "other_id" say that there is nothing of it where it should be. */
 int op_open_site(struct fsd *f, struct job *job, struct err *err);
 
+/*
+ * Open the directory of what a plan has noted: a snapshot of the site or, "", the site. `number` is
+ * a generation's; 0 becomes that of the live one. Which pool that lies in is the catalog's to say,
+ * which follows a pool whose section is renamed. The fd, or -errno.
+ */
+int op_open_noted(struct fsd *f, const char *site_id, const char *snapshot, const char *text,
+	struct pool_root **pool, int64_t *number, struct err *err);
+
 /* Open the planned source: its directory, and the number of the generation to take (for a live
  * one: live now). The fd, or -errno: "no_tree" as below. */
 int op_open_source(struct fsd *f, struct job *job, struct pool_root **pool, int64_t *number,

@@ -28,9 +28,9 @@
 static void note_side(struct job *job, const char *key, const struct resolved *s)
 {
 	job_intend(job, key,
-		json_pack("{s:s,s:s,s:s,s:I,s:s}", "site", s->site.id, "pool",
-			s->pool->config->name, "snapshot", s->snapshot.name, "generation",
-			(json_int_t)(s->kind == SOURCE_LIVE ? 0 : s->generation), "text", s->text));
+		json_pack("{s:s,s:s,s:I,s:s}", "site", s->site.id, "snapshot", s->snapshot.name,
+			"generation", (json_int_t)(s->kind == SOURCE_LIVE ? 0 : s->generation),
+			"text", s->text));
 	if (s->kind == SOURCE_SNAPSHOT)
 		job_lock(job, "snapshot", s->snapshot.id, false);
 	else
@@ -41,25 +41,15 @@ static int open_side(struct fsd *f, struct job *job, const char *key, struct com
 	struct err *err)
 {
 	json_t *side = json_object_get(job->intent, key);
-	const char *site = json_str_at(side, "site");
-	const char *snapshot = json_str_at(side, "snapshot");
 	const char *text = json_str_at(side, "text");
 	int64_t number = json_int_at(side, "generation");
-	_cleanup_fd_ int dir = -1, live = -1;
 	struct pool_root *pool;
-	char name[NAME_SIZE] = "";
+	_cleanup_fd_ int dir = op_open_noted(f, json_str_at(side, "site"),
+		json_str_at(side, "snapshot"), text, &pool, &number, err);
 	int r;
 
-	r = pools_require(&f->pools, json_str_at(side, "pool"), &pool, err);
-	if (r == 0 && !*snapshot)
-		r = op_site_name(f, site, name, err);
-	if (r < 0)
-		return r;
-	dir = *snapshot ? layout_open_snapshot(pool, site, snapshot) : layout_open_site(pool, name);
-	if (dir >= 0 && !number && (live = layout_open_live(dir, name, &number, err)) < 0)
-		return live;
 	if (dir < 0)
-		return err_sys(err, -dir, "open", text);
+		return dir;
 	r = op_require_tree(dir, number, text, err);
 	if (r == 0 && (r = compare_open(pool, dir, number, out)) < 0)
 		r = err_sys(err, -r, "open", text);

@@ -18,7 +18,7 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 
 	if (r < 0)
 		return r;
-	job_lock(job, "pool", name, true);
+	job_lock(job, "pool", job->pool->id, true);
 	job_step(job, job->request.op == OP_POOL_SCAN ? "bring the catalog in line with pool %s"
 						      : "check pool %s", name);
 	return 0;

@@ -33,7 +33,7 @@ struct pool_root;
 /* What a job holds while it is queued or runs; jobs wait for earlier ones they conflict with. */
 #define JOB_LOCKS_MAX 6
 struct job_lock {
-	/* "site:ID", "snapshot:ID", "name:NAME", "pool:NAME", "dir:PATH" */
+	/* "site:ID", "snapshot:ID", "name:NAME", "pool:ID", "dir:PATH" */
 	char key[CAT_NAME_SIZE + 64];
 	bool exclusive;
 };

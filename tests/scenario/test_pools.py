@@ -1124,3 +1124,64 @@ def test_pool__takes_its_unfinished_jobs_along_under_another_name(make_daemon, s
     wait_until(lambda: daemon.json('job', 'list')['items'][0]['state'] == 'done', daemon)
     assert daemon.json('site', 'show', 'shop')['pool'] == 'new'
     assert checked(daemon)[0] == 0
+
+
+@pytest.fixture
+def moving(make_daemon, scratch):
+    """One with a site and its snapshot in the pool "old"; moving.until() and then moving.rename()
+    leave a job that was asked for before that pool became "new"."""
+    daemon = make_daemon({name: scratch / name for name in ('main', 'old')})
+    steps = Steps(daemon)
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'old')
+    (scratch / 'old/sites/shop/live/page').write_text('as it was')
+    daemon.fsctl('snapshot', 'shop@s')
+    (scratch / 'old/sites/shop/live/page').write_text('now')
+
+    def rename():
+        daemon.pools = {'main': scratch / 'main', 'new': scratch / 'old'}
+        daemon.configure()
+    steps.rename = rename
+    return steps
+
+
+@pytest.mark.parametrize('request_', [
+    {'kind': 'clone', 'source': 'shop@s', 'name': 'two', 'pool': 'main'},
+    {'kind': 'clone', 'source': 'shop', 'name': 'two', 'pool': 'main'},
+    {'kind': 'restore', 'source': 'shop@s', 'confirm': True},
+    {'kind': 'restore', 'source': 'shop@s', 'paths': ['page'], 'confirm': True},
+    {'kind': 'restore-to', 'source': 'shop@s', 'dir': '@/copy'},
+    {'kind': 'diff', 'a': 'shop@s'},
+    {'kind': 'check', 'source': 'shop@s'},
+    {'kind': 'snapshot-measure', 'source': 'shop@s'}], ids=lambda r: r['kind'])
+def test_pool__under_another_name_has_what_jobs_were_to_read(moving, scratch, request_):
+    if 'dir' in request_:
+        request_ = {**request_, 'dir': str(scratch / 'copy')}
+    moving.until('intent.committed', request_)
+    moving.rename()
+    job = moving.restart()
+    assert (job['kind'], job['state'], job['error']) == (request_['kind'], 'done', None)
+    made = {'clone': 'main/sites/two/live/page', 'restore': 'old/sites/shop/live/page',
+            'restore-to': 'copy/page'}.get(request_['kind'])
+    if made:
+        what = 'now' if request_.get('source') == 'shop' else 'as it was'
+        assert (scratch / made).read_text() == what
+    assert checked(moving.daemon)[0] == 0
+
+
+def test_pool__under_another_name_is_scanned_once_at_a_time(moving):
+    moving.until('intent.committed', {'kind': 'pool-scan', 'pool': 'old'})
+    moving.rename()
+    daemon = moving.daemon
+    daemon.stop(signal.SIGKILL)
+    moving.thread.join()
+    with moving.held('scan.look') as wait:
+        daemon.start()
+        wait()
+        _, answer = daemon.http('POST', '/v1/jobs', {'kind': 'pool-scan', 'pool': 'new'})
+        second = answer['job']['id']
+        # Whatever may run goes before this one, which is less urgent.
+        assert daemon.ask({'kind': 'snapshot', 'site': 'shop'})[0] == 200
+        assert daemon.http('GET', f'/v1/jobs/{second}')[1]['state'] == 'queued'
+    daemon.fsctl('job', 'wait', second)
+    assert [j['state'] for j in daemon.json('job', 'list')['items'][:3]] == ['done'] * 3
