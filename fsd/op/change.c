@@ -62,8 +62,9 @@ int change_commit(struct job *job, int tree, int work, int64_t generation, json_
 	struct err *err)
 {
 	int64_t since = flush_replaced(job, tree, items);
-	json_t *plan = json_pack("{s:i,s:s,s:s,s:I,s:I,s:I,s:o}", "format", META_FORMAT, "job",
-		job->text, "site", job->site_id, "generation", (json_int_t)generation, "made",
+	json_t *plan = json_pack("{s:i,s:s,s:s,s:I,s:s*,s:s*,s:I,s:I,s:o}", "format", META_FORMAT,
+		"job", job->text, "site", job->site_id, "generation", (json_int_t)generation,
+		"method", job->method, "consistency", job->consistency, "made",
 		(json_int_t)late_now(), "since", (json_int_t)since, "items", items);
 	int r = plan ? 0 : err_sys(err, ENOMEM, "plan", NULL);
 
@@ -319,6 +320,7 @@ int change_apply(struct job *job, int tree, int work, struct err *err)
 
 	if (r < 0)
 		return r;
+	op_recall_made(job, json_str_at(plan, "method"), json_str_at(plan, "consistency"));
 	items = json_object_get(plan, "items");
 	if (!json_object_get(plan, "done")) {
 		r = place_all(job, tree, work, items);

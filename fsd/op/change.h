@@ -5,6 +5,7 @@
  *
  * WORK_PLAN there is the commit point and afterwards the record of the change:
  *   job    the last job that acted: the change, or its undo, or the undo's undo
+ *   method, consistency  what was copied for it is; of a change that copied something
  *   made   ns: everything in `items` was in the work directory, out of reach, before this time
  *   since  ns: what is newer in the entries that were taken out was written to them late
  *   done   ns: all items were dealt with

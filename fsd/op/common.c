@@ -568,6 +568,33 @@ static int store_intent(struct fsd *f, struct job *job, struct err *err)
 	return r;
 }
 
+/* In static storage, like a job's. */
+static const char *method_word(const char *text)
+{
+	enum pool_method m;
+
+	if (strcmp(text, METHOD_MOVE) == 0)
+		return METHOD_MOVE;
+	return pool_method_parse(text, &m) == 0 ? pool_method_name(m) : NULL;
+}
+
+void op_recall_made(struct job *job, const char *method, const char *consistency)
+{
+	if (job->recovered && method)
+		job->method = method_word(method);
+	if (job->recovered && consistency)
+		weaken(job, consistency);
+}
+
+void op_recall_generation(struct fsd *f, struct job *job, int64_t number)
+{
+	struct cat_generation g;
+
+	if (catalog_generation_get(f->catalog, job->site_id, number, &g, NULL) == 0 &&
+		g.job == job->id)
+		op_recall_made(job, g.method, g.consistency);
+}
+
 int op_note(struct fsd *f, struct job *job, const char *key, json_t *value, struct err *err)
 {
 	int r;
@@ -586,24 +613,27 @@ int op_note(struct fsd *f, struct job *job, const char *key, json_t *value, stru
 int op_keep_told(struct fsd *f, struct job *job, struct err *err)
 {
 	/* Copies: another try takes back what the one before it has said. */
-	return op_note(f, job, "told",
-		json_pack("{s:o,s:o*,s:s*}", "result", json_deep_copy(job->result), "warnings",
-			json_deep_copy(job->warnings), "method", job->method), err);
+	json_t *told = json_pack("{s:o,s:o*,s:s*,s:s*}", "result", json_deep_copy(job->result),
+		"warnings", json_deep_copy(job->warnings), "method", job->method, "consistency",
+		job->consistency);
+
+	if (!json_equal(told, json_object_get(job->intent, "told")))
+		return op_note(f, job, "told", told, err);
+	json_decref(told);
+	return 0;
 }
 
 void op_recall_told(struct job *job)
 {
 	json_t *told = json_object_get(job->intent, "told");
 	json_t *warnings = json_object_get(told, "warnings");
-	const char *method = json_str_at(told, "method");
 
 	json_object_update_missing(job->result, json_object_get(told, "result"));
 	if (warnings) {
 		json_decref(job->warnings);
 		job->warnings = json_copy(warnings);
 	}
-	if (method) /* the intent outlives it */
-		job->method = method;
+	op_recall_made(job, json_str_at(told, "method"), json_str_at(told, "consistency"));
 }
 
 int op_store_snapshot(struct job *job, int stage, const char *kind, int64_t generation,
@@ -659,9 +689,11 @@ int op_record_snapshot(struct fsd *f, struct job *job, struct err *err)
 	struct cat_snapshot s;
 	int r = reflect_snapshot(f, job->pool, job->site_id, job_str(job, "name"), &s, err);
 
-	if (r == 0)
-		json_object_set_new(job->result, "snapshot", present_snapshot(f, f->catalog, &s));
-	return r;
+	if (r < 0)
+		return r;
+	op_recall_made(job, s.method, s.consistency);
+	json_object_set_new(job->result, "snapshot", present_snapshot(f, f->catalog, &s));
+	return 0;
 }
 
 int64_t op_deleted_at(const struct job *job)

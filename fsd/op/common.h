@@ -112,10 +112,16 @@ int op_copy_tree(struct job *job, struct pool_root *from_pool, int from_wrapper,
  * recovery. */
 int op_note(struct fsd *f, struct job *job, const char *key, json_t *value, struct err *err);
 
-/* What finish came to (result, warnings, method), noted before the last of what it goes by is
- * removed: recovery may find nothing left to do, and is to tell it all the same. */
+/* What the job comes to (result, warnings, method, consistency), noted before the last of what else
+ * would tell it is gone: recovery may find nothing left to do, and is to tell it all the same.
+ * Without a commit where that is noted already. */
 int op_keep_told(struct fsd *f, struct job *job, struct err *err);
 void op_recall_told(struct job *job);
+
+/* Of a job that was recovered: how it copied, as the document of what it made says (NULL: it does
+ * not); as that of its site's generation does, if the job made that (write_lock is held). */
+void op_recall_made(struct job *job, const char *method, const char *consistency);
+void op_recall_generation(struct fsd *f, struct job *job, int64_t number);
 
 /* Write the staged snapshot's meta.json: the intent's id ("snapshot"), name and expiry, the job's
  * method and consistency; `look` is the snapshot's; `labels` is borrowed. */

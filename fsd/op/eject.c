@@ -194,9 +194,10 @@ static int load_note(const struct eject *e, json_t **note)
 static int store_note(struct eject *e, uint64_t ino, bool released, int64_t since, int64_t until,
 	struct err *err)
 {
-	json_t *note = json_pack("{s:i,s:I,s:I,s:b,s:I,s:I}", "format", META_FORMAT, "ino",
-		(json_int_t)ino, "generation", (json_int_t)e->live, "released", (int)released,
-		"since", (json_int_t)since, "until", (json_int_t)until);
+	json_t *note = json_pack("{s:i,s:I,s:I,s:b,s:I,s:I,s:s*,s:s*}", "format", META_FORMAT,
+		"ino", (json_int_t)ino, "generation", (json_int_t)e->live, "released",
+		(int)released, "since", (json_int_t)since, "until", (json_int_t)until, "method",
+		e->job->method, "consistency", e->job->consistency);
 	int r = meta_store(e->stage, NOTE, e->name, note, err);
 
 	json_decref(note);
@@ -645,6 +646,7 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 		op_recall_told(job);
 		return 0;
 	}
+	op_recall_made(job, json_str_at(note, "method"), json_str_at(note, "consistency"));
 	if (was_released(note))
 		job->method = METHOD_MOVE;
 	e.own_link = json_true_at(job->intent, "own_link");

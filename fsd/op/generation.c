@@ -172,6 +172,7 @@ static int record_create(struct fsd *f, struct job *job, struct err *err)
 {
 	int r = reflect_own_site(f, job, err);
 
+	op_recall_generation(f, job, job_int(job, "generation"));
 	return r == 0 ? put_view(f, job, job_int(job, "generation"), err) : r;
 }
 

@@ -675,7 +675,10 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 
 static int record(struct fsd *f, struct job *job, struct err *err)
 {
-	return op_record_site(f, job, job->site_name, NULL, err);
+	int r = op_record_site(f, job, job->site_name, NULL, err);
+
+	op_recall_generation(f, job, 1);
+	return r;
 }
 
 const struct op_kind op_site_import = {

@@ -207,6 +207,7 @@ int publish_record(struct fsd *f, struct job *job, struct err *err)
 		r = catalog_generations(f->catalog, job->site_id, take_retired, pair, err);
 	if (r < 0)
 		return r;
+	op_recall_generation(f, job, site.live);
 	json_object_set_new(job->result, "generation", json_integer(site.live));
 	json_object_set_new(job->result, "retired", pair[1] ? json_integer(pair[1]) : json_null());
 	return 0;

@@ -28,11 +28,16 @@ static int plan_place(struct fsd *f, struct job *job, struct outside *o, struct 
 	return r == 0 ? outside_refuse(f, o, o->parent, false, err) : r;
 }
 
+static void expect(struct job *job, const struct outside *o)
+{
+	job->method = pool_method_name(outside_method(job->pool, o->parent));
+	op_expect_consistency(job, *job_str(job, "source_snapshot") ? SNAP_ATOMIC : SNAP_SETTLED);
+}
+
 static void show_steps(struct job *job, const struct resolved *source, const struct outside *o,
 	const struct path_list *paths)
 {
-	job->method = pool_method_name(outside_method(job->pool, o->parent));
-	op_expect_consistency(job, source->kind == SOURCE_SNAPSHOT ? SNAP_ATOMIC : SNAP_SETTLED);
+	expect(job, o);
 	if (paths->n) {
 		job_step(job, "copy %zu paths of %s to %s", paths->n, source->text, o->path);
 	} else {
@@ -92,7 +97,10 @@ static int copy_out(struct fsd *f, struct job *job, struct copy_out *c, int tree
 	uint64_t ino;
 	int r;
 
-	r = op_note(f, job, "begun", json_true(), err);
+	/* No document in the pool tells what it comes to. As a rule that is known now, and noted
+	 * together with the note that it has begun. */
+	expect(job, &c->o);
+	r = op_keep_told(f, job, err);
 	if (r < 0)
 		return r;
 	dir = copy_out_make(c, &ino, err);
@@ -101,6 +109,8 @@ static int copy_out(struct fsd *f, struct job *job, struct copy_out *c, int tree
 	r = op_note(f, job, "ino", json_integer((json_int_t)ino), err);
 	if (r == 0)
 		r = copy_tree(c, tree, dir, err);
+	if (r == 0)
+		r = op_keep_told(f, job, err);
 	return r == 0 ? copy_out_place(c, ino, RENAME_NOREPLACE, err) : r;
 }
 
@@ -141,7 +151,7 @@ static int revert(struct fsd *f, struct job *job, struct err *err)
 	_cleanup_copy_out_ struct copy_out c = COPY_OUT_INIT(job);
 
 	(void)f;
-	if (!json_object_get(job->intent, "begun"))
+	if (!json_object_get(job->intent, "told")) /* it had not begun */
 		return 0;
 	return copy_out_revert(&c, (uint64_t)job_int(job, "ino"), err);
 }
@@ -152,6 +162,7 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 	int r = copy_out_open(&c, err);
 
 	(void)f;
+	op_recall_told(job);
 	if (r == 0)
 		r = copy_out_sync(&c, err);
 	if (r == 0 || !outside_given_up(job, err))

@@ -190,7 +190,11 @@ static int committed(struct fsd *f, struct job *job, struct err *err)
 
 static int record(struct fsd *f, struct job *job, struct err *err)
 {
-	return op_record_site(f, job, job->site_name, NULL, err);
+	int r = op_record_site(f, job, job->site_name, NULL, err);
+
+	if (*job_str(job, "source_site")) /* an empty one is made by no method */
+		op_recall_generation(f, job, 1);
+	return r;
 }
 
 const struct op_kind op_site_create = {

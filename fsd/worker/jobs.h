@@ -129,6 +129,7 @@ struct job {
 	uint64_t bytes_cloned;
 	unsigned long syncs, commits; /* made for this job alone where nothing else ran */
 	json_t *result;		      /* object */
+	bool recovered; /* what an earlier fsd has copied for it is not known */
 	bool unsaid; /* for want of memory it does not name all that failed */
 	struct err err;
 	_Atomic bool was_canceled; /* by a client, not by a stop of the daemon */

@@ -110,6 +110,7 @@ static int job_of(struct fsd *f, struct pool_root *pool, const struct cat_job *r
 static void interrupted(struct job *job)
 {
 	job->started = job->created;
+	job->recovered = true;
 	err_set(&job->err, EINTR, "interrupted", job->site_name,
 		"fsd was stopped in the middle of this job; nothing of it is left");
 	err_hint(&job->err, "ask for it again");
@@ -157,6 +158,7 @@ static int recover(struct fsd *f, struct pool_root *pool, const struct cat_job *
 	} else if (job->outcome == JOB_FAILED && !staged) {
 		log_msg(LOG_NOTICE, "job goes on", "job", job->text, "kind", row->kind, NULL);
 		job->outcome = JOB_QUEUED;
+		job->recovered = false;
 		job->err = ERR_INIT;
 	} else {
 		return conclude(f, job, err);

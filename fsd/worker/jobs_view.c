@@ -24,17 +24,21 @@ static bool has_copied(const struct job *job)
 	       (job->method && strcmp(job->method, pool_method_name(POOL_METHOD_SNAPSHOT)) == 0);
 }
 
+static json_t *counted(const struct job *job, uint64_t n)
+{
+	return job->recovered ? json_null() : json_integer(bytes(n));
+}
+
 static json_t *stats(const struct job *job)
 {
 	bool copied = has_copied(job);
-	json_t *s = json_pack("{s:f,s:I,s:I,s:I,s:I}", "seconds",
+	json_t *s = json_pack("{s:f,s:o,s:o,s:o,s:I,s:I}", "seconds",
 		job->finished ? (double)(job->finished - job->started) / (double)NSEC_PER_SEC : 0,
-		"entries", (json_int_t)(copied ? job->copied_entries : job->ctx.entries_done),
-		"bytes", bytes(copied ? job->copied_bytes : job->ctx.bytes_done),
-		"bytes_cloned", bytes(job->bytes_cloned),
-		"syncs", (json_int_t)job->syncs);
+		"entries", counted(job, copied ? job->copied_entries : job->ctx.entries_done),
+		"bytes", counted(job, copied ? job->copied_bytes : job->ctx.bytes_done),
+		"bytes_cloned", counted(job, job->bytes_cloned),
+		"syncs", (json_int_t)job->syncs, "commits", (json_int_t)job->commits);
 
-	json_object_set_new(s, "commits", json_integer((json_int_t)job->commits));
 	json_object_set_new(s, "method", job->method ? json_string(job->method) : json_null());
 	json_object_set_new(s, "consistency",
 		job->consistency ? json_string(job->consistency) : json_null());
