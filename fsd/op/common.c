@@ -623,16 +623,22 @@ int op_keep_told(struct fsd *f, struct job *job, struct err *err)
 	return 0;
 }
 
+void op_recall_warnings(struct job *job)
+{
+	json_t *warnings = json_object_get(json_object_get(job->intent, "told"), "warnings");
+
+	if (!warnings)
+		return;
+	json_decref(job->warnings);
+	job->warnings = json_copy(warnings);
+}
+
 void op_recall_told(struct job *job)
 {
 	json_t *told = json_object_get(job->intent, "told");
-	json_t *warnings = json_object_get(told, "warnings");
 
+	op_recall_warnings(job);
 	json_object_update_missing(job->result, json_object_get(told, "result"));
-	if (warnings) {
-		json_decref(job->warnings);
-		job->warnings = json_copy(warnings);
-	}
 	op_recall_made(job, json_str_at(told, "method"), json_str_at(told, "consistency"));
 }
 

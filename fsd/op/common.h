@@ -117,6 +117,8 @@ int op_note(struct fsd *f, struct job *job, const char *key, json_t *value, stru
  * Without a commit where that is noted already. */
 int op_keep_told(struct fsd *f, struct job *job, struct err *err);
 void op_recall_told(struct job *job);
+/* Where finish begins once more: what it did before it does not do, or warn of, again. */
+void op_recall_warnings(struct job *job);
 
 /* Of a job that was recovered: how it copied, as the document of what it made says (NULL: it does
  * not); as that of its site's generation does, if the job made that (write_lock is held). */

@@ -646,6 +646,7 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 		op_recall_told(job);
 		return 0;
 	}
+	op_recall_warnings(job);
 	op_recall_made(job, json_str_at(note, "method"), json_str_at(note, "consistency"));
 	if (was_released(note))
 		job->method = METHOD_MOVE;

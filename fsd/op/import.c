@@ -664,6 +664,7 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 	if (r < 0)
 		return r;
 	a.info = json_object_get(doc, "import");
+	op_recall_warnings(job);
 	if (a.info)
 		r = finish_outside(f, &a, err);
 	else

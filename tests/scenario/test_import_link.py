@@ -507,6 +507,19 @@ def test_import_link__keeps_no_part_of_a_late_write_that_finds_no_room(make_daem
     assert not (host.live() / 'uploads').exists()
 
 
+def test_import_link__killed_at_its_end_says_all_the_same_what_it_brought_over(host):
+    path = host.make()
+    host.steps.until('renamed', {'kind': 'site-import', 'name': 'shop',
+                                 'dir': str(path), 'mode': 'link'})
+    (path / 'index.php').write_text('late')
+    host.steps.on('late.put')
+    host.steps.on('intent.noted')
+    job = host.steps.restart()
+    assert job['state'] == 'done' and not job['result'].get('failed'), job
+    assert job['result']['warnings'] == [
+        '1 paths that were written meanwhile were brought over']
+
+
 def test_import_link__brings_over_each_name_of_a_file_that_became_two(host):
     """Putting the first in place moves the ctime of what is at the second."""
     path = host.make()
