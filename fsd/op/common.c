@@ -223,7 +223,7 @@ bool op_constant_cost(const struct pool_root *from, const struct pool_root *to)
 	return from == to && to->driver->caps(to->handle) & POOL_CONSTANT_COST;
 }
 
-/* "" and none: nothing is said of it. Of an unknown word, a newer fsd's, nothing can be promised. */
+/* "" and none: nothing is said of it. An unknown word, a newer fsd's, promises nothing. */
 static enum snap_consistency consistency_of(const char *name)
 {
 	if (!name || !*name)

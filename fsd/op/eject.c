@@ -575,8 +575,8 @@ static int merge(struct eject *e, const json_t *note, int dir, struct err *err)
 	if (l.left)
 		return err_set(err, ENOTEMPTY, "not_deleted", e->out.o.path,
 			"not everything that was written in %s meanwhile is in it; the rest is in "
-			"gen/%" PRId64 " of %.100s/.fsd/deleted/%s until undo_keep is over", e->name,
-			json_int_at(note, "generation"), e->job->pool->config->path,
+			"gen/%" PRId64 " of %.100s/.fsd/deleted/%s until undo_keep is over",
+			e->name, json_int_at(note, "generation"), e->job->pool->config->path,
 			e->job->site_id);
 	return meta_change(site, META_SITE, e->name, "ejected", ejected(e, looked), err);
 }

@@ -14,6 +14,7 @@
 #include "fsd/worker/meta.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
+#include "snap/copy.h"
 #include "snap/flush.h"
 #include "snap/settle.h"
 
@@ -401,6 +402,9 @@ static int plan_switch(struct fsd *f, struct job *job, const struct cat_site *si
 			"generation %" PRId64 " is live", number);
 	job_step(job, "publish %s:%" PRId64 " instead of %s:%" PRId64, site->name, number,
 		site->name, site->live);
+	if (!g.retired && strcmp(g.consistency, snap_consistency_name(SNAP_FUZZY)) == 0)
+		job_warn(job, "%s:%" PRId64 " is fuzzy: the job that made it says what kept "
+			"changing", site->name, number);
 	return plan_number(f, job, site, number, err);
 }
 

@@ -366,8 +366,8 @@ static int load_undone(struct job *job, int tree, int64_t live, int *work, json_
 		err_set(err, EBUSY, "changed_since", job->site_name,
 			"generation %" PRId64 ", which was changed, is not live any more",
 			job_int(job, "changed"));
-		err_hint(err, "fsctl publish %s:%" PRId64 " first", job->site_name,
-			job_int(job, "changed"));
+		err_hint(err, "where fsctl generation list %s has it: fsctl publish %s:%" PRId64
+			" first", job->site_name, job->site_name, job_int(job, "changed"));
 		return -EBUSY;
 	}
 	if (*work < 0)

@@ -871,6 +871,7 @@ def test_cli__a_copy_says_which_paths_kept_changing_and_what_it_left_out(make_da
             said = r.stdout + r.stderr
             assert said.count(f'{fuzzy} is fuzzy: fsctl snapshot show {fuzzy} ') == 1, said
     daemon.fsctl('generation', 'create', 'shop', '--from', fuzzy)
+    assert 'shop:3 is fuzzy: ' in daemon.fsctl('publish', 'shop:3', '--dry-run').stdout
     assert ' fuzzy ' in daemon.fsctl('clone', 'shop:3', 'other').stdout.replace(',', ' ')
     assert daemon.json('site', 'show', 'copy')['consistency'] == 'fuzzy'
     assert daemon.json('site', 'show', 'shop')['consistency'] == 'fuzzy'
