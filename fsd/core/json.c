@@ -146,6 +146,7 @@ static const struct {
 	{"not_implemented", 501},
 	{"catalog_locked", 503},
 	{"no_memory", 503},
+	{"pool_not_configured", 503},
 	{"pool_offline", 503},
 	{"starting", 503},
 	{"worker_silent", 503},

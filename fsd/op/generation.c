@@ -156,7 +156,7 @@ static int put_view(struct fsd *f, struct job *job, int64_t number, struct err *
 		r = catalog_generation_get(f->catalog, job->site_id, number, &g, err);
 	if (r == 0)
 		json_object_set_new(job->result, "generation",
-			present_generation(f, f->catalog, &site, &g));
+			present_generation(f, &site, &g));
 	return r;
 }
 
@@ -220,7 +220,7 @@ static int plan_delete(struct fsd *f, struct job *job, struct err *err)
 		r = catalog_site_get(f->catalog, job->site_id, &site, err);
 	if (r < 0)
 		return r;
-	job_intend(job, "view", present_generation(f, f->catalog, &site, &g));
+	job_intend(job, "view", present_generation(f, &site, &g));
 	job_step(job, "delete generation %" PRId64 " for good", g.number);
 	snprintf(job->confirm, sizeof(job->confirm),
 		"Delete %.200s:%" PRId64 " and what was written in it? This cannot be undone.",

@@ -164,7 +164,7 @@ static void look_at_pools(struct fsd *f, struct housekeeping *h)
 		struct pool_root *r = &f->pools.items[i];
 		struct err err = ERR_INIT;
 
-		if (atomic_load(&r->online) && pool_root_verify(r, &err) == 0)
+		if (r->past || (atomic_load(&r->online) && pool_root_verify(r, &err) == 0))
 			continue;
 		if (r->announced) /* a job may have noticed it first */
 			housekeeping_tell_offline(f, r);

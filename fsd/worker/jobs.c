@@ -279,7 +279,7 @@ static void tell(struct fsd *f, struct job *job)
 	job_free(&job);
 }
 
-static void retire(struct fsd *f, struct job *job)
+void jobs_retire(struct fsd *f, struct job *job)
 {
 	pthread_mutex_lock(&f->jobs.lock);
 	unlink_job(&f->jobs, job);
@@ -290,16 +290,21 @@ static void retire(struct fsd *f, struct job *job)
 	tell(f, job);
 }
 
+static void take(struct jobs *j, struct job *job)
+{
+	job->state = JOB_RUNNING;
+	j->queued--;
+	j->running++;
+}
+
 static void claim(struct jobs *j, struct job *job)
 {
 	if (job->look_again) {
 		job->look_again = INT64_MAX; /* nobody else's, and not new */
 		return;
 	}
-	job->state = JOB_RUNNING;
+	take(j, job);
 	job->started = clock_real();
-	j->queued--;
-	j->running++;
 }
 
 static void wait_for_job(struct jobs *j)
@@ -323,6 +328,41 @@ static void look_again_later(struct jobs *j, struct job *job)
 	job->look_again = clock_mono() + LOOK_AGAIN;
 }
 
+void jobs_look_later(struct fsd *f, struct job *job)
+{
+	pthread_mutex_lock(&f->jobs.lock);
+	look_again_later(&f->jobs, job);
+	pthread_cond_signal(&f->jobs.wake);
+	pthread_mutex_unlock(&f->jobs.lock);
+}
+
+struct job *jobs_next_unseen(struct fsd *f, const struct pool_root *pool)
+{
+	struct job *job;
+
+	pthread_mutex_lock(&f->jobs.lock);
+	for (job = f->jobs.head; job; job = job->next) {
+		if (job->unseen && job->pool == pool && job->state == JOB_QUEUED)
+			break;
+	}
+	if (job) {
+		take(&f->jobs, job);
+		job->unseen = false;
+	}
+	pthread_mutex_unlock(&f->jobs.lock);
+	return job;
+}
+
+void jobs_put_back(struct fsd *f, struct job *job)
+{
+	pthread_mutex_lock(&f->jobs.lock);
+	job->state = JOB_QUEUED;
+	f->jobs.running--;
+	f->jobs.queued++;
+	pthread_cond_broadcast(&f->jobs.wake);
+	pthread_mutex_unlock(&f->jobs.lock);
+}
+
 static void *job_thread(void *arg)
 {
 	struct fsd *f = arg;
@@ -341,7 +381,7 @@ static void *job_thread(void *arg)
 		pthread_mutex_unlock(&j->lock);
 		r = job_execute(f, job);
 		if (r == 0)
-			retire(f, job);
+			jobs_retire(f, job);
 		pthread_mutex_lock(&j->lock);
 		if (r < 0)
 			look_again_later(j, job);
@@ -350,12 +390,30 @@ static void *job_thread(void *arg)
 	return NULL;
 }
 
+/* Durable before it is acknowledged: it must not run after a restart. */
+static int end_waiting(struct fsd *f, struct job *job, struct err *err)
+{
+	int r;
+
+	if (job->unseen)
+		err_set(&job->err, ECANCELED, "canceled", NULL, "canceled while pool %s was "
+			"offline; what it had begun, if anything, is settled once that is online",
+			job->pool->config->name);
+	else
+		err_set(&job->err, ECANCELED, "canceled", NULL, "canceled before it started");
+	job->outcome = JOB_CANCELED;
+	r = job_end(f, job, err);
+	if (r < 0)
+		job->outcome = JOB_QUEUED; /* the next start finds it waiting */
+	jobs_retire(f, job);
+	return r;
+}
+
 int jobs_cancel(struct fsd *f, int64_t id, struct err *err)
 {
 	char text[JOB_ID_SIZE];
 	bool waited = false;
 	struct job *job;
-	int r;
 
 	pthread_mutex_lock(&f->jobs.lock);
 	job = find(&f->jobs, id);
@@ -366,9 +424,7 @@ int jobs_cancel(struct fsd *f, int64_t id, struct err *err)
 		waited = job->state == JOB_QUEUED;
 	}
 	if (waited) {
-		unlink_job(&f->jobs, job);
-		f->jobs.queued--;
-		pthread_cond_broadcast(&f->jobs.wake);
+		take(&f->jobs, job); /* and its locks, until that is recorded */
 	} else if (job && job->look_again && job->look_again != INT64_MAX) {
 		job->look_again = 1;
 		pthread_cond_broadcast(&f->jobs.wake);
@@ -377,17 +433,7 @@ int jobs_cancel(struct fsd *f, int64_t id, struct err *err)
 	if (!job)
 		return err_set(err, EALREADY, "job_ended", job_id_format(id, text),
 			"the job has already ended");
-	if (waited) { /* durable before it is acknowledged: it must not run after a restart */
-		err_set(&job->err, ECANCELED, "canceled", NULL, "canceled before it started");
-		job->outcome = JOB_CANCELED;
-		r = job_end(f, job, err);
-		if (r < 0) {
-			job_free(&job); /* the next start finds it waiting */
-			return r;
-		}
-		tell(f, job);
-	}
-	return 0;
+	return waited ? end_waiting(f, job, err) : 0;
 }
 
 void jobs_look(struct fsd *f)

@@ -137,6 +137,7 @@ struct job {
 	_Atomic bool given_up;
 	/* When to look again what it came to (monotonic); 0: that is not in doubt. jobs.lock */
 	int64_t look_again;
+	bool unseen; /* from the catalog: what it came to was not looked at yet. jobs.lock */
 
 	struct job *next;
 };
@@ -226,9 +227,12 @@ bool jobs_holds_nested(struct fsd *f, const struct job_lock *dir, struct job_loc
 /* Does one hold it exclusively that has begun and is not recorded yet? */
 bool jobs_at_work_on(struct fsd *f, const char *type, const char *name);
 
+/* At the start: all that have no outcome, oldest first. They hold their locks from here on, and
+ * wait until their pool was recovered. */
+int jobs_load(struct fsd *f, struct err *err);
 /*
- * Jobs of this pool that have no outcome: finish, undo or queue them. Called when the pool comes
- * online, before anything else touches it; write_lock must not be held.
+ * Look what the loaded jobs of this pool came to: finish, undo or queue them. Called when the pool
+ * comes online, before anything else touches it; write_lock must not be held.
  */
 int jobs_recover(struct fsd *f, struct pool_root *pool, struct err *err);
 
@@ -255,6 +259,12 @@ struct job *job_new(enum op op);
 void job_free(struct job **job);
 /* Into the queue, oldest first; the queue owns it from here on. */
 void jobs_enqueue(struct fsd *f, struct job *job);
+/* The oldest of this pool that was loaded and not looked at yet; it counts as running. Or NULL. */
+struct job *jobs_next_unseen(struct fsd *f, const struct pool_root *pool);
+/* It has to wait after all; what it came to cannot be seen yet; it has ended. The last frees it. */
+void jobs_put_back(struct fsd *f, struct job *job);
+void jobs_look_later(struct fsd *f, struct job *job);
+void jobs_retire(struct fsd *f, struct job *job);
 /* Is a job at work in this pool? One that waits to be looked at again is not. */
 bool jobs_run_in(struct fsd *f, const struct pool_root *pool);
 /* Does a job that is not in the queue yet conflict with one that is? */

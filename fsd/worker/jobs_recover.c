@@ -101,71 +101,12 @@ static int job_of(struct fsd *f, struct pool_root *pool, const struct cat_job *r
 		return r;
 	}
 	restore_locks(job);
+	json_object_del(job->intent, "_unseen");
 	*out = job;
 	return 0;
 }
 
-/* ---- what it came to ---- */
-
-static void interrupted(struct job *job)
-{
-	job->started = job->created;
-	job->recovered = true;
-	err_set(&job->err, EINTR, "interrupted", job->site_name,
-		"fsd was stopped in the middle of this job; nothing of it is left");
-	err_hint(&job->err, "ask for it again");
-}
-
-/* Takes the job. */
-static int conclude(struct fsd *f, struct job *job, struct err *err)
-{
-	int r;
-
-	log_msg(LOG_NOTICE, "job recovered", "job", job->text, "kind", op_specs[job->shown].name,
-		"state", job_state_name(job->outcome), NULL);
-	job->finished = clock_real();
-	r = job_conclude(f, job, err);
-	job_free(&job);
-	return r;
-}
-
-static int recover(struct fsd *f, struct pool_root *pool, const struct cat_job *row,
-	struct err *err)
-{
-	struct job *job = NULL;
-	bool staged;
-	int r;
-
-	if (jobs_unfinished(f, row->id))
-		return 0;
-	r = job_of(f, pool, row, &job, err);
-	if (r < 0)
-		return r;
-	if (jobs_in_the_way(f, job)) {
-		/* So it cannot have begun. What it asks for may hold already, but will not
-		 * when it is its turn. */
-		jobs_enqueue(f, job);
-		return 0;
-	}
-	staged = job->pool && fd_exists(job->pool->staging, job->text) != 0;
-	interrupted(job);
-	r = job_settle(f, job, err);
-	if (r == 0 && pool)
-		layout_sweep_documents(pool, job->site_name, job->site_id);
-	if (r < 0) {
-		job_unsettled(f, job, err);
-		job->look_again = 1;
-	} else if (job->outcome == JOB_FAILED && !staged) {
-		log_msg(LOG_NOTICE, "job goes on", "job", job->text, "kind", row->kind, NULL);
-		job->outcome = JOB_QUEUED;
-		job->recovered = false;
-		job->err = ERR_INIT;
-	} else {
-		return conclude(f, job, err);
-	}
-	jobs_enqueue(f, job);
-	return 0;
-}
+/* ---- into the queue ---- */
 
 /* It stays unfinished in the catalog; what it holds in staging is not swept. */
 static void not_recovered(struct fsd *f, const struct cat_job *row, const struct err *why)
@@ -186,56 +127,171 @@ static void not_recovered(struct fsd *f, const struct cat_job *row, const struct
 	problems_add(&f->problems, true, job_scope(row->id, scope), &e);
 }
 
-/* ---- all of a pool ---- */
+static int load(struct fsd *f, const struct cat_job *row, struct err *err)
+{
+	struct pool_root *pool = pools_find(&f->pools, row->pool);
+	struct job *job;
+	int r = *row->pool && !pool ? pools_require(&f->pools, row->pool, &pool, err) : 0;
 
-struct unfinished {
-	const char *pool;
-	int64_t *ids;
-	unsigned n, size;
+	if (r == 0)
+		r = job_of(f, pool, row, &job, err);
+	if (r < 0)
+		return r;
+	job->unseen = true;
+	jobs_enqueue(f, job);
+	return 0;
+}
+
+/* One job that cannot be settled must not keep the others from serving. */
+static int load_each(const struct cat_job *row, void *arg)
+{
+	struct err err = ERR_INIT;
+
+	if (load(arg, row, &err) < 0)
+		not_recovered(arg, row, &err);
+	return 0;
+}
+
+int jobs_load(struct fsd *f, struct err *err)
+{
+	struct cat_job_filter filter = {.state = "unfinished", .oldest_first = true};
+
+	return catalog_jobs(f->catalog, &filter, load_each, f, err);
+}
+
+/* ---- what one came to ---- */
+
+static int settle(struct fsd *f, struct job *job, struct err *err)
+{
+	int r;
+
+	job->started = job->created;
+	job->recovered = true;
+	r = job_settle(f, job, err);
+	if (r == 0 && job->pool)
+		layout_sweep_documents(job->pool, job->site_name, job->site_id);
+	if (r < 0)
+		job_unsettled(f, job, err);
+	return r;
+}
+
+static int conclude(struct fsd *f, struct job *job)
+{
+	struct err err = ERR_INIT;
+	struct cat_job row;
+	int r;
+
+	log_msg(LOG_NOTICE, "job recovered", "job", job->text, "kind", op_specs[job->shown].name,
+		"state", job_state_name(job->outcome), NULL);
+	job->finished = clock_real();
+	r = job_conclude(f, job, &err);
+	if (r < 0 && job_row(job, JOB_QUEUED, &row) == 0) {
+		not_recovered(f, &row, &err);
+		cat_job_release(&row);
+	}
+	return r;
+}
+
+static void look(struct fsd *f, struct job *job)
+{
+	struct err err = ERR_INIT;
+	bool staged;
+
+	if (jobs_in_the_way(f, job)) {
+		/* So it cannot have begun. What it asks for may hold already, but will not
+		 * when it is its turn. */
+		jobs_put_back(f, job);
+		return;
+	}
+	staged = job->pool && fd_exists(job->pool->staging, job->text) != 0;
+	err_set(&job->err, EINTR, "interrupted", job->site_name,
+		"fsd was stopped in the middle of this job; nothing of it is left");
+	err_hint(&job->err, "ask for it again");
+	if (settle(f, job, &err) < 0) {
+		jobs_look_later(f, job);
+		return;
+	}
+	if (job->outcome == JOB_FAILED && !staged) {
+		log_msg(LOG_NOTICE, "job goes on", "job", job->text, "kind",
+			op_specs[job->shown].name, NULL);
+		job->outcome = JOB_QUEUED;
+		job->recovered = false;
+		job->err = ERR_INIT;
+		jobs_put_back(f, job);
+		return;
+	}
+	if (conclude(f, job) < 0)
+		job->outcome = JOB_QUEUED; /* nobody is told */
+	jobs_retire(f, job);
+}
+
+/* ---- what was canceled while nobody could see whether it had begun ---- */
+
+struct canceled {
+	struct fsd *f;
+	struct pool_root *pool;
+	struct job *head;
 };
 
 static int collect(const struct cat_job *row, void *arg)
 {
-	struct unfinished *u = arg;
+	struct canceled *all = arg;
+	struct err err = ERR_INIT;
+	struct job *job;
+	json_t *intent;
+	bool unseen;
 
-	if (strcmp(row->pool, u->pool) != 0)
+	if (strcmp(row->pool, all->pool->config->name) != 0)
 		return 0;
-	if (u->n == u->size) {
-		int64_t *more;
-
-		u->size = u->size ? 2 * u->size : 64;
-		more = realloc(u->ids, u->size * sizeof(*u->ids));
-		if (!more)
-			return -ENOMEM;
-		u->ids = more;
-	}
-	u->ids[u->n++] = row->id;
+	intent = json_loads(row->intent ? row->intent : "{}", 0, NULL);
+	unseen = json_is_true(json_object_get(intent, "_unseen"));
+	json_decref(intent);
+	if (!unseen || job_of(all->f, all->pool, row, &job, &err) < 0)
+		return 0;
+	job->next = all->head;
+	all->head = job;
 	return 0;
+}
+
+static void settle_canceled(struct fsd *f, struct job *job)
+{
+	struct err err = ERR_INIT;
+
+	job->was_canceled = true;
+	err_set(&job->err, ECANCELED, "canceled", NULL, "canceled before its end");
+	if (settle(f, job, &err) < 0) {
+		job->look_again = 1;
+		jobs_enqueue(f, job);
+	} else {
+		conclude(f, job);
+		job_free(&job);
+	}
+}
+
+static int recover_canceled(struct fsd *f, struct pool_root *pool, struct err *err)
+{
+	struct cat_job_filter filter = {.state = job_state_name(JOB_CANCELED)};
+	struct canceled all = {f, pool, NULL};
+	int r;
+
+	pthread_mutex_lock(&f->write_lock);
+	r = catalog_jobs(f->catalog, &filter, collect, &all, err);
+	pthread_mutex_unlock(&f->write_lock);
+	while (all.head) { /* the oldest first */
+		struct job *job = all.head;
+
+		all.head = job->next;
+		settle_canceled(f, job);
+	}
+	return r;
 }
 
 int jobs_recover(struct fsd *f, struct pool_root *pool, struct err *err)
 {
-	struct cat_job_filter filter = {.state = "unfinished", .oldest_first = true};
-	struct unfinished u = {.pool = pool ? pool->config->name : ""};
-	int r;
+	struct job *job;
+	int r = pool ? recover_canceled(f, pool, err) : 0;
 
-	pthread_mutex_lock(&f->write_lock);
-	r = catalog_jobs(f->catalog, &filter, collect, &u, err);
-	pthread_mutex_unlock(&f->write_lock);
-	for (unsigned i = 0; i < u.n && r == 0; i++) {
-		struct cat_job row;
-		struct err one = ERR_INIT;
-
-		pthread_mutex_lock(&f->write_lock);
-		r = catalog_job_get(f->catalog, u.ids[i], &row, err);
-		pthread_mutex_unlock(&f->write_lock);
-		if (r < 0)
-			break;
-		/* One job that cannot be settled must not keep the others from serving. */
-		if (recover(f, pool, &row, &one) < 0)
-			not_recovered(f, &row, &one);
-		cat_job_release(&row);
-	}
-	free(u.ids);
+	while (r == 0 && (job = jobs_next_unseen(f, pool)))
+		look(f, job);
 	return r;
 }

@@ -70,6 +70,8 @@ static char *intent_text(const struct job *job)
 		json_array_append_new(locks, json_pack("[o,b]", json_text(job->locks[i].key),
 			job->locks[i].exclusive));
 	json_object_set_new(doc, "_locks", locks);
+	if (job->unseen)
+		json_object_set_new(doc, "_unseen", json_true());
 	if (job->undoes) {
 		char id[JOB_ID_SIZE];
 

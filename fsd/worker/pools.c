@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,6 +14,7 @@
 #include "fsd/core/json.h"
 #include "fsd/core/lock.h"
 #include "fsd/worker/meta.h"
+#include "fsd/worker/pools_priv.h"
 #include "fsd/worker/step.h"
 #include "snap/base/clock.h"
 #include "snap/base/err.h"
@@ -46,7 +46,7 @@ static void root_close(struct pool_root *r)
 	r->id[0] = '\0';
 }
 
-static void root_init(struct pool_root *r, const struct config_pool *config)
+void pool_root_init(struct pool_root *r, const struct config_pool *config)
 {
 	*r = (struct pool_root){
 		.config = config,
@@ -115,14 +115,26 @@ int pools_unlocked(const struct config *config, struct err *err)
 	return 0;
 }
 
-int pools_init(struct pools *p, const struct config *config)
+static int count(const struct cat_pool *row, void *arg)
 {
-	p->items = calloc(config->n_pools, sizeof(*p->items));
+	(void)row;
+	++*(unsigned *)arg;
+	return 0;
+}
+
+int pools_init(struct pools *p, const struct config *config, struct catalog *c, struct err *err)
+{
+	unsigned known = 0;
+	int r = catalog_pools(c, count, &known, err);
+
+	if (r < 0)
+		return r;
+	p->items = calloc(config->n_pools + known, sizeof(*p->items));
 	if (!p->items)
-		return -ENOMEM;
+		return err_sys(err, ENOMEM, "pools", NULL);
 	p->n = config->n_pools;
 	for (unsigned i = 0; i < p->n; i++)
-		root_init(&p->items[i], &config->pools[i]);
+		pool_root_init(&p->items[i], &config->pools[i]);
 	return 0;
 }
 
@@ -132,6 +144,7 @@ void pools_release(struct pools *p)
 		root_close(&p->items[i]);
 		pool_told_release(&p->items[i].told);
 		pthread_mutex_destroy(&p->items[i].lock);
+		free(p->items[i].past);
 	}
 	free(p->items);
 	*p = (struct pools){0};
@@ -139,9 +152,12 @@ void pools_release(struct pools *p)
 
 void pools_follow(struct pools *p, const struct config *config)
 {
-	for (unsigned i = 0; i < p->n; i++)
-		atomic_store(&p->items[i].jobs,
-			config_pool(config, p->items[i].config->name)->jobs);
+	for (unsigned i = 0; i < p->n; i++) {
+		struct pool_root *r = &p->items[i];
+
+		if (!r->past)
+			atomic_store(&r->jobs, config_pool(config, r->config->name)->jobs);
+	}
 }
 
 struct pool_root *pools_find(const struct pools *p, const char *name)
@@ -158,8 +174,11 @@ int pools_offline(struct pool_root *r, struct err *err)
 	struct pool_told told;
 
 	pool_root_told(r, &told);
-	err_set(err, ENODEV, "pool_offline", r->config->name, "the pool is offline: %s",
-		told.reason.num ? told.reason.reason : "not opened yet");
+	if (r->past)
+		err_set(err, ENODEV, told.reason.code, r->config->name, "%s", told.reason.reason);
+	else
+		err_set(err, ENODEV, "pool_offline", r->config->name, "the pool is offline: %s",
+			told.reason.num ? told.reason.reason : "not opened yet");
 	if (told.reason.hint[0])
 		err_hint(err, "%s", told.reason.hint);
 	else
@@ -175,7 +194,7 @@ int pools_require(const struct pools *p, const char *name, struct pool_root **ou
 
 	if (!r) {
 		err_set(err, ENOENT, "not_found", name, "no pool of this name is configured");
-		err_hint(err, "fsctl pool list; fsctl status tells of those that were configured");
+		err_hint(err, "fsctl pool list");
 		return -ENOENT;
 	}
 	if (!atomic_load(&r->online))
@@ -184,50 +203,15 @@ int pools_require(const struct pools *p, const char *name, struct pool_root **ou
 	return 0;
 }
 
-struct not_configured {
-	const struct pools *p;
-	struct catalog *c;
-	void (*fn)(const struct err *why, void *arg);
-	void *arg;
-	struct err *err;
-};
-
-static int look_for_section(const struct cat_pool *pool, void *arg)
-{
-	struct not_configured *n = arg;
-	struct cat_pool_count has;
-	struct err why = ERR_INIT;
-	int r;
-
-	if (pools_find(n->p, pool->name))
-		return 0;
-	r = catalog_pool_count(n->c, pool->name, &has, n->err);
-	if (r < 0 || has.sites + has.deleted + has.snapshots + has.unfinished == 0)
-		return r;
-	err_set(&why, ENOENT, "pool_not_configured", pool->name,
-		"the configuration does not name this pool any more, so no job reaches what the "
-		"catalog has of it (sites: %" PRId64 ", deleted sites: %" PRId64 ", snapshots: "
-		"%" PRId64 ", unfinished jobs: %" PRId64 ")", has.sites, has.deleted,
-		has.snapshots, has.unfinished);
-	err_hint(&why, "put back [pool %.60s] with path = %.150s and restart fsd; how to be rid of "
-		"it: docs/operations.md, \"Retiring a pool\"", pool->name, pool->path);
-	n->fn(&why, n->arg);
-	return 0;
-}
-
-int pools_not_configured(const struct pools *p, struct catalog *c,
-	void (*fn)(const struct err *why, void *arg), void *arg, struct err *err)
-{
-	struct not_configured n = {p, c, fn, arg, err};
-
-	return catalog_pools(c, look_for_section, &n, err);
-}
-
 int pools_default(const struct pools *p, struct pool_root **out, struct err *err)
 {
-	if (p->n == 1)
+	unsigned n = 0;
+
+	while (n < p->n && !p->items[n].past)
+		n++;
+	if (n == 1)
 		return pools_require(p, p->items[0].config->name, out, err);
-	err_set(err, EINVAL, "pool_needed", NULL, "there are %u pools to choose from", p->n);
+	err_set(err, EINVAL, "pool_needed", NULL, "there are %u pools to choose from", n);
 	err_hint(err, "say which with --pool; fsctl pool list names them");
 	return -EINVAL;
 }
@@ -524,7 +508,7 @@ int pool_root_reopen(struct pool_root *r, struct catalog *c, pthread_mutex_t *wr
 	struct pool_root fresh;
 	int *from[ROOT_FDS], *to[ROOT_FDS], ret;
 
-	root_init(&fresh, r->config);
+	pool_root_init(&fresh, r->config);
 	ret = pool_root_open(&fresh, c, write_lock, err);
 	root_fds(&fresh, from);
 	root_fds(r, to);

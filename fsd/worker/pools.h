@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The configured pools: opening their roots, telling an unmounted disk from an empty pool, free
- * space, and the fixed directories beneath a root. A pool_root lives as long as the process; when
+ * The pools: opening their roots, telling an unmounted disk from an empty pool, free space, and the
+ * fixed directories beneath a root. A pool_root lives as long as the process; when
  * its storage goes away it is offline, and its descriptors stay open for jobs that still run, until
  * the pool is back by another mount.
  */
@@ -13,12 +13,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "backends/catalog/catalog.h"
 #include "backends/pool/pool.h"
 #include "fsd/core/config.h"
 #include "fsd/core/id.h"
 #include "snap/base/err.h"
-
-struct catalog;
 
 /* What people are told of a pool, whatever it does at the moment. */
 struct pool_told {
@@ -30,6 +29,7 @@ struct pool_told {
 
 struct pool_root {
 	const struct config_pool *config; /* name, path, driver: what a reload may not change */
+	struct past_pool *past; /* the configuration does not name it; NULL: it does */
 	atomic_uint jobs; /* how many jobs may change it at once; pools_follow() */
 	unsigned busy;	  /* how many do, when jobs.c last counted; jobs.lock */
 	_Atomic uint64_t written, settled; /* bytes; room.c's */
@@ -50,7 +50,7 @@ struct pool_root {
 };
 
 struct pools {
-	struct pool_root *items;
+	struct pool_root *items; /* the configured ones, then those of the past */
 	unsigned n;
 };
 
@@ -59,24 +59,26 @@ struct pools {
 int pools_check(const struct config *config, struct err *err);
 /* A look that changes nothing: does another fsd hold one of them? 0 or -EBUSY "locked". */
 int pools_unlocked(const struct config *config, struct err *err);
-/* An offline pool_root for each configured pool. 0 or -ENOMEM. */
-int pools_init(struct pools *p, const struct config *config);
+/* An offline pool_root for each configured pool. 0 or -errno. */
+int pools_init(struct pools *p, const struct config *config, struct catalog *c, struct err *err);
+/*
+ * Once those were opened, which the catalog knows by their names since: one more for each pool that
+ * the catalog has a part of and the configuration does not name. It stays offline,
+ * "pool_not_configured" with what to do. Nobody else may look at the pools yet. 0 or -errno.
+ */
+int pools_add_past(struct pools *p, struct catalog *c, struct err *err);
 void pools_release(struct pools *p);
 /* What a reload may change of the pools; config_frozen() has seen that they are the same ones. */
 void pools_follow(struct pools *p, const struct config *config);
 
 /* By name; NULL when there is none. */
 struct pool_root *pools_find(const struct pools *p, const char *name);
-/* The same, but an unknown one is -ENOENT "not_found" and an offline one -ENODEV "pool_offline". */
+/* The same, but an unknown one is -ENOENT "not_found" and an offline one pools_offline(). */
 int pools_require(const struct pools *p, const char *name, struct pool_root **out,
 	struct err *err);
-/* -ENODEV "pool_offline", with why and what to do. */
+/* -ENODEV "pool_offline" or "pool_not_configured", with why and what to do. */
 int pools_offline(struct pool_root *r, struct err *err);
-/* Those that the catalog knows with sites or snapshots, and the configuration does not name: called
- * for each, "pool_not_configured" with what to do. 0 or -errno of the catalog. */
-int pools_not_configured(const struct pools *p, struct catalog *c,
-	void (*fn)(const struct err *why, void *arg), void *arg, struct err *err);
-/* The only pool; several: -EINVAL "pool_needed". */
+/* The only configured pool; several: -EINVAL "pool_needed". */
 int pools_default(const struct pools *p, struct pool_root **out, struct err *err);
 
 /*

@@ -58,15 +58,11 @@ static __attribute__((format(printf, 1, 2))) json_t *path_text(const char *fmt, 
 	return n < 0 ? NULL : json_text(path);
 }
 
-/* Of one that is not configured, where it was last. `row` holds that for the caller. */
-static const char *pool_path(struct fsd *f, struct catalog *c, const char *name,
-	struct cat_pool *row)
+static const char *pool_path(struct fsd *f, const char *name)
 {
-	struct pool_root *r = pools_find(&f->pools, name);
+	const struct pool_root *r = pools_find(&f->pools, name);
 
-	if (r)
-		return r->config->path;
-	return catalog_pool_get(c, name, row, NULL) == 0 ? row->path : "";
+	return r ? r->config->path : "";
 }
 
 struct deletion {
@@ -102,8 +98,7 @@ json_t *present_site(struct fsd *f, struct catalog *c, const struct cat_site *s)
 {
 	struct cat_generation g = {0};
 	json_t *v = json_object(), *path;
-	struct cat_pool row;
-	const char *root = pool_path(f, c, s->pool, &row);
+	const char *root = pool_path(f, s->pool);
 
 	if (s->deleted)
 		path = path_text("%s/.fsd/deleted/%s/live", root, s->id);
@@ -133,10 +128,9 @@ json_t *present_site(struct fsd *f, struct catalog *c, const struct cat_site *s)
 	return v;
 }
 
-json_t *present_generation(struct fsd *f, struct catalog *c, const struct cat_site *s,
+json_t *present_generation(struct fsd *f, const struct cat_site *s,
 	const struct cat_generation *g)
 {
-	struct cat_pool row;
 	char id[JOB_ID_SIZE];
 	json_t *v = json_object();
 
@@ -151,7 +145,7 @@ json_t *present_generation(struct fsd *f, struct catalog *c, const struct cat_si
 	json_object_set_new(v, "retired_by",
 		g->retired_by ? json_string(job_id_format(g->retired_by, id)) : json_null());
 	json_object_set_new(v, "path", path_text("%s/sites/%s/gen/%" PRId64 "/" LAYOUT_TREE,
-		pool_path(f, c, s->pool, &row), s->name, g->number));
+		pool_path(f, s->pool), s->name, g->number));
 	return v;
 }
 
@@ -173,7 +167,6 @@ static json_t *unsettled_of(struct catalog *c, const char *snapshot)
 json_t *present_snapshot(struct fsd *f, struct catalog *c, const struct cat_snapshot *s)
 {
 	json_t *v = json_object(), *holds = json_array();
-	struct cat_pool row;
 	char word[CAT_NAME_SIZE];
 
 	resolve_word(c, s, word);
@@ -198,7 +191,7 @@ json_t *present_snapshot(struct fsd *f, struct catalog *c, const struct cat_snap
 	add_usage(v, &s->usage);
 	json_object_set_new(v, "path",
 		path_text("%s/.fsd/snapshots/%s/%s/gen/%" PRId64 "/" LAYOUT_TREE,
-			pool_path(f, c, s->pool, &row), s->site, s->name, s->generation));
+			pool_path(f, s->pool), s->site, s->name, s->generation));
 	return v;
 }
 

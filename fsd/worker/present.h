@@ -9,7 +9,7 @@
 #include "snap/paths.h"
 
 json_t *present_site(struct fsd *f, struct catalog *c, const struct cat_site *s);
-json_t *present_generation(struct fsd *f, struct catalog *c, const struct cat_site *s,
+json_t *present_generation(struct fsd *f, const struct cat_site *s,
 	const struct cat_generation *g);
 json_t *present_snapshot(struct fsd *f, struct catalog *c, const struct cat_snapshot *s);
 json_t *present_pool(struct fsd *f, struct catalog *c, struct pool_root *r);

@@ -99,7 +99,7 @@ static int add_generation(const struct cat_generation *g, void *arg)
 {
 	struct list *l = arg;
 
-	return list_add(l, present_generation(l->f, l->c, l->site, g), "");
+	return list_add(l, present_generation(l->f, l->site, g), "");
 }
 
 static int generations(struct fsd *f, struct catalog *c, const struct request *r, struct buf *out,

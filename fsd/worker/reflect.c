@@ -184,13 +184,14 @@ static bool has_id(int dir, const char *id)
 	return same;
 }
 
-/* Does what the catalog says of this site still stand? With its pool away nobody can say no. */
+/* Does what the catalog says of this site still stand? With its pool away nobody can say no, but
+ * who took its section out may have put its sites elsewhere. */
 static bool stands(const struct pool_root *r, const struct cat_site *s)
 {
 	_cleanup_fd_ int dir = -1;
 
 	if (!r->handle)
-		return true;
+		return !r->past;
 	dir = s->deleted ? fd_open_dir(r->deleted, s->id) : layout_open_site(r, s->name);
 	return has_id(dir, s->id);
 }

@@ -60,11 +60,6 @@ static void catalog_problems(struct fsd *f, json_t *list)
 	add_problem(list, "critical", &e);
 }
 
-static void pool_not_configured(const struct err *e, void *arg)
-{
-	add_problem(arg, "critical", e);
-}
-
 static void kept_problem(bool critical, const struct err *e, void *arg)
 {
 	add_problem(arg, critical ? "critical" : "warning", e);
@@ -100,8 +95,6 @@ int query_status(struct fsd *f, struct catalog *c, json_t **out, struct err *err
 		json_array_append_new(pools, present_pool(f, c, &f->pools.items[i]));
 		pool_problems(f, &f->pools.items[i], problems);
 	}
-	if (pools_not_configured(&f->pools, c, pool_not_configured, problems, &e) < 0)
-		add_problem(problems, "critical", &e);
 	problems_each(&f->problems, kept_problem, problems);
 	jobs_count(f, &queued, &running);
 	*out = json_pack("{s:s,s:o,s:s,s:o,s:{s:i,s:i},s:I,s:o}", "version", FSD_VERSION, "started",

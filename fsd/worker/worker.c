@@ -64,31 +64,43 @@ static int open_catalog(struct fsd *f, struct err *err)
 	return r;
 }
 
-static void log_not_configured(const struct err *why, void *arg)
-{
-	(void)arg;
-	log_err(LOG_ERR, "pool not configured", why, NULL);
-}
-
 /* A pool that is offline is a problem, not a reason to leave the others unserved; one that another
  * fsd holds is, and so is a catalog that is damaged. */
+static bool is_fatal(const struct err *e)
+{
+	return strcmp(e->code, "locked") == 0 || strcmp(e->code, "catalog_corrupt") == 0;
+}
+
 static int open_pools(struct fsd *f, struct err *err)
 {
-	int r;
-
 	for (unsigned i = 0; i < f->pools.n; i++) {
+		struct err e = ERR_INIT;
+
+		if (pool_root_open(&f->pools.items[i], f->catalog, &f->write_lock, &e) == 0 ||
+			!is_fatal(&e))
+			continue;
+		*err = e;
+		return -e.num;
+	}
+	return pools_add_past(&f->pools, f->catalog, err);
+}
+
+/* Every job without an outcome is in the queue before the first of them is looked at. */
+static int recover(struct fsd *f, struct err *err)
+{
+	int r = jobs_load(f, err);
+
+	for (unsigned i = 0; i < f->pools.n && r == 0; i++) {
 		struct pool_root *root = &f->pools.items[i];
 		struct err e = ERR_INIT;
 
-		if (housekeeping_bring_online(f, root, &e) == 0)
-			continue;
-		if (strcmp(e.code, "locked") == 0 || strcmp(e.code, "catalog_corrupt") == 0) {
+		if (root->fd < 0 || housekeeping_bring_online(f, root, &e) < 0)
+			housekeeping_tell_offline(f, root);
+		if (e.num && is_fatal(&e)) {
 			*err = e;
 			return -e.num;
 		}
-		housekeeping_tell_offline(f, root);
 	}
-	r = pools_not_configured(&f->pools, f->catalog, log_not_configured, NULL, err);
 	return r == 0 ? jobs_recover(f, NULL, err) : r;
 }
 
@@ -110,13 +122,16 @@ static int start(struct worker *w)
 	int r = open_catalog(f, w->err);
 
 	if (r == 0)
-		r = pools_init(&f->pools, c);
+		r = pools_init(&f->pools, c, f->catalog, w->err);
 	if (r == 0)
 		r = open_pools(f, w->err);
+	if (r == 0)
+		r = recover(f, w->err);
 	if (r == 0)
 		r = serve_start(f, READERS, &w->serve, w->err);
 	if (r == 0)
 		r = say_ready(w);
+	f->jobs.on_end = serve_job_end;
 	if (r == 0)
 		r = housekeeping_start(f, w->err);
 	if (r == 0)
@@ -128,7 +143,9 @@ static int start(struct worker *w)
 
 static void announce(struct worker *w)
 {
-	notify_status("serving %u pool%s", w->fsd.pools.n, w->fsd.pools.n == 1 ? "" : "s");
+	unsigned n = fsd_config(&w->fsd)->n_pools;
+
+	notify_status("serving %u pool%s", n, n == 1 ? "" : "s");
 	notify_ready();
 	log_msg(LOG_INFO, "fsd serves", "socket", fsd_config(&w->fsd)->socket, NULL);
 }
@@ -312,7 +329,6 @@ int worker_run(const struct worker_args *args, struct err *err)
 	problems_init(&f->problems);
 	spools_init(&f->spools);
 	jobs_init(&f->jobs, args->kinds);
-	f->jobs.on_end = serve_job_end;
 	f->wake_fd = eventfd(0, EFD_CLOEXEC);
 	r = keep_config(&w, args->config);
 	if (r == 0)

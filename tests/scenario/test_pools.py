@@ -14,7 +14,7 @@ import uuid
 
 import pytest
 
-from conftest import TIMEOUT, Steps, checked
+from conftest import TIMEOUT, Steps, checked, program
 
 
 def command(*args):
@@ -1071,6 +1071,13 @@ def test_trash__that_is_being_emptied_keeps_no_pool_waiting(make_daemon, scratch
     assert daemon.stop() == 0
 
 
+def start_with(daemon, pools):
+    daemon.stop()
+    daemon.pools = pools
+    daemon.configure()
+    daemon.start()
+
+
 def test_pool__that_lost_its_section_is_a_problem_while_the_catalog_has_a_part_of_it(
         make_daemon, scratch):
     daemon = make_daemon({name: scratch / name for name in ('main', 'old', 'empty')}).start()
@@ -1080,20 +1087,26 @@ def test_pool__that_lost_its_section_is_a_problem_while_the_catalog_has_a_part_o
     told = [daemon.json(*command) for command in shown]
 
     def restart_with(*names):
-        daemon.stop()
-        daemon.pools = {name: scratch / name for name in names}
-        daemon.configure()
-        daemon.start()
+        start_with(daemon, {name: scratch / name for name in names})
     restart_with('main')
     problem, = daemon.json('status')['problems']
     assert (problem['code'], problem['object']) == ('pool_not_configured', 'old')
     assert '(sites: 1, deleted sites: 0, snapshots: 1, unfinished jobs: 0)' in problem['reason']
     assert f'put back [pool old] with path = {scratch}/old ' in problem['hint']
     assert checked(daemon)[0] == 2
-    daemon.wait_log('pool not configured')
+    assert daemon.log().count('fsd error: pool offline: old: the configuration does not') == 1
     assert [daemon.json(*command) for command in shown] == told  # with their paths
-    r = daemon.fsctl('snapshot', 'shop', check=False)
-    assert r.returncode == 3 and 'fsctl status' in r.stderr, r
+    old = pool(daemon, 'old')
+    assert (old['path'], old['online'], old['reason']) == (
+        str(scratch / 'old'), False, problem['reason'])
+    for request in ({'kind': 'snapshot', 'site': 'shop'}, {'kind': 'pool-scan', 'pool': 'old'},
+                    {'kind': 'site-create', 'name': 'x', 'pool': 'old'}):
+        status, error = daemon.ask(request)
+        assert (status, {**error, **problem}) == (503, {**error, 'severity': 'critical'}), request
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_log('configuration reloaded')
+    daemon.fsctl('site', 'create', 'new')  # in the only pool that is configured
+    daemon.fsctl('site', 'delete', 'new', '--yes')
 
     restart_with('main', 'old')
     assert checked(daemon)[0] == 0
@@ -1102,6 +1115,99 @@ def test_pool__that_lost_its_section_is_a_problem_while_the_catalog_has_a_part_o
     daemon.fsctl('site', 'delete', 'shop', '--yes')
     restart_with('main')
     assert '(sites: 0, deleted sites: 1, snapshots: 0, unfinished jobs: 0)' in checked(daemon)[1]
+
+
+def test_pool__that_lost_its_section_keeps_its_jobs_in_the_queue(make_daemon, scratch):
+    pools = {name: scratch / name for name in ('main', 'old')}
+    daemon = make_daemon(pools)
+    steps = Steps(daemon)
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'main')
+    daemon.fsctl('snapshot', 'shop@s')
+    steps.until('intent.committed', {'kind': 'clone', 'source': 'shop@s', 'name': 'copy',
+                                     'pool': 'old'})
+    daemon.stop(signal.SIGKILL)
+    steps.set_hold('')
+    start_with(daemon, {'main': scratch / 'main'})
+    job = daemon.json('job', 'list')['items'][0]['id']
+    assert daemon.json('status')['jobs'] == {'queued': 1, 'running': 0}
+    _, error = daemon.ask({'kind': 'site-create', 'name': 'copy', 'pool': 'main'})
+    assert (error['code'], error['reason']) == ('name_taken', f'job {job} is making it'), error
+    _, error = daemon.ask({'kind': 'snapshot-delete', 'source': 'shop@s', 'confirm': True})
+    assert (error['code'], job in error['reason']) == ('has_dependents', True), error
+    daemon.fsctl('snapshot', 'shop@t')
+
+    start_with(daemon, pools)
+    daemon.fsctl('job', 'wait', job)
+    assert daemon.json('job', 'show', job)['state'] == 'done'
+    assert daemon.json('site', 'show', 'copy')['pool'] == 'old'
+    assert checked(daemon)[0] == 0
+
+
+def take_away(daemon, away, old):
+    """The pool goes, and fsd starts without it."""
+    if away == 'disk':
+        old.rename(old.with_name('away'))
+        old.mkdir()  # its mount point
+    start_with(daemon, {name: path for name, path in daemon.pools.items()
+                        if away == 'disk' or path != old})
+
+
+def bring_back(daemon, away, old):
+    if away == 'disk':
+        old.rmdir()
+        old.with_name('away').rename(old)
+    else:
+        start_with(daemon, {**daemon.pools, 'old': old})
+    wait_until(lambda: pool(daemon, 'old')['online'], daemon)
+
+
+@pytest.mark.parametrize('away', ['section', 'disk'])
+def test_job__of_a_pool_that_is_away_can_be_canceled(make_daemon, scratch, away):
+    daemon = make_daemon({name: scratch / name for name in ('main', 'old')})
+    steps = Steps(daemon)
+    daemon.start()
+    steps.until('intent.committed', {'kind': 'site-create', 'name': 'shop', 'pool': 'old'})
+    daemon.stop(signal.SIGKILL)
+    steps.set_hold('')
+    take_away(daemon, away, scratch / 'old')
+    job = daemon.json('job', 'list')['items'][0]['id']
+    with subprocess.Popen([program('tools/fsctl/fsctl'), 'job', 'wait', job], text=True,
+                          env={**os.environ, 'FSD_URL': daemon.url()}) as wait:
+        assert daemon.fsctl('job', 'cancel', job).stdout == f'job {job} is canceled\n'
+        assert wait.wait(TIMEOUT) != 0
+    assert daemon.json('status')['jobs'] == {'queued': 0, 'running': 0}
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'main')
+    bring_back(daemon, away, scratch / 'old')
+    assert daemon.json('job', 'show', job)['state'] == 'canceled'
+    assert daemon.json('site', 'show', 'shop')['pool'] == 'main'
+    assert checked(daemon)[0] == 0
+
+
+@pytest.mark.parametrize('away, step, state', [('section', 'import.adopted', 'done'),
+                                               ('disk', 'import.adopting', 'canceled')])
+def test_job__that_was_canceled_while_its_pool_was_away_is_settled_when_it_is_back(
+        make_daemon, scratch, away, step, state):
+    daemon = make_daemon({name: scratch / name for name in ('main', 'old')})
+    steps = Steps(daemon)
+    daemon.start()
+    (scratch / 'dir').mkdir()
+    (scratch / 'dir/file').write_text('x')
+    steps.until(step, {'kind': 'site-import', 'name': 'shop', 'dir': str(scratch / 'dir'),
+                       'mode': 'move', 'pool': 'old'})
+    daemon.stop(signal.SIGKILL)
+    steps.set_hold('')
+    take_away(daemon, away, scratch / 'old')
+    job = daemon.json('job', 'list')['items'][0]['id']
+    daemon.fsctl('job', 'cancel', job)
+    bring_back(daemon, away, scratch / 'old')
+    assert daemon.json('job', 'show', job)['state'] == state
+    if state == 'done':
+        assert (scratch / 'old/sites/shop/live/file').read_text() == 'x'
+    else:
+        assert (scratch / 'dir/file').read_text() == 'x'
+        assert not (scratch / 'old/sites/shop').exists()
+    assert checked(daemon)[0] == 0
 
 
 def test_pool__takes_its_unfinished_jobs_along_under_another_name(make_daemon, scratch):

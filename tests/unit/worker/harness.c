@@ -159,7 +159,8 @@ void harness_start(struct harness *h)
 	f->jobs.on_end = on_end;
 	assert_int_equal(catalog_open(h->config.catalog, CATALOG_CREATE, &f->catalog, &err), 0);
 	assert_int_equal(catalog_job_last(f->catalog, &f->jobs.last_id, &err), 0);
-	assert_int_equal(pools_init(&f->pools, &h->config), 0);
+	assert_int_equal(pools_init(&f->pools, &h->config, f->catalog, &err), 0);
+	assert_int_equal(jobs_load(f, &err), 0);
 	if (housekeeping_bring_online(f, &f->pools.items[0], &err) < 0)
 		fail_msg("pool: %s: %s", err.object, err.reason);
 	assert_int_equal(housekeeping_start(f, &err), 0);

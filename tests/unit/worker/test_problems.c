@@ -282,8 +282,8 @@ static void test_pool__with_a_bad_document_says_what_belongs_there(void **state)
 		harness_stop(h);
 		shell(h, "cp .fsd/pool.json .fsd/good");
 		shell(h, command);
-		assert_int_equal(pools_init(&again, &h->config), 0);
 		assert_int_equal(catalog_open(h->config.catalog, 0, &h->fsd.catalog, &err), 0);
+		assert_int_equal(pools_init(&again, &h->config, h->fsd.catalog, &err), 0);
 		err = ERR_INIT;
 		assert_true(pool_root_open(&again.items[0], h->fsd.catalog, &h->fsd.write_lock,
 			&err) < 0);
@@ -323,7 +323,7 @@ static void recover_bad(struct harness *h, const char *kind, const char *args, c
 	assert_int_equal(catalog_job_put(h->fsd.catalog, &row, &err), 0);
 	start_again(h);
 	for (int i = 0; i < 2 * PROBLEMS_KEPT; i++)
-		assert_int_equal(jobs_recover(&h->fsd, &h->fsd.pools.items[0], &err), 0);
+		assert_int_equal(jobs_load(&h->fsd, &err), 0);
 	assert_int_equal(h->fsd.problems.n, 1);
 	expect(h, "job_not_recovered", job_id_format(row.id, id), hint);
 	strcpy(row.state, "failed");

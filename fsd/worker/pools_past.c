@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Pools that the catalog has a part of and the configuration does not name. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fsd/worker/pools.h"
+#include "fsd/worker/pools_priv.h"
+#include "snap/base/err.h"
+
+struct past_pool {
+	struct config_pool config; /* its texts are the row's */
+	struct cat_pool row;
+};
+
+static int64_t sum(const struct cat_pool_count *has)
+{
+	return has->sites + has->deleted + has->snapshots + has->unfinished;
+}
+
+static void refuse(struct pool_root *r, const struct cat_pool_count *has)
+{
+	struct err why = ERR_INIT;
+
+	err_set(&why, ENODEV, "pool_not_configured", r->config->name,
+		"the configuration does not name this pool any more, so no job reaches what the "
+		"catalog had of it at the start (sites: %" PRId64 ", deleted sites: %" PRId64
+		", snapshots: %" PRId64 ", unfinished jobs: %" PRId64 ")", has->sites, has->deleted,
+		has->snapshots, has->unfinished);
+	err_hint(&why, "put back [pool %.60s] with path = %.150s and restart fsd; how to be rid of "
+		"it: docs/operations.md, \"Retiring a pool\"", r->config->name, r->config->path);
+	pool_root_refuse(r, &why);
+}
+
+static int add(struct pools *p, const struct cat_pool *row, const struct cat_pool_count *has,
+	struct err *err)
+{
+	struct pool_root *r = &p->items[p->n];
+	struct past_pool *past = malloc(sizeof(*past));
+
+	if (!past)
+		return err_sys(err, ENOMEM, "pools", NULL);
+	past->row = *row;
+	past->config = (struct config_pool){.name = past->row.name, .path = past->row.path,
+		.driver = past->row.driver};
+	pool_root_init(r, &past->config);
+	r->past = past;
+	refuse(r, has);
+	p->n++;
+	return 0;
+}
+
+struct look {
+	struct pools *p;
+	struct catalog *c;
+	struct err *err;
+};
+
+static int look_for_section(const struct cat_pool *row, void *arg)
+{
+	const struct look *l = arg;
+	struct cat_pool_count has;
+	int r;
+
+	if (pools_find(l->p, row->name))
+		return 0;
+	r = catalog_pool_count(l->c, row->name, &has, l->err);
+	return r < 0 || !sum(&has) ? r : add(l->p, row, &has, l->err);
+}
+
+int pools_add_past(struct pools *p, struct catalog *c, struct err *err)
+{
+	struct look l = {p, c, err};
+
+	return catalog_pools(c, look_for_section, &l, err);
+}
