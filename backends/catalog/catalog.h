@@ -77,6 +77,8 @@ int catalog_pool_put(struct catalog *c, const struct cat_pool *p, struct err *er
 int catalog_pool_get(struct catalog *c, const char *name, struct cat_pool *out, struct err *err);
 int catalog_pools(struct catalog *c, int (*fn)(const struct cat_pool *, void *), void *arg,
 	struct err *err);
+/* By name. -EINVAL "bad_reference": it has sites or snapshots. */
+int catalog_pool_delete(struct catalog *c, const char *name, struct err *err);
 /* What it has of one. */
 struct cat_pool_count {
 	int64_t sites, deleted, snapshots, unfinished; /* the last: jobs */

@@ -64,6 +64,11 @@ int catalog_pools(struct catalog *c, int (*fn)(const struct cat_pool *, void *),
 	return r;
 }
 
+int catalog_pool_delete(struct catalog *c, const char *name, struct err *err)
+{
+	return sql_change(c, "DELETE FROM pools WHERE name = ?", name, NULL, err);
+}
+
 int catalog_pool_count(struct catalog *c, const char *name, struct cat_pool_count *out,
 	struct err *err)
 {

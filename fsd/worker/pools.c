@@ -274,7 +274,8 @@ static int missing(struct pool_root *r, struct err *err)
 {
 	err_set(err, ENODEV, "pool_missing", r->config->path,
 		"the catalog knows pool %s, but its pool.json is not there", r->config->name);
-	err_hint(err, "is its disk mounted? fsd looks again every 10 s");
+	err_hint(err, "is its disk mounted? fsd looks again every 10 s; if it is gone for good: "
+		"docs/operations.md, \"Retiring a pool\"");
 	return -ENODEV;
 }
 

@@ -61,6 +61,9 @@ int pools_check(const struct config *config, struct err *err);
 int pools_unlocked(const struct config *config, struct err *err);
 /* An offline pool_root for each configured pool. 0 or -errno. */
 int pools_init(struct pools *p, const struct config *config, struct catalog *c, struct err *err);
+/* Before any is opened: the catalog forgets each pool that it has no part of and that no section
+ * names at its path, so that its name is free. 0 or -errno. */
+int pools_forget(const struct pools *p, struct catalog *c, struct err *err);
 /*
  * Once those were opened, which the catalog knows by their names since: one more for each pool that
  * the catalog has a part of and the configuration does not name. It stays offline,

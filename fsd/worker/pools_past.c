@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Pools that the catalog has a part of and the configuration does not name. */
+/* Pools of the catalog that the configuration does not name. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fsd/core/json.h"
+#include "fsd/core/log.h"
 #include "fsd/worker/pools.h"
 #include "fsd/worker/pools_priv.h"
 #include "snap/base/err.h"
@@ -17,6 +19,46 @@ struct past_pool {
 static int64_t sum(const struct cat_pool_count *has)
 {
 	return has->sites + has->deleted + has->snapshots + has->unfinished;
+}
+
+struct look {
+	const struct pools *p;
+	struct catalog *c;
+	json_t *names;
+	struct err *err;
+};
+
+static int look_for_nothing(const struct cat_pool *row, void *arg)
+{
+	const struct look *l = arg;
+	const struct pool_root *root = pools_find(l->p, row->name);
+	struct cat_pool_count has;
+	int r;
+
+	if (root && strcmp(root->config->path, row->path) == 0)
+		return 0;
+	r = catalog_pool_count(l->c, row->name, &has, l->err);
+	if (r == 0 && !sum(&has) && json_array_append_new(l->names, json_string(row->name)) < 0)
+		r = err_sys(l->err, ENOMEM, "pools", NULL);
+	return r;
+}
+
+int pools_forget(const struct pools *p, struct catalog *c, struct err *err)
+{
+	struct look l = {p, c, json_array(), err};
+	int r = catalog_pools(c, look_for_nothing, &l, err);
+	json_t *name;
+	size_t i;
+
+	json_array_foreach(l.names, i, name) {
+		if (r == 0)
+			r = catalog_pool_delete(c, json_string_value(name), err);
+		if (r == 0)
+			log_msg(LOG_NOTICE, "pool forgotten: nothing is left of it", "pool",
+				json_string_value(name), NULL);
+	}
+	json_decref(l.names);
+	return r;
 }
 
 static void refuse(struct pool_root *r, const struct cat_pool_count *has)
@@ -51,7 +93,7 @@ static int add(struct pools *p, const struct cat_pool *row, const struct cat_poo
 	return 0;
 }
 
-struct look {
+struct section_look {
 	struct pools *p;
 	struct catalog *c;
 	struct err *err;
@@ -59,7 +101,7 @@ struct look {
 
 static int look_for_section(const struct cat_pool *row, void *arg)
 {
-	const struct look *l = arg;
+	const struct section_look *l = arg;
 	struct cat_pool_count has;
 	int r;
 
@@ -71,7 +113,7 @@ static int look_for_section(const struct cat_pool *row, void *arg)
 
 int pools_add_past(struct pools *p, struct catalog *c, struct err *err)
 {
-	struct look l = {p, c, err};
+	struct section_look l = {p, c, err};
 
 	return catalog_pools(c, look_for_section, &l, err);
 }

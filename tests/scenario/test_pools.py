@@ -1210,6 +1210,42 @@ def test_job__that_was_canceled_while_its_pool_was_away_is_settled_when_it_is_ba
     assert checked(daemon)[0] == 0
 
 
+def test_pool__that_was_retired_frees_its_name(make_daemon, scratch):
+    daemon = make_daemon({name: scratch / name for name in 'ab'}).start()
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'a')
+    daemon.fsctl('site', 'create', 'blog', '--pool', 'b')
+    first = pool(daemon, 'b')['id']
+    daemon.configure(undo_keep='0s')
+    daemon.fsctl('site', 'delete', 'blog', '--yes')
+    start_with(daemon, daemon.pools)
+    wait_until(lambda: not daemon.json('site', 'list', '--deleted')['items'], daemon)
+
+    start_with(daemon, {'a': scratch / 'a'})
+    assert checked(daemon)[0] == 0
+    (scratch / 'new').mkdir()
+    start_with(daemon, {'a': scratch / 'a', 'b': scratch / 'new'})
+    assert pool(daemon, 'b')['online'] and pool(daemon, 'b')['id'] != first
+    start_with(daemon, {'a': scratch / 'a'})
+    start_with(daemon, {'b': scratch / 'a'})  # the section of a, which is called b now
+    assert daemon.json('site', 'show', 'shop')['pool'] == 'b'
+    assert checked(daemon)[0] == 0
+
+
+def test_pool__that_has_nothing_yet_is_not_made_anew_in_its_mount_point(make_daemon, scratch):
+    daemon = make_daemon({name: scratch / name for name in 'ab'}).start()
+    daemon.stop()
+    (scratch / 'b').rename(scratch / 'away')
+    (scratch / 'b').mkdir()
+    daemon.start()
+    [problem] = daemon.json('status')['problems']
+    assert 'is its disk mounted?' in problem['hint'] and '"Retiring a pool"' in problem['hint']
+    assert os.listdir(scratch / 'b') == []
+    start_with(daemon, {'a': scratch / 'a'})  # as it says there
+    start_with(daemon, {name: scratch / name for name in 'ab'})
+    assert pool(daemon, 'b')['online']
+    assert checked(daemon)[0] == 0
+
+
 def test_pool__takes_its_unfinished_jobs_along_under_another_name(make_daemon, scratch):
     """And while its section is gone, status says that there are some."""
     daemon = make_daemon({name: scratch / name for name in ('main', 'old')})

@@ -135,6 +135,23 @@ static void test_sites__are_filtered_ordered_and_paged(void **state)
 	assert_int_equal(has.unfinished, 0);
 }
 
+static void test_pool__is_forgotten_when_nothing_is_left_of_it(void **state)
+{
+	struct catalog *c = ((struct scratch *)*state)->c;
+	struct cat_pool pool = sample_pool(1);
+	struct err err = ERR_INIT;
+	char id[CAT_ID_SIZE];
+
+	assert_ok(catalog_pool_put(c, &pool, &err), err);
+	put_site(c, 1, "a", "pool1", 9);
+	assert_fails(catalog_pool_delete(c, "pool1", &err), EINVAL, "bad_reference", err);
+	assert_list(catalog_pools(c, see_pool, &seen, &err_), "pool0 pool1");
+	assert_ok(catalog_site_delete(c, sample_id('s', 1, id), &err), err);
+	assert_ok(catalog_pool_delete(c, "pool1", &err), err);
+	assert_list(catalog_pools(c, see_pool, &seen, &err_), "pool0");
+	assert_ok(catalog_pool_delete(c, "pool1", &err), err); /* there is none: well */
+}
+
 static void test_list__stops_with_the_callbacks_value(void **state)
 {
 	struct catalog *c = ((struct scratch *)*state)->c;
@@ -489,6 +506,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_sites__are_filtered_ordered_and_paged),
+		TEST(test_pool__is_forgotten_when_nothing_is_left_of_it),
 		TEST(test_list__stops_with_the_callbacks_value),
 		TEST(test_list__can_be_asked_again_inside_its_callback),
 		TEST(test_statements__make_room_when_there_are_many),
