@@ -162,11 +162,15 @@ void pools_follow(struct pools *p, const struct config *config)
 
 struct pool_root *pools_find(const struct pools *p, const char *name)
 {
+	struct pool_root *former = NULL;
+
 	for (unsigned i = 0; i < p->n; i++) {
 		if (strcmp(p->items[i].config->name, name) == 0)
 			return &p->items[i];
+		if (*name && strcmp(p->items[i].former, name) == 0)
+			former = &p->items[i];
 	}
-	return NULL;
+	return former;
 }
 
 int pools_offline(struct pool_root *r, struct err *err)
@@ -270,12 +274,17 @@ static int open_root(struct pool_root *r, bool known, struct err *err)
 	return r->fd < 0 ? err_sys(err, errno, "open", path) : 0;
 }
 
-static int missing(struct pool_root *r, struct err *err)
+static int missing(const struct pool_root *r, const char *name, struct err *err)
 {
 	err_set(err, ENODEV, "pool_missing", r->config->path,
-		"the catalog knows pool %s, but its pool.json is not there", r->config->name);
-	err_hint(err, "is its disk mounted? fsd looks again every 10 s; if it is gone for good: "
-		"docs/operations.md, \"Retiring a pool\"");
+		"the catalog knows pool %s, but its pool.json is not there", name);
+	if (strcmp(name, r->config->name) == 0)
+		err_hint(err, "is its disk mounted? fsd looks again every 10 s; if it is gone for "
+			"good: docs/operations.md, \"Retiring a pool\"");
+	else
+		err_hint(err, "is its disk mounted? fsd looks again every 10 s; if [pool %.60s] is "
+			"another pool: give it another path, and [pool %.60s] its section back",
+			r->config->name, name);
 	return -ENODEV;
 }
 
@@ -453,10 +462,10 @@ static int open_storage(struct pool_root *r, const struct cat_pool *known, char 
 	int ret = open_root(r, known, err);
 
 	if (ret < 0)
-		return known && ret == -ENOENT ? missing(r, err) : ret;
+		return known && ret == -ENOENT ? missing(r, known->name, err) : ret;
 	r->control = fd_open_dir(r->fd, ".fsd");
 	if (known && (r->control < 0 || fd_exists(r->control, POOL_FILE) != 1))
-		return missing(r, err);
+		return missing(r, known->name, err);
 	fd_close(&r->control);
 	ret = make(r, err);
 	if (ret == 0)
@@ -476,6 +485,8 @@ static int try_open(struct pool_root *r, struct catalog *c, pthread_mutex_t *wri
 
 	pthread_mutex_lock(write_lock);
 	known = catalog_pool_get(c, r->config->name, &row, err);
+	if (known == -ENOENT && *r->former)
+		known = catalog_pool_get(c, r->former, &row, err);
 	pthread_mutex_unlock(write_lock);
 	if (known < 0 && known != -ENOENT)
 		return known;
@@ -532,7 +543,7 @@ int pool_root_verify(struct pool_root *r, struct err *err)
 		opened.st_dev == now.st_dev && opened.st_ino == now.st_ino &&
 		fd_exists(r->control, POOL_FILE) == 1)
 		return 0;
-	missing(r, &e);
+	missing(r, r->config->name, &e);
 	pool_root_refuse(r, &e);
 	atomic_store(&r->online, false);
 	if (err)

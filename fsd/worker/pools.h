@@ -30,6 +30,9 @@ struct pool_told {
 struct pool_root {
 	const struct config_pool *config; /* name, path, driver: what a reload may not change */
 	struct past_pool *past; /* the configuration does not name it; NULL: it does */
+	/* What the catalog calls the pool at this path, where no section has that name and it does
+	 * not know this one: the section was renamed, and not opened since. Or "". */
+	char former[CAT_NAME_SIZE];
 	atomic_uint jobs; /* how many jobs may change it at once; pools_follow() */
 	unsigned busy;	  /* how many do, when jobs.c last counted; jobs.lock */
 	_Atomic uint64_t written, settled; /* bytes; room.c's */
@@ -61,9 +64,12 @@ int pools_check(const struct config *config, struct err *err);
 int pools_unlocked(const struct config *config, struct err *err);
 /* An offline pool_root for each configured pool. 0 or -errno. */
 int pools_init(struct pools *p, const struct config *config, struct catalog *c, struct err *err);
-/* Before any is opened: the catalog forgets each pool that it has no part of and that no section
- * names at its path, so that its name is free. 0 or -errno. */
-int pools_forget(const struct pools *p, struct catalog *c, struct err *err);
+/*
+ * Before any is opened: the catalog forgets each pool that it has no part of and that no section
+ * names at its path, so that its name is free; then the sections that were renamed are found. 0 or
+ * -errno.
+ */
+int pools_match(struct pools *p, struct catalog *c, struct err *err);
 /*
  * Once those were opened, which the catalog knows by their names since: one more for each pool that
  * the catalog has a part of and the configuration does not name. It stays offline,
@@ -74,7 +80,7 @@ void pools_release(struct pools *p);
 /* What a reload may change of the pools; config_frozen() has seen that they are the same ones. */
 void pools_follow(struct pools *p, const struct config *config);
 
-/* By name; NULL when there is none. */
+/* By name, also a former one; NULL when there is none. */
 struct pool_root *pools_find(const struct pools *p, const char *name);
 /* The same, but an unknown one is -ENOENT "not_found" and an offline one pools_offline(). */
 int pools_require(const struct pools *p, const char *name, struct pool_root **out,

@@ -22,7 +22,7 @@ static int64_t sum(const struct cat_pool_count *has)
 }
 
 struct look {
-	const struct pools *p;
+	struct pools *p;
 	struct catalog *c;
 	json_t *names;
 	struct err *err;
@@ -43,7 +43,7 @@ static int look_for_nothing(const struct cat_pool *row, void *arg)
 	return r;
 }
 
-int pools_forget(const struct pools *p, struct catalog *c, struct err *err)
+static int forget(struct pools *p, struct catalog *c, struct err *err)
 {
 	struct look l = {p, c, json_array(), err};
 	int r = catalog_pools(c, look_for_nothing, &l, err);
@@ -59,6 +59,40 @@ int pools_forget(const struct pools *p, struct catalog *c, struct err *err)
 	}
 	json_decref(l.names);
 	return r;
+}
+
+/* Is it the pool at the path of a section whose name the catalog does not know? */
+static int look_for_renamed(const struct cat_pool *row, void *arg)
+{
+	const struct look *l = arg;
+	struct cat_pool other;
+
+	if (pools_find(l->p, row->name))
+		return 0;
+	for (unsigned i = 0; i < l->p->n; i++) {
+		struct pool_root *r = &l->p->items[i];
+
+		if (strcmp(r->config->path, row->path) == 0 &&
+			catalog_pool_get(l->c, r->config->name, &other, NULL) == -ENOENT)
+			strcpy(r->former, row->name);
+	}
+	return 0;
+}
+
+static int find_renamed(struct pools *p, struct catalog *c, struct err *err)
+{
+	struct look l = {p, c, NULL, err};
+
+	for (unsigned i = 0; i < p->n; i++)
+		p->items[i].former[0] = '\0';
+	return catalog_pools(c, look_for_renamed, &l, err);
+}
+
+int pools_match(struct pools *p, struct catalog *c, struct err *err)
+{
+	int r = forget(p, c, err);
+
+	return r == 0 ? find_renamed(p, c, err) : r;
 }
 
 static void refuse(struct pool_root *r, const struct cat_pool_count *has)
@@ -93,15 +127,9 @@ static int add(struct pools *p, const struct cat_pool *row, const struct cat_poo
 	return 0;
 }
 
-struct section_look {
-	struct pools *p;
-	struct catalog *c;
-	struct err *err;
-};
-
 static int look_for_section(const struct cat_pool *row, void *arg)
 {
-	const struct section_look *l = arg;
+	const struct look *l = arg;
 	struct cat_pool_count has;
 	int r;
 
@@ -113,7 +141,8 @@ static int look_for_section(const struct cat_pool *row, void *arg)
 
 int pools_add_past(struct pools *p, struct catalog *c, struct err *err)
 {
-	struct section_look l = {p, c, err};
+	struct look l = {p, c, NULL, err};
+	int r = find_renamed(p, c, err);
 
-	return catalog_pools(c, look_for_section, &l, err);
+	return r == 0 ? catalog_pools(c, look_for_section, &l, err) : r;
 }

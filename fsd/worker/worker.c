@@ -124,7 +124,7 @@ static int start(struct worker *w)
 	if (r == 0)
 		r = pools_init(&f->pools, c, f->catalog, w->err);
 	if (r == 0)
-		r = pools_forget(&f->pools, f->catalog, w->err);
+		r = pools_match(&f->pools, f->catalog, w->err);
 	if (r == 0)
 		r = open_pools(f, w->err);
 	if (r == 0)

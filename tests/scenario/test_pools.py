@@ -1246,6 +1246,56 @@ def test_pool__that_has_nothing_yet_is_not_made_anew_in_its_mount_point(make_dae
     assert checked(daemon)[0] == 0
 
 
+def test_pool__under_another_name_is_not_made_anew_in_its_mount_point(make_daemon, scratch):
+    """Its sites and jobs wait for its disk, and follow."""
+    old = scratch / 'old'
+    daemon = make_daemon({'main': scratch / 'main', 'old': old})
+    steps = Steps(daemon)
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'old')
+    known = pool(daemon, 'old')['id']
+    steps.until('intent.committed', {'kind': 'snapshot', 'site': 'shop', 'name': 'a'})
+    daemon.stop(signal.SIGKILL)
+    steps.set_hold('')
+    old.rename(scratch / 'away')
+    old.mkdir()
+    start_with(daemon, {'main': scratch / 'main', 'new': old})
+    assert os.listdir(old) == []
+    [problem] = daemon.json('status')['problems']
+    assert (problem['code'], problem['object']) == ('pool_offline', 'new')
+    assert 'the catalog knows pool old, but its pool.json is not there' in problem['reason']
+    assert 'is its disk mounted?' in problem['hint'] and '[pool old]' in problem['hint']
+    assert daemon.ask({'kind': 'snapshot', 'site': 'shop'})[1]['code'] == 'pool_offline'
+    assert daemon.json('site', 'show', 'shop')['live']['path'] == str(old / 'sites/shop/live')
+    assert daemon.json('job', 'list')['items'][0]['state'] == 'queued'
+    assert daemon.json('status')['jobs']['queued'] == 1
+
+    old.rmdir()
+    (scratch / 'away').rename(old)
+    wait_until(lambda: daemon.json('job', 'list')['items'][0]['state'] == 'done', daemon)
+    assert daemon.json('site', 'show', 'shop')['pool'] == 'new'
+    assert [s['pool'] for s in daemon.json('snapshot', 'list')['items']] == ['new']
+    assert pool(daemon, 'new')['id'] == known
+    assert checked(daemon)[0] == 0
+
+
+def test_pools__may_pass_their_names_on(make_daemon, scratch):
+    """That of b is free only once it has that of a."""
+    daemon = make_daemon({name: scratch / name for name in 'ab'})
+    steps = Steps(daemon)
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'a')
+    steps.until('intent.committed', {'kind': 'site-create', 'name': 'blog', 'pool': 'b'})
+    daemon.stop(signal.SIGKILL)
+    steps.set_hold('')
+    start_with(daemon, {'a': scratch / 'b', 'c': scratch / 'a'})
+    wait_until(lambda: pool(daemon, 'a')['online'], daemon)
+    wait_until(lambda: daemon.json('job', 'list')['items'][0]['state'] == 'done', daemon)
+    assert [(s['name'], s['pool']) for s in daemon.json('site', 'list')['items']] == [
+        ('blog', 'a'), ('shop', 'c')]
+    assert checked(daemon)[0] == 0
+
+
 def test_pool__takes_its_unfinished_jobs_along_under_another_name(make_daemon, scratch):
     """And while its section is gone, status says that there are some."""
     daemon = make_daemon({name: scratch / name for name in ('main', 'old')})
