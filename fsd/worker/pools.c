@@ -312,17 +312,47 @@ static int identify(struct pool_root *r, const struct cat_pool *known, struct er
 	if (!id || !id_valid(id)) {
 		ret = err_set(err, EBADMSG, "bad_meta", r->config->path, "pool.json has no id");
 		unidentified(r, known, ret, err);
-	} else if (known && strcmp(known->id, id) != 0) {
-		ret = err_set(err, ENODEV, "pool_foreign", r->config->path,
-			"this is pool %s, the catalog expects %s", id, known->id);
-		err_hint(err, "another disk is mounted here, or one of the two was made anew, in "
-			"an empty mount point: docs/operations.md, \"The catalog is lost\", says "
-			"the way out");
 	} else {
 		strcpy(r->id, id);
 	}
 	json_decref(doc);
 	return ret;
+}
+
+static int take_by_id(const struct cat_pool *row, void *arg)
+{
+	struct cat_pool *other = arg;
+
+	if (strcmp(row->id, other->id) != 0)
+		return 0;
+	*other = *row;
+	return 1;
+}
+
+/* Not the pool that the catalog knows by this name: is it another one of its? */
+static int foreign(const struct pool_root *r, const struct cat_pool *known, struct catalog *c,
+	struct err *err)
+{
+	struct cat_pool other = {0};
+	int found;
+
+	strcpy(other.id, r->id);
+	found = catalog_pools(c, take_by_id, &other, err);
+	if (found < 0)
+		return found;
+	if (found) {
+		err_set(err, ENODEV, "pool_foreign", r->config->path,
+			"this is pool %.100s (%s), the catalog expects pool %.100s (%s)",
+			other.name, r->id, known->name, known->id);
+		err_hint(err, "give each section its own path again; to change their names "
+			"restart fsd after each, by way of a third name");
+		return -ENODEV;
+	}
+	err_set(err, ENODEV, "pool_foreign", r->config->path,
+		"this is pool %s, the catalog expects %s", r->id, known->id);
+	err_hint(err, "another disk is mounted here, or one of the two was made anew, in an empty "
+		"mount point: docs/operations.md, \"The catalog is lost\", says the way out");
+	return -ENODEV;
 }
 
 /* A mistyped path must not turn somebody's directory into a pool. What an interrupted start left
@@ -455,9 +485,8 @@ static int lock_pool(struct pool_root *r, struct err *err)
 	return ret;
 }
 
-/* Everything but the catalog: it may take as long as the storage does. */
-static int open_storage(struct pool_root *r, const struct cat_pool *known, char **report,
-	struct err *err)
+/* Which pool is it? It may take as long as the storage does. */
+static int open_control(struct pool_root *r, const struct cat_pool *known, struct err *err)
 {
 	int ret = open_root(r, known, err);
 
@@ -470,27 +499,41 @@ static int open_storage(struct pool_root *r, const struct cat_pool *known, char 
 	ret = make(r, err);
 	if (ret == 0)
 		ret = lock_pool(r, err);
-	if (ret == 0)
-		ret = identify(r, known, err);
-	if (ret == 0)
-		ret = open_folders(r, err);
+	return ret == 0 ? identify(r, known, err) : ret;
+}
+
+static int open_trees(struct pool_root *r, const struct cat_pool *known, char **report,
+	struct err *err)
+{
+	int ret = open_folders(r, err);
+
 	return ret == 0 ? choose_driver(r, known, report, err) : ret;
 }
 
 static int try_open(struct pool_root *r, struct catalog *c, pthread_mutex_t *write_lock,
 	char **report, struct err *err)
 {
-	struct cat_pool row;
-	int known, ret;
+	struct cat_pool row, *known = &row;
+	int ret;
 
 	pthread_mutex_lock(write_lock);
-	known = catalog_pool_get(c, r->config->name, &row, err);
-	if (known == -ENOENT && *r->former)
-		known = catalog_pool_get(c, r->former, &row, err);
+	ret = catalog_pool_get(c, r->config->name, &row, err);
+	if (ret == -ENOENT && *r->former)
+		ret = catalog_pool_get(c, r->former, &row, err);
 	pthread_mutex_unlock(write_lock);
-	if (known < 0 && known != -ENOENT)
-		return known;
-	ret = open_storage(r, known == 0 ? &row : NULL, report, err);
+	if (ret == -ENOENT)
+		known = NULL;
+	else if (ret < 0)
+		return ret;
+	ret = open_control(r, known, err);
+	if (ret == 0 && known && strcmp(known->id, r->id) != 0) {
+		pthread_mutex_lock(write_lock);
+		ret = foreign(r, known, c, err);
+		pthread_mutex_unlock(write_lock);
+		r->id[0] = '\0';
+	}
+	if (ret == 0)
+		ret = open_trees(r, known, report, err);
 	if (ret < 0)
 		return ret;
 	pthread_mutex_lock(write_lock);

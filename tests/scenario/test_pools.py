@@ -1279,6 +1279,29 @@ def test_pool__under_another_name_is_not_made_anew_in_its_mount_point(make_daemo
     assert checked(daemon)[0] == 0
 
 
+def test_pools__whose_paths_were_exchanged_are_told_apart(make_daemon, scratch):
+    daemon = make_daemon({name: scratch / name for name in 'ab'}).start()
+    for name in 'ab':
+        daemon.fsctl('site', 'create', f'of-{name}', '--pool', name)
+    ids = {name: pool(daemon, name)['id'] for name in 'ab'}
+    start_with(daemon, {'a': scratch / 'b', 'b': scratch / 'a'})
+    for name, other in 'ab', 'ba':
+        shown = pool(daemon, name)
+        assert not shown['online'] and shown['id'] is None, shown
+        assert shown['reason'] == (f'this is pool {other} ({ids[other]}), '
+                                   f'the catalog expects pool {name} ({ids[name]})')
+        assert 'its own path again' in shown['hint'] and 'lost' not in shown['hint']
+
+    start_with(daemon, {name: scratch / name for name in 'ab'})
+    assert checked(daemon)[0] == 0
+    start_with(daemon, {'c': scratch / 'a', 'b': scratch / 'b'})  # by way of a third name
+    start_with(daemon, {'c': scratch / 'a', 'a': scratch / 'b'})
+    start_with(daemon, {'b': scratch / 'a', 'a': scratch / 'b'})
+    assert {s['name']: s['pool'] for s in daemon.json('site', 'list')['items']} == {
+        'of-a': 'b', 'of-b': 'a'}
+    assert checked(daemon)[0] == 0
+
+
 def test_pools__may_pass_their_names_on(make_daemon, scratch):
     """That of b is free only once it has that of a."""
     daemon = make_daemon({name: scratch / name for name in 'ab'})
