@@ -348,6 +348,7 @@ struct job *jobs_next_unseen(struct fsd *f, const struct pool_root *pool)
 	if (job) {
 		take(&f->jobs, job);
 		job->unseen = false;
+		job->started = job->created;
 	}
 	pthread_mutex_unlock(&f->jobs.lock);
 	return job;

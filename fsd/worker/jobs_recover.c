@@ -165,7 +165,6 @@ static int settle(struct fsd *f, struct job *job, struct err *err)
 {
 	int r;
 
-	job->started = job->created;
 	job->recovered = true;
 	r = job_settle(f, job, err);
 	if (r == 0 && job->pool)
@@ -258,6 +257,7 @@ static void settle_canceled(struct fsd *f, struct job *job)
 	struct err err = ERR_INIT;
 
 	job->was_canceled = true;
+	job->started = job->created;
 	err_set(&job->err, ECANCELED, "canceled", NULL, "canceled before its end");
 	if (settle(f, job, &err) < 0) {
 		job->look_again = 1;
