@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Pools whose sections in the configuration go, come back, are renamed or exchanged."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+from conftest import TIMEOUT, Steps, checked, program
+from storage import pool, wait_until
+
+
+def start_with(daemon, pools):
+    daemon.stop()
+    daemon.pools = pools
+    daemon.configure()
+    daemon.start()
+
+
+def test_pool__that_lost_its_section_is_a_problem_while_the_catalog_has_a_part_of_it(
+        make_daemon, scratch):
+    daemon = make_daemon({name: scratch / name for name in ('main', 'old', 'empty')}).start()
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'old')
+    daemon.fsctl('snapshot', 'shop@a')
+    shown = [('site', 'show', 'shop'), ('snapshot', 'list'), ('generation', 'list', 'shop')]
+    told = [daemon.json(*command) for command in shown]
+
+    def restart_with(*names):
+        start_with(daemon, {name: scratch / name for name in names})
+    restart_with('main')
+    problem, = daemon.json('status')['problems']
+    assert (problem['code'], problem['object']) == ('pool_not_configured', 'old')
+    assert '(sites: 1, deleted sites: 0, snapshots: 1, unfinished jobs: 0)' in problem['reason']
+    assert f'put back [pool old] with path = {scratch}/old ' in problem['hint']
+    assert checked(daemon)[0] == 2
+    assert daemon.log().count('fsd error: pool offline: old: the configuration does not') == 1
+    assert [daemon.json(*command) for command in shown] == told  # with their paths
+    old = pool(daemon, 'old')
+    assert (old['path'], old['online'], old['reason']) == (
+        str(scratch / 'old'), False, problem['reason'])
+    for request in ({'kind': 'snapshot', 'site': 'shop'}, {'kind': 'pool-scan', 'pool': 'old'},
+                    {'kind': 'site-create', 'name': 'x', 'pool': 'old'}):
+        status, error = daemon.ask(request)
+        assert (status, {**error, **problem}) == (503, {**error, 'severity': 'critical'}), request
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_log('configuration reloaded')
+    daemon.fsctl('site', 'create', 'new')  # in the only pool that is configured
+    daemon.fsctl('site', 'delete', 'new', '--yes')
+
+    restart_with('main', 'old')
+    assert checked(daemon)[0] == 0
+    daemon.fsctl('clone', 'shop', 'new', '--pool', 'main')
+    daemon.fsctl('snapshot', 'delete', 'shop@a', '--yes')
+    daemon.fsctl('site', 'delete', 'shop', '--yes')
+    restart_with('main')
+    assert '(sites: 0, deleted sites: 1, snapshots: 0, unfinished jobs: 0)' in checked(daemon)[1]
+
+
+def test_pool__that_lost_its_section_keeps_its_jobs_in_the_queue(make_daemon, scratch):
+    pools = {name: scratch / name for name in ('main', 'old')}
+    daemon = make_daemon(pools)
+    steps = Steps(daemon)
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'main')
+    daemon.fsctl('snapshot', 'shop@s')
+    steps.until('intent.committed', {'kind': 'clone', 'source': 'shop@s', 'name': 'copy',
+                                     'pool': 'old'})
+    daemon.stop(signal.SIGKILL)
+    steps.set_hold('')
+    start_with(daemon, {'main': scratch / 'main'})
+    job = daemon.json('job', 'list')['items'][0]['id']
+    assert daemon.json('status')['jobs'] == {'queued': 1, 'running': 0}
+    _, error = daemon.ask({'kind': 'site-create', 'name': 'copy', 'pool': 'main'})
+    assert (error['code'], error['reason']) == ('name_taken', f'job {job} is making it'), error
+    _, error = daemon.ask({'kind': 'snapshot-delete', 'source': 'shop@s', 'confirm': True})
+    assert (error['code'], job in error['reason']) == ('has_dependents', True), error
+    daemon.fsctl('snapshot', 'shop@t')
+
+    start_with(daemon, pools)
+    daemon.fsctl('job', 'wait', job)
+    assert daemon.json('job', 'show', job)['state'] == 'done'
+    assert daemon.json('site', 'show', 'copy')['pool'] == 'old'
+    assert checked(daemon)[0] == 0
+
+
+def take_away(daemon, away, old):
+    """The pool goes, and fsd starts without it."""
+    if away == 'disk':
+        old.rename(old.with_name('away'))
+        old.mkdir()  # its mount point
+    start_with(daemon, {name: path for name, path in daemon.pools.items()
+                        if away == 'disk' or path != old})
+
+
+def bring_back(daemon, away, old):
+    if away == 'disk':
+        old.rmdir()
+        old.with_name('away').rename(old)
+    else:
+        start_with(daemon, {**daemon.pools, 'old': old})
+    wait_until(lambda: pool(daemon, 'old')['online'], daemon)
+
+
+@pytest.mark.parametrize('away', ['section', 'disk'])
+def test_job__of_a_pool_that_is_away_can_be_canceled(make_daemon, scratch, away):
+    daemon = make_daemon({name: scratch / name for name in ('main', 'old')})
+    steps = Steps(daemon)
+    daemon.start()
+    steps.until('intent.committed', {'kind': 'site-create', 'name': 'shop', 'pool': 'old'})
+    daemon.stop(signal.SIGKILL)
+    steps.set_hold('')
+    take_away(daemon, away, scratch / 'old')
+    job = daemon.json('job', 'list')['items'][0]['id']
+    with subprocess.Popen([program('tools/fsctl/fsctl'), 'job', 'wait', job], text=True,
+                          env={**os.environ, 'FSD_URL': daemon.url()}) as wait:
+        assert daemon.fsctl('job', 'cancel', job).stdout == f'job {job} is canceled\n'
+        assert wait.wait(TIMEOUT) != 0
+    assert daemon.json('status')['jobs'] == {'queued': 0, 'running': 0}
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'main')
+    bring_back(daemon, away, scratch / 'old')
+    assert daemon.json('job', 'show', job)['state'] == 'canceled'
+    assert daemon.json('site', 'show', 'shop')['pool'] == 'main'
+    assert checked(daemon)[0] == 0
+
+
+@pytest.mark.parametrize('away, step, state', [('section', 'import.adopted', 'done'),
+                                               ('disk', 'import.adopting', 'canceled')])
+def test_job__that_was_canceled_while_its_pool_was_away_is_settled_when_it_is_back(
+        make_daemon, scratch, away, step, state):
+    daemon = make_daemon({name: scratch / name for name in ('main', 'old')})
+    steps = Steps(daemon)
+    daemon.start()
+    (scratch / 'dir').mkdir()
+    (scratch / 'dir/file').write_text('x')
+    steps.until(step, {'kind': 'site-import', 'name': 'shop', 'dir': str(scratch / 'dir'),
+                       'mode': 'move', 'pool': 'old'})
+    daemon.stop(signal.SIGKILL)
+    steps.set_hold('')
+    take_away(daemon, away, scratch / 'old')
+    job = daemon.json('job', 'list')['items'][0]['id']
+    daemon.fsctl('job', 'cancel', job)
+    bring_back(daemon, away, scratch / 'old')
+    assert daemon.json('job', 'show', job)['state'] == state
+    if state == 'done':
+        assert (scratch / 'old/sites/shop/live/file').read_text() == 'x'
+    else:
+        assert (scratch / 'dir/file').read_text() == 'x'
+        assert not (scratch / 'old/sites/shop').exists()
+    assert checked(daemon)[0] == 0
+
+
+def test_pool__that_was_retired_frees_its_name(make_daemon, scratch):
+    daemon = make_daemon({name: scratch / name for name in 'ab'}).start()
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'a')
+    daemon.fsctl('site', 'create', 'blog', '--pool', 'b')
+    first = pool(daemon, 'b')['id']
+    daemon.configure(undo_keep='0s')
+    daemon.fsctl('site', 'delete', 'blog', '--yes')
+    start_with(daemon, daemon.pools)
+    wait_until(lambda: not daemon.json('site', 'list', '--deleted')['items'], daemon)
+
+    start_with(daemon, {'a': scratch / 'a'})
+    assert checked(daemon)[0] == 0
+    (scratch / 'new').mkdir()
+    start_with(daemon, {'a': scratch / 'a', 'b': scratch / 'new'})
+    assert pool(daemon, 'b')['online'] and pool(daemon, 'b')['id'] != first
+    start_with(daemon, {'a': scratch / 'a'})
+    start_with(daemon, {'b': scratch / 'a'})  # the section of a, which is called b now
+    assert daemon.json('site', 'show', 'shop')['pool'] == 'b'
+    assert checked(daemon)[0] == 0
+
+
+def test_pool__that_has_nothing_yet_is_not_made_anew_in_its_mount_point(make_daemon, scratch):
+    daemon = make_daemon({name: scratch / name for name in 'ab'}).start()
+    daemon.stop()
+    (scratch / 'b').rename(scratch / 'away')
+    (scratch / 'b').mkdir()
+    daemon.start()
+    [problem] = daemon.json('status')['problems']
+    assert 'is its disk mounted?' in problem['hint'] and '"Retiring a pool"' in problem['hint']
+    assert os.listdir(scratch / 'b') == []
+    start_with(daemon, {'a': scratch / 'a'})  # as it says there
+    start_with(daemon, {name: scratch / name for name in 'ab'})
+    assert pool(daemon, 'b')['online']
+    assert checked(daemon)[0] == 0
+
+
+def test_pool__under_another_name_is_not_made_anew_in_its_mount_point(make_daemon, scratch):
+    """Its sites and jobs wait for its disk, and follow."""
+    old = scratch / 'old'
+    daemon = make_daemon({'main': scratch / 'main', 'old': old})
+    steps = Steps(daemon)
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'old')
+    known = pool(daemon, 'old')['id']
+    steps.until('intent.committed', {'kind': 'snapshot', 'site': 'shop', 'name': 'a'})
+    daemon.stop(signal.SIGKILL)
+    steps.set_hold('')
+    old.rename(scratch / 'away')
+    old.mkdir()
+    start_with(daemon, {'main': scratch / 'main', 'new': old})
+    assert os.listdir(old) == []
+    [problem] = daemon.json('status')['problems']
+    assert (problem['code'], problem['object']) == ('pool_offline', 'new')
+    assert 'the catalog knows pool old, but its pool.json is not there' in problem['reason']
+    assert 'is its disk mounted?' in problem['hint'] and '[pool old]' in problem['hint']
+    assert daemon.ask({'kind': 'snapshot', 'site': 'shop'})[1]['code'] == 'pool_offline'
+    assert daemon.json('site', 'show', 'shop')['live']['path'] == str(old / 'sites/shop/live')
+    assert daemon.json('job', 'list')['items'][0]['state'] == 'queued'
+    assert daemon.json('status')['jobs']['queued'] == 1
+
+    old.rmdir()
+    (scratch / 'away').rename(old)
+    wait_until(lambda: daemon.json('job', 'list')['items'][0]['state'] == 'done', daemon)
+    assert daemon.json('site', 'show', 'shop')['pool'] == 'new'
+    assert [s['pool'] for s in daemon.json('snapshot', 'list')['items']] == ['new']
+    assert pool(daemon, 'new')['id'] == known
+    assert checked(daemon)[0] == 0
+
+
+def test_pools__whose_paths_were_exchanged_are_told_apart(make_daemon, scratch):
+    daemon = make_daemon({name: scratch / name for name in 'ab'}).start()
+    for name in 'ab':
+        daemon.fsctl('site', 'create', f'of-{name}', '--pool', name)
+    ids = {name: pool(daemon, name)['id'] for name in 'ab'}
+    start_with(daemon, {'a': scratch / 'b', 'b': scratch / 'a'})
+    for name, other in 'ab', 'ba':
+        shown = pool(daemon, name)
+        assert not shown['online'] and shown['id'] is None, shown
+        assert shown['reason'] == (f'this is pool {other} ({ids[other]}), '
+                                   f'the catalog expects pool {name} ({ids[name]})')
+        assert 'its own path again' in shown['hint'] and 'lost' not in shown['hint']
+
+    start_with(daemon, {name: scratch / name for name in 'ab'})
+    assert checked(daemon)[0] == 0
+    start_with(daemon, {'c': scratch / 'a', 'b': scratch / 'b'})  # by way of a third name
+    start_with(daemon, {'c': scratch / 'a', 'a': scratch / 'b'})
+    start_with(daemon, {'b': scratch / 'a', 'a': scratch / 'b'})
+    assert {s['name']: s['pool'] for s in daemon.json('site', 'list')['items']} == {
+        'of-a': 'b', 'of-b': 'a'}
+    assert checked(daemon)[0] == 0
+
+
+def test_pools__may_pass_their_names_on(make_daemon, scratch):
+    """That of b is free only once it has that of a."""
+    daemon = make_daemon({name: scratch / name for name in 'ab'})
+    steps = Steps(daemon)
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'a')
+    steps.until('intent.committed', {'kind': 'site-create', 'name': 'blog', 'pool': 'b'})
+    daemon.stop(signal.SIGKILL)
+    steps.set_hold('')
+    start_with(daemon, {'a': scratch / 'b', 'c': scratch / 'a'})
+    wait_until(lambda: pool(daemon, 'a')['online'], daemon)
+    wait_until(lambda: daemon.json('job', 'list')['items'][0]['state'] == 'done', daemon)
+    assert [(s['name'], s['pool']) for s in daemon.json('site', 'list')['items']] == [
+        ('blog', 'a'), ('shop', 'c')]
+    assert checked(daemon)[0] == 0
+
+
+def test_pool__takes_its_unfinished_jobs_along_under_another_name(make_daemon, scratch):
+    """And while its section is gone, status says that there are some."""
+    daemon = make_daemon({name: scratch / name for name in ('main', 'old')})
+    steps = Steps(daemon)
+    daemon.start()
+    steps.until('intent.committed', {'kind': 'site-create', 'name': 'shop', 'pool': 'old'})
+    daemon.stop(signal.SIGKILL)
+    steps.set_hold('')
+    daemon.pools = {'main': scratch / 'main'}
+    daemon.configure()
+    daemon.start()
+    status, said = checked(daemon)
+    assert status == 2 and 'snapshots: 0, unfinished jobs: 1)' in said
+    daemon.stop()
+    daemon.pools = {'main': scratch / 'main', 'new': scratch / 'old'}
+    daemon.configure()
+    daemon.start()
+    wait_until(lambda: daemon.json('job', 'list')['items'][0]['state'] == 'done', daemon)
+    assert daemon.json('site', 'show', 'shop')['pool'] == 'new'
+    assert checked(daemon)[0] == 0
+
+
+@pytest.fixture
+def moving(make_daemon, scratch):
+    """One with a site and its snapshot in the pool "old"; moving.until() and then moving.rename()
+    leave a job that was asked for before that pool became "new"."""
+    daemon = make_daemon({name: scratch / name for name in ('main', 'old')})
+    steps = Steps(daemon)
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'old')
+    (scratch / 'old/sites/shop/live/page').write_text('as it was')
+    daemon.fsctl('snapshot', 'shop@s')
+    (scratch / 'old/sites/shop/live/page').write_text('now')
+
+    def rename():
+        daemon.pools = {'main': scratch / 'main', 'new': scratch / 'old'}
+        daemon.configure()
+    steps.rename = rename
+    return steps
+
+
+@pytest.mark.parametrize('request_', [
+    {'kind': 'clone', 'source': 'shop@s', 'name': 'two', 'pool': 'main'},
+    {'kind': 'clone', 'source': 'shop', 'name': 'two', 'pool': 'main'},
+    {'kind': 'restore', 'source': 'shop@s', 'confirm': True},
+    {'kind': 'restore', 'source': 'shop@s', 'paths': ['page'], 'confirm': True},
+    {'kind': 'restore-to', 'source': 'shop@s', 'dir': '@/copy'},
+    {'kind': 'diff', 'a': 'shop@s'},
+    {'kind': 'check', 'source': 'shop@s'},
+    {'kind': 'snapshot-measure', 'source': 'shop@s'}], ids=lambda r: r['kind'])
+def test_pool__under_another_name_has_what_jobs_were_to_read(moving, scratch, request_):
+    if 'dir' in request_:
+        request_ = {**request_, 'dir': str(scratch / 'copy')}
+    moving.until('intent.committed', request_)
+    moving.rename()
+    job = moving.restart()
+    assert (job['kind'], job['state'], job['error']) == (request_['kind'], 'done', None)
+    made = {'clone': 'main/sites/two/live/page', 'restore': 'old/sites/shop/live/page',
+            'restore-to': 'copy/page'}.get(request_['kind'])
+    if made:
+        what = 'now' if request_.get('source') == 'shop' else 'as it was'
+        assert (scratch / made).read_text() == what
+    assert checked(moving.daemon)[0] == 0
+
+
+def test_pool__under_another_name_is_scanned_once_at_a_time(moving):
+    moving.until('intent.committed', {'kind': 'pool-scan', 'pool': 'old'})
+    moving.rename()
+    daemon = moving.daemon
+    daemon.stop(signal.SIGKILL)
+    moving.thread.join()
+    with moving.held('scan.look') as wait:
+        daemon.start()
+        wait()
+        _, answer = daemon.http('POST', '/v1/jobs', {'kind': 'pool-scan', 'pool': 'new'})
+        second = answer['job']['id']
+        # Whatever may run goes before this one, which is less urgent.
+        assert daemon.ask({'kind': 'snapshot', 'site': 'shop'})[0] == 200
+        assert daemon.http('GET', f'/v1/jobs/{second}')[1]['state'] == 'queued'
+    daemon.fsctl('job', 'wait', second)
+    assert [j['state'] for j in daemon.json('job', 'list')['items'][:3]] == ['done'] * 3
