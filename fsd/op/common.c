@@ -595,16 +595,29 @@ void op_recall_generation(struct fsd *f, struct job *job, int64_t number)
 		op_recall_made(job, g.method, g.consistency);
 }
 
+static void intend(struct fsd *f, struct job *job, const char *key, json_t *value)
+{
+	pthread_mutex_lock(&f->jobs.lock); /* jobs may be listed meanwhile */
+	if (value)
+		job_intend(job, key, value);
+	else
+		json_object_del(job->intent, key);
+	pthread_mutex_unlock(&f->jobs.lock);
+}
+
 int op_note(struct fsd *f, struct job *job, const char *key, json_t *value, struct err *err)
 {
+	json_t *noted = json_incref(json_object_get(job->intent, key));
 	int r;
 
-	pthread_mutex_lock(&f->jobs.lock); /* jobs may be listed meanwhile */
-	job_intend(job, key, value);
-	pthread_mutex_unlock(&f->jobs.lock);
+	intend(f, job, key, value);
 	pthread_mutex_lock(&f->write_lock);
 	r = store_intent(f, job, err);
 	pthread_mutex_unlock(&f->write_lock);
+	if (r < 0)
+		intend(f, job, key, noted);
+	else
+		json_decref(noted);
 	job->commits++;
 	step("intent.noted");
 	return r;
