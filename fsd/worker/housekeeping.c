@@ -123,11 +123,10 @@ static int open_and_recover(struct fsd *f, struct pool_root *r, struct err *err)
 {
 	int ret = open_or_reopen(f, r, err);
 
-	if (ret == 0)
-		ret = jobs_recover(f, r, err);
-	if (ret == 0)
-		ret = sweep_staging(f, r, err);
-	return ret;
+	if (ret < 0)
+		return ret;
+	jobs_recover(f, r);
+	return sweep_staging(f, r, err);
 }
 
 int housekeeping_bring_online(struct fsd *f, struct pool_root *r, struct err *err)

@@ -93,6 +93,8 @@ static bool has_room(const struct job *job)
 {
 	const struct pool_root *p = job->pool;
 
+	if (job->unseen)
+		return false;
 	return !p || snap_canceled(&job->ctx) ||
 	       (atomic_load(&p->online) && p->busy < atomic_load(&p->jobs));
 }
@@ -336,15 +338,23 @@ void jobs_look_later(struct fsd *f, struct job *job)
 	pthread_mutex_unlock(&f->jobs.lock);
 }
 
+/* jobs.lock is held. */
+static struct job *first_unseen(const struct jobs *j, const struct pool_root *pool)
+{
+	struct job *job = j->head;
+
+	while (job && !(job->unseen && job->pool == pool))
+		job = job->next;
+	return job;
+}
+
 struct job *jobs_next_unseen(struct fsd *f, const struct pool_root *pool)
 {
 	struct job *job;
 
 	pthread_mutex_lock(&f->jobs.lock);
-	for (job = f->jobs.head; job; job = job->next) {
-		if (job->unseen && job->pool == pool && job->state == JOB_QUEUED)
-			break;
-	}
+	while ((job = first_unseen(&f->jobs, pool)) && job->state != JOB_QUEUED)
+		pthread_cond_wait(&f->jobs.wake, &f->jobs.lock); /* for jobs_cancel() */
 	if (job) {
 		take(&f->jobs, job);
 		job->unseen = false;
@@ -396,12 +406,7 @@ static int end_waiting(struct fsd *f, struct job *job, struct err *err)
 {
 	int r;
 
-	if (job->unseen)
-		err_set(&job->err, ECANCELED, "canceled", NULL, "canceled while pool %s was "
-			"offline; what it had begun, if anything, is settled once that is online",
-			job->pool->config->name);
-	else
-		err_set(&job->err, ECANCELED, "canceled", NULL, "canceled before it started");
+	err_set(&job->err, ECANCELED, "canceled", NULL, "canceled before it started");
 	job->outcome = JOB_CANCELED;
 	r = job_end(f, job, err);
 	if (r < 0)
@@ -410,10 +415,45 @@ static int end_waiting(struct fsd *f, struct job *job, struct err *err)
 	return r;
 }
 
+/* jobs.lock is held. */
+static void let_sources_go(struct job *job)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < job->n_locks; i++) {
+		if (job->locks[i].exclusive)
+			job->locks[n++] = job->locks[i];
+	}
+	job->n_locks = n;
+}
+
+/* Its pool is away, so nobody can see whether it has begun, or is even past its commit point: that
+ * is settled once the pool is online. Until then it keeps what it was to change, and its name. */
+static int cancel_unseen(struct fsd *f, struct job *job, struct err *err)
+{
+	struct cat_job row;
+	int r;
+
+	pthread_mutex_lock(&f->jobs.lock);
+	let_sources_go(job);
+	pthread_mutex_unlock(&f->jobs.lock);
+	r = job_row(job, JOB_QUEUED, &row);
+	if (r == 0) {
+		pthread_mutex_lock(&f->write_lock);
+		r = catalog_job_put(f->catalog, &row, err);
+		pthread_mutex_unlock(&f->write_lock);
+		cat_job_release(&row);
+	} else {
+		err_sys(err, ENOMEM, "cancel", job->text);
+	}
+	jobs_put_back(f, job);
+	return r;
+}
+
 int jobs_cancel(struct fsd *f, int64_t id, struct err *err)
 {
+	bool waited = false, unseen = false;
 	char text[JOB_ID_SIZE];
-	bool waited = false;
 	struct job *job;
 
 	pthread_mutex_lock(&f->jobs.lock);
@@ -423,6 +463,7 @@ int jobs_cancel(struct fsd *f, int64_t id, struct err *err)
 		job->given_up = job->look_again != 0;
 		atomic_store(&job->ctx.cancel, true);
 		waited = job->state == JOB_QUEUED;
+		unseen = job->unseen;
 	}
 	if (waited) {
 		take(&f->jobs, job); /* and its locks, until that is recorded */
@@ -434,7 +475,9 @@ int jobs_cancel(struct fsd *f, int64_t id, struct err *err)
 	if (!job)
 		return err_set(err, EALREADY, "job_ended", job_id_format(id, text),
 			"the job has already ended");
-	return waited ? end_waiting(f, job, err) : 0;
+	if (!waited)
+		return 0;
+	return unseen ? cancel_unseen(f, job, err) : end_waiting(f, job, err);
 }
 
 void jobs_look(struct fsd *f)

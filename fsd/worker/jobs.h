@@ -231,10 +231,11 @@ bool jobs_at_work_on(struct fsd *f, const char *type, const char *name);
  * wait until their pool was recovered. */
 int jobs_load(struct fsd *f, struct err *err);
 /*
- * Look what the loaded jobs of this pool came to: finish, undo or queue them. Called when the pool
- * comes online, before anything else touches it; write_lock must not be held.
+ * Look what the loaded jobs of this pool came to: finish, undo or queue them; one that was canceled
+ * meanwhile ends. Called when the pool comes online, before anything else touches it; write_lock
+ * must not be held.
  */
-int jobs_recover(struct fsd *f, struct pool_root *pool, struct err *err);
+void jobs_recover(struct fsd *f, struct pool_root *pool);
 
 /* The JSON object of a job: the running one's state where there is one. New reference or NULL. A
  * list's item is without what has no bounds: arguments and result. */

@@ -101,7 +101,8 @@ static int job_of(struct fsd *f, struct pool_root *pool, const struct cat_job *r
 		return r;
 	}
 	restore_locks(job);
-	json_object_del(job->intent, "_unseen");
+	job->was_canceled = json_true_at(job->intent, "_canceled");
+	json_object_del(job->intent, "_canceled");
 	*out = job;
 	return 0;
 }
@@ -130,7 +131,7 @@ static void not_recovered(struct fsd *f, const struct cat_job *row, const struct
 static int load(struct fsd *f, const struct cat_job *row, struct err *err)
 {
 	struct pool_root *pool = pools_find(&f->pools, row->pool);
-	struct job *job;
+	struct job *job = NULL;
 	int r = *row->pool && !pool ? pools_require(&f->pools, row->pool, &pool, err) : 0;
 
 	if (r == 0)
@@ -191,21 +192,43 @@ static int conclude(struct fsd *f, struct job *job)
 	return r;
 }
 
+static void end(struct fsd *f, struct job *job)
+{
+	if (conclude(f, job) < 0)
+		job->outcome = JOB_QUEUED; /* nobody is told */
+	jobs_retire(f, job);
+}
+
+/* An earlier one is in the way, so it cannot have begun. What it asks for may hold already, but
+ * will not when it is its turn. */
+static void wait_for_others(struct fsd *f, struct job *job)
+{
+	if (!job->was_canceled) {
+		jobs_put_back(f, job);
+		return;
+	}
+	err_set(&job->err, ECANCELED, "canceled", NULL, "canceled before it started");
+	job->outcome = JOB_CANCELED;
+	end(f, job);
+}
+
 static void look(struct fsd *f, struct job *job)
 {
 	struct err err = ERR_INIT;
 	bool staged;
 
 	if (jobs_in_the_way(f, job)) {
-		/* So it cannot have begun. What it asks for may hold already, but will not
-		 * when it is its turn. */
-		jobs_put_back(f, job);
+		wait_for_others(f, job);
 		return;
 	}
 	staged = job->pool && fd_exists(job->pool->staging, job->text) != 0;
-	err_set(&job->err, EINTR, "interrupted", job->site_name,
-		"fsd was stopped in the middle of this job; nothing of it is left");
-	err_hint(&job->err, "ask for it again");
+	if (job->was_canceled) {
+		err_set(&job->err, ECANCELED, "canceled", NULL, "canceled before its end");
+	} else {
+		err_set(&job->err, EINTR, "interrupted", job->site_name,
+			"fsd was stopped in the middle of this job; nothing of it is left");
+		err_hint(&job->err, "ask for it again");
+	}
 	if (settle(f, job, &err) < 0) {
 		jobs_look_later(f, job);
 		return;
@@ -219,79 +242,13 @@ static void look(struct fsd *f, struct job *job)
 		jobs_put_back(f, job);
 		return;
 	}
-	if (conclude(f, job) < 0)
-		job->outcome = JOB_QUEUED; /* nobody is told */
-	jobs_retire(f, job);
+	end(f, job);
 }
 
-/* ---- what was canceled while nobody could see whether it had begun ---- */
-
-struct canceled {
-	struct fsd *f;
-	struct pool_root *pool;
-	struct job *head;
-};
-
-static int collect(const struct cat_job *row, void *arg)
-{
-	struct canceled *all = arg;
-	struct err err = ERR_INIT;
-	struct job *job;
-	json_t *intent;
-	bool unseen;
-
-	if (strcmp(row->pool, all->pool->config->name) != 0)
-		return 0;
-	intent = json_loads(row->intent ? row->intent : "{}", 0, NULL);
-	unseen = json_is_true(json_object_get(intent, "_unseen"));
-	json_decref(intent);
-	if (!unseen || job_of(all->f, all->pool, row, &job, &err) < 0)
-		return 0;
-	job->next = all->head;
-	all->head = job;
-	return 0;
-}
-
-static void settle_canceled(struct fsd *f, struct job *job)
-{
-	struct err err = ERR_INIT;
-
-	job->was_canceled = true;
-	job->started = job->created;
-	err_set(&job->err, ECANCELED, "canceled", NULL, "canceled before its end");
-	if (settle(f, job, &err) < 0) {
-		job->look_again = 1;
-		jobs_enqueue(f, job);
-	} else {
-		conclude(f, job);
-		job_free(&job);
-	}
-}
-
-static int recover_canceled(struct fsd *f, struct pool_root *pool, struct err *err)
-{
-	struct cat_job_filter filter = {.state = job_state_name(JOB_CANCELED)};
-	struct canceled all = {f, pool, NULL};
-	int r;
-
-	pthread_mutex_lock(&f->write_lock);
-	r = catalog_jobs(f->catalog, &filter, collect, &all, err);
-	pthread_mutex_unlock(&f->write_lock);
-	while (all.head) { /* the oldest first */
-		struct job *job = all.head;
-
-		all.head = job->next;
-		settle_canceled(f, job);
-	}
-	return r;
-}
-
-int jobs_recover(struct fsd *f, struct pool_root *pool, struct err *err)
+void jobs_recover(struct fsd *f, struct pool_root *pool)
 {
 	struct job *job;
-	int r = pool ? recover_canceled(f, pool, err) : 0;
 
-	while (r == 0 && (job = jobs_next_unseen(f, pool)))
+	while ((job = jobs_next_unseen(f, pool)))
 		look(f, job);
-	return r;
 }

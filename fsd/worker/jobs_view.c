@@ -33,7 +33,8 @@ static json_t *stats(const struct job *job)
 {
 	bool copied = has_copied(job);
 	json_t *s = json_pack("{s:f,s:o,s:o,s:o,s:I,s:I}", "seconds",
-		job->finished ? (double)(job->finished - job->started) / (double)NSEC_PER_SEC : 0,
+		job->finished && job->started
+			? (double)(job->finished - job->started) / (double)NSEC_PER_SEC : 0,
 		"entries", counted(job, copied ? job->copied_entries : job->ctx.entries_done),
 		"bytes", counted(job, copied ? job->copied_bytes : job->ctx.bytes_done),
 		"bytes_cloned", counted(job, job->bytes_cloned),
@@ -70,8 +71,8 @@ static char *intent_text(const struct job *job)
 		json_array_append_new(locks, json_pack("[o,b]", json_text(job->locks[i].key),
 			job->locks[i].exclusive));
 	json_object_set_new(doc, "_locks", locks);
-	if (job->unseen)
-		json_object_set_new(doc, "_unseen", json_true());
+	if (job->unseen && job->was_canceled)
+		json_object_set_new(doc, "_canceled", json_true());
 	if (job->undoes) {
 		char id[JOB_ID_SIZE];
 
@@ -97,6 +98,26 @@ static char *args_text(const struct job *job)
 	return job->asked ? strdup(job->asked) : request_to_json(&job->request);
 }
 
+static char *error_text(const struct err *e)
+{
+	json_t *doc = json_problem(e, json_problem_status(e));
+	char *text = json_dumps(doc, JSON_COMPACT);
+
+	json_decref(doc);
+	return text;
+}
+
+/* Of one that has to be looked at before it ends. */
+static char *canceled_text(const struct job *job)
+{
+	struct err e = ERR_INIT;
+
+	err_set(&e, ECANCELED, "canceled", NULL, "canceled while pool %.60s was offline; what it "
+		"had begun, if anything, is settled once that is online",
+		job->pool ? job->pool->config->name : "?");
+	return error_text(&e);
+}
+
 static void outcome_texts(const struct job *job, enum job_state state, struct cat_job *row)
 {
 	json_t *doc;
@@ -109,11 +130,14 @@ static void outcome_texts(const struct job *job, enum job_state state, struct ca
 	doc = stats(job);
 	row->stats = json_dumps(doc, JSON_COMPACT);
 	json_decref(doc);
-	if (state != JOB_DONE) {
-		doc = json_problem(&job->err, json_problem_status(&job->err));
-		row->error = json_dumps(doc, JSON_COMPACT);
-		json_decref(doc);
-	}
+	if (state != JOB_DONE)
+		row->error = error_text(&job->err);
+}
+
+/* Where a section was renamed and its pool is away, the catalog has not followed yet. */
+static const char *pool_name(const struct pool_root *r)
+{
+	return *r->former && !r->id[0] ? r->former : r->config->name;
 }
 
 int job_row(const struct job *job, enum job_state state, struct cat_job *row)
@@ -131,7 +155,7 @@ int job_row(const struct job *job, enum job_state state, struct cat_job *row)
 	strcpy(row->state, state > JOB_RUNNING ? job_state_name(state) : "queued");
 	strcpy(row->site, job->site_id);
 	strcpy(row->site_name, job->site_name);
-	strcpy(row->pool, job->pool ? job->pool->config->name : "");
+	strcpy(row->pool, job->pool ? pool_name(job->pool) : "");
 	strcpy(row->actor, job->actor);
 	snprintf(row->note, sizeof(row->note), "%s", note ? note : "");
 	snprintf(row->key, sizeof(row->key), "%s", key ? key : "");
@@ -139,6 +163,8 @@ int job_row(const struct job *job, enum job_state state, struct cat_job *row)
 	row->intent = state > JOB_RUNNING && only_looks(job) ? strdup("{}") : intent_text(job);
 	if (row->args && row->intent && state > JOB_RUNNING)
 		outcome_texts(job, state, row);
+	if (state == JOB_QUEUED && job->unseen && job->was_canceled)
+		row->error = canceled_text(job);
 	if (!row->args || !row->intent) {
 		cat_job_release(row);
 		return -ENOMEM;

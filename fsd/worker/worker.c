@@ -101,7 +101,9 @@ static int recover(struct fsd *f, struct err *err)
 			return -e.num;
 		}
 	}
-	return r == 0 ? jobs_recover(f, NULL, err) : r;
+	if (r == 0)
+		jobs_recover(f, NULL);
+	return r;
 }
 
 static int say_ready(struct worker *w)

@@ -114,13 +114,65 @@ def test_job__of_a_pool_that_is_away_can_be_canceled(make_daemon, scratch, away)
     job = daemon.json('job', 'list')['items'][0]['id']
     with subprocess.Popen([program('tools/fsctl/fsctl'), 'job', 'wait', job], text=True,
                           env={**os.environ, 'FSD_URL': daemon.url()}) as wait:
-        assert daemon.fsctl('job', 'cancel', job).stdout == f'job {job} is canceled\n'
-        assert wait.wait(TIMEOUT) != 0
+        for _ in range(2):
+            assert 'is settled once that is online' in daemon.fsctl('job', 'cancel', job).stdout
+            assert daemon.json('job', 'show', job)['error']['code'] == 'canceled'
+            wait.kill()
+            daemon.stop()
+            daemon.start()
+    # It may have begun, or be past its commit point: its name is not given to another one.
+    _, error = daemon.ask({'kind': 'site-create', 'name': 'shop', 'pool': 'main'})
+    assert (error['code'], job in error['reason']) == ('name_taken', True), error
+    bring_back(daemon, away, scratch / 'old')
+    assert daemon.fsctl('job', 'wait', job, check=False).returncode != 0
+    assert daemon.json('job', 'show', job)['state'] == 'canceled'
     assert daemon.json('status')['jobs'] == {'queued': 0, 'running': 0}
     daemon.fsctl('site', 'create', 'shop', '--pool', 'main')
-    bring_back(daemon, away, scratch / 'old')
+    assert checked(daemon)[0] == 0
+
+
+def test_job__of_a_pool_that_is_away_lets_its_source_go_when_it_is_canceled(make_daemon, scratch):
+    daemon = make_daemon({name: scratch / name for name in ('main', 'old')})
+    steps = Steps(daemon)
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'main')
+    daemon.fsctl('snapshot', 'shop@s')
+    steps.until('intent.committed', {'kind': 'clone', 'source': 'shop@s', 'name': 'copy',
+                                     'pool': 'old'})
+    daemon.stop(signal.SIGKILL)
+    steps.set_hold('')
+    take_away(daemon, 'disk', scratch / 'old')
+    job = daemon.json('job', 'list')['items'][0]['id']
+    _, error = daemon.ask({'kind': 'snapshot-delete', 'source': 'shop@s', 'confirm': True})
+    assert error['code'] == 'has_dependents', error
+    daemon.fsctl('job', 'cancel', job)
+    daemon.fsctl('snapshot', 'delete', 'shop@s', '--yes')
+    bring_back(daemon, 'disk', scratch / 'old')
     assert daemon.json('job', 'show', job)['state'] == 'canceled'
-    assert daemon.json('site', 'show', 'shop')['pool'] == 'main'
+    assert daemon.json('site', 'list')['items'][0]['name'] == 'shop'
+    assert checked(daemon)[0] == 0
+
+
+def test_job__that_was_canceled_while_its_pool_had_another_name_is_settled(make_daemon, scratch):
+    """Under the new name the pool was never online."""
+    daemon = make_daemon({name: scratch / name for name in ('main', 'old')})
+    steps = Steps(daemon)
+    daemon.start()
+    steps.until('renamed', {'kind': 'site-create', 'name': 'shop', 'pool': 'old'})
+    daemon.stop(signal.SIGKILL)
+    steps.set_hold('')
+    pools = dict(daemon.pools)
+    daemon.pools = {'main': scratch / 'main', 'new': scratch / 'old'}
+    take_away(daemon, 'disk', scratch / 'old')
+    job = daemon.json('job', 'list')['items'][0]['id']
+    daemon.fsctl('job', 'cancel', job)
+    daemon.stop()
+    daemon.pools = pools
+    daemon.configure()
+    daemon.start()
+    bring_back(daemon, 'disk', scratch / 'old')
+    assert daemon.json('job', 'show', job)['state'] == 'done'  # it was past its commit point
+    assert daemon.json('site', 'show', 'shop')['pool'] == 'old'
     assert checked(daemon)[0] == 0
 
 

@@ -316,6 +316,12 @@ int run_job_wait(struct cli *c)
 	return r;
 }
 
+/* Canceled, but what it has begun cannot be seen before its pool is back. */
+static bool waits_for_pool(const struct fsc_value *job)
+{
+	return !fsc_job_ended(job) && fsc_value_str(job, "error.reason");
+}
+
 /* After the wait: was it the cancel that ended it? */
 static int answer_canceled(struct cli *c, const struct fsc_value *job)
 {
@@ -326,8 +332,12 @@ static int answer_canceled(struct cli *c, const struct fsc_value *job)
 	if (fsc_job_ended(job) && strcmp(state, "canceled") != 0)
 		return cli_error(c, FSC_EXIT_IN_THE_WAY, "job_ended", c->args[0],
 			"it ended before it could be stopped", NULL);
-	if (!c->json && !c->quiet)
+	if (c->json || c->quiet)
+		return 0;
+	if (fsc_job_ended(job) || !waits_for_pool(job))
 		printf("job %s is %s\n", c->args[0], fsc_job_ended(job) ? state : "being stopped");
+	else
+		printf("job %s: %s\n", c->args[0], fsc_value_str(job, "error.reason"));
 	return 0;
 }
 
@@ -370,7 +380,7 @@ int run_job_cancel(struct cli *c)
 		return show_cancel(c);
 	if (fsc_job_cancel(c->fsc, c->args[0], &job, &err) < 0)
 		return cli_fail(c, &err);
-	if (!fsc_job_ended(job) && !c->no_wait) {
+	if (!fsc_job_ended(job) && !waits_for_pool(job) && !c->no_wait) {
 		fsc_value_free(&job);
 		r = job_wait(c, c->args[0], -1, &job);
 		if (r)
