@@ -85,7 +85,7 @@ static int renew(struct ejected *e, struct err *err)
 	return r;
 }
 
-static void tell(struct ejected *e, int64_t number, struct err *err)
+static int tell(struct ejected *e, int64_t number, struct err *err)
 {
 	char directory[PATH_MAX], reason[PATH_MAX + 64];
 	const struct kept_told told = {
@@ -96,25 +96,17 @@ static void tell(struct ejected *e, int64_t number, struct err *err)
 		.reason = reason,
 		.hint = "take over what you need, and end whoever still writes there",
 	};
+	int r = 0;
 
 	snprintf(directory, sizeof(directory), "%s/.fsd/deleted/%s/gen/%" PRId64 "/" LAYOUT_TREE,
 		e->pool->config->path, e->id, number);
 	snprintf(reason, sizeof(reason), "after %s had been made of its site", e->directory);
 	pthread_mutex_lock(&e->f->write_lock);
 	if (kept_may_purge(e->f, e->id, err))
-		e->kept |= kept_tell(e->f, &told) == 0;
+		r = kept_tell(e->f, &told);
 	pthread_mutex_unlock(&e->f->write_lock);
-}
-
-/* What was replaced in its trees before, and was still kept for undo. */
-static int add_replaced(const struct kept_work *w, void *arg)
-{
-	struct ejected *e = arg;
-	int r = 0;
-
-	for (size_t i = 0; i < w->late.n && r == 0; i++)
-		r = paths_add(&e->late, w->late.items[i].path, "written");
-	return r;
+	e->kept |= r == 0;
+	return r < 0 ? err_sys(err, -r, "tell of late writes", e->id) : 0;
 }
 
 /* Since when a write to one of its generations is late; 0: never. */
@@ -145,12 +137,13 @@ static int look_at_generation(struct ejected *e, int64_t number, bool live, stru
 	if (tree < 0)
 		return err_sys(err, -tree, "open the tree", e->id);
 	r = snap_changed(tree, since, ctx, &e->late, err);
-	if (r == 0)
-		r = kept_look_at_tree(tree, e->told ? e->since : 0, ctx, add_replaced, e, err);
 	if (r == 0 && e->late.total)
-		tell(e, number, err);
+		r = tell(e, number, err);
 	paths_release(&e->late);
-	return r;
+	if (r == 0) /* what was replaced in it before, and was still kept for undo */
+		r = kept_tell_replaced(e->f, e->id, tree, e->told ? e->since : 0, ctx, err);
+	e->kept |= r == 1;
+	return r < 0 ? r : 0;
 }
 
 /* 1: there is something that is only in there; 0: there is not; -errno. */

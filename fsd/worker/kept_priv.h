@@ -38,25 +38,7 @@ int kept_tell(struct fsd *f, const struct kept_told *t);
 /* Log what `err` says, if it says anything and nobody has canceled. */
 void kept_cannot(const struct kept_pass *s, const char *what, const struct err *err);
 
-/* A work directory (work.h). */
-struct kept_work {
-	const char *name;
-	int dir;
-	json_t *plan; /* NULL: none, or not to be read */
-	int64_t since; /* ns: what is newer was written late */
-	json_t *taken; /* by inode, ns: the ctime since the last of its names was taken out */
-	struct paths late;
-};
-
-void kept_work_release(struct kept_work *w);
-/* Add to `late` what was written to its entries after `since`. */
-int kept_look_at_work(struct kept_work *w, struct snap_ctx *ctx, struct err *err);
-/* All work directories at the root of a tree: fn for each that was written to after `since`, and
- * after what was told of it before. 0, -errno, or what fn returned. */
-typedef int kept_work_fn(const struct kept_work *w, void *arg);
-int kept_look_at_tree(int tree, int64_t since, struct snap_ctx *ctx, kept_work_fn *fn, void *arg,
-	struct err *err);
-/* Remove those that nobody needs any more. */
+/* Remove the work directories (work.h) at the root of a tree that nobody needs any more. */
 void kept_sweep_tree(const struct kept_pass *s, int tree);
 
 /* What an import put aside for the site whose folder is open at `site`. err: it cannot be looked at

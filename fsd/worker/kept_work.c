@@ -24,6 +24,16 @@
 
 #define INODE_KEY_SIZE 24
 
+/* A work directory (work.h). */
+struct kept_work {
+	const char *name;
+	int dir;
+	json_t *plan; /* NULL: none, or not to be read */
+	int64_t since; /* ns: what is newer was written late */
+	json_t *taken; /* by inode, ns: the ctime since the last of its names was taken out */
+	struct paths late;
+};
+
 /* Since when is it kept? A change that was never finished: when it was last touched. */
 static int64_t kept_since(const struct kept_work *w)
 {
@@ -123,7 +133,7 @@ static int look_at_entry(struct kept_work *w, const json_t *item, const char *na
 	return r == -ENOMEM ? err_sys(err, ENOMEM, "look", path) : r;
 }
 
-int kept_look_at_work(struct kept_work *w, struct snap_ctx *ctx, struct err *err)
+static int look_at_work(struct kept_work *w, struct snap_ctx *ctx, struct err *err)
 {
 	json_t *item;
 	size_t i;
@@ -145,7 +155,7 @@ int kept_look_at_work(struct kept_work *w, struct snap_ctx *ctx, struct err *err
 	return r;
 }
 
-void kept_work_release(struct kept_work *w)
+static void work_release(struct kept_work *w)
 {
 	paths_release(&w->late);
 	json_decref(w->plan);
@@ -208,7 +218,7 @@ static int judge_work(const struct kept_pass *s, struct kept_work *w, struct err
 	int64_t looked = settle_now();
 
 	w->since = untold_since(w);
-	if (kept_look_at_work(w, s->ctx, err) < 0)
+	if (look_at_work(w, s->ctx, err) < 0)
 		return 0;
 	if (w->late.total)
 		keep_work(s, w, looked);
@@ -246,7 +256,7 @@ static void sweep_work(const struct kept_pass *s, int tree, const char *name)
 		w.plan = NULL;
 	if (is_gone(&w) || kept_since(&w) < s->before)
 		sweep_marked(s, tree, &w);
-	kept_work_release(&w);
+	work_release(&w);
 }
 
 void kept_sweep_tree(const struct kept_pass *s, int tree)
@@ -263,8 +273,15 @@ void kept_sweep_tree(const struct kept_pass *s, int tree)
 
 /* ---- in a tree that is swept no more ---- */
 
-static int look_into(int tree, const char *name, int64_t since, struct snap_ctx *ctx,
-	kept_work_fn *fn, void *arg, struct err *err)
+struct replaced {
+	struct fsd *f;
+	const char *site;
+	int64_t since;
+	struct snap_ctx *ctx;
+};
+
+/* 1: something was written to it, and told; 0; -errno. */
+static int tell_replaced(const struct replaced *p, int tree, const char *name, struct err *err)
 {
 	_cleanup_fd_ int dir = work_open(tree, name);
 	struct kept_work w = {.name = name, .dir = dir, .late = PATHS_INIT};
@@ -278,53 +295,32 @@ static int look_into(int tree, const char *name, int64_t since, struct snap_ctx 
 	if (r < 0)
 		return r;
 	w.since = untold_since(&w);
-	if (w.since < since)
-		w.since = since;
-	r = kept_look_at_work(&w, ctx, err);
-	if (r == 0 && w.late.total)
-		r = fn(&w, arg);
-	kept_work_release(&w);
-	return r;
-}
-
-int kept_look_at_tree(int tree, int64_t since, struct snap_ctx *ctx, kept_work_fn *fn, void *arg,
-	struct err *err)
-{
-	json_t *names = work_list(tree), *name;
-	int r = names ? 0 : err_sys(err, EIO, "list", NULL);
-	size_t i;
-
-	json_array_foreach(names, i, name) {
-		if (r == 0)
-			r = look_into(tree, json_string_value(name), since, ctx, fn, arg, err);
+	if (w.since < p->since)
+		w.since = p->since;
+	r = look_at_work(&w, p->ctx, err);
+	if (r == 0 && w.late.total) {
+		pthread_mutex_lock(&p->f->write_lock);
+		r = tell_work(p->f, p->site, &w);
+		pthread_mutex_unlock(&p->f->write_lock);
+		r = r < 0 ? err_sys(err, -r, "tell of late writes", name) : 1;
 	}
-	json_decref(names);
-	return r;
-}
-
-struct replaced {
-	struct fsd *f;
-	const char *site;
-	int told;
-};
-
-static int tell_replaced(const struct kept_work *w, void *arg)
-{
-	struct replaced *p = arg;
-	int r;
-
-	pthread_mutex_lock(&p->f->write_lock);
-	r = tell_work(p->f, p->site, w);
-	pthread_mutex_unlock(&p->f->write_lock);
-	p->told = 1;
+	work_release(&w);
 	return r;
 }
 
 int kept_tell_replaced(struct fsd *f, const char *site, int tree, int64_t since,
 	struct snap_ctx *ctx, struct err *err)
 {
-	struct replaced p = {f, site, 0};
-	int r = kept_look_at_tree(tree, since, ctx, tell_replaced, &p, err);
+	const struct replaced p = {f, site, since, ctx};
+	json_t *names = work_list(tree), *name;
+	int r = names ? 0 : err_sys(err, EIO, "list", site), told = 0;
+	size_t i;
 
-	return r < 0 ? r : p.told;
+	json_array_foreach(names, i, name) {
+		if (r >= 0)
+			r = tell_replaced(&p, tree, json_string_value(name), err);
+		told |= r == 1;
+	}
+	json_decref(names);
+	return r < 0 ? r : told;
 }

@@ -84,8 +84,10 @@ def test_eject__looks_into_what_was_kept_for_undo_before_it_goes(host, scratch):
     os.close(os.open('order', os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=held))
     os.close(held)
     undo_is_over(host)
-    wait_for(lambda: told(host, 'eject.late_writes'))
-    assert told(host, 'eject.late_writes')[0]['paths'] == ['a', 'a/order']
+    wait_for(lambda: told(host, 'replaced.late_writes'))
+    late, = told(host, 'replaced.late_writes')
+    assert late['paths'] == ['a', 'a/order']
+    assert (pathlib.Path(late['directory']) / '0/order').exists()
 
 
 @pytest.mark.parametrize('kind', ['site-eject', 'restore-to'])
