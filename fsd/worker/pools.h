@@ -62,7 +62,8 @@ struct pools {
 int pools_check(const struct config *config, struct err *err);
 /* A look that changes nothing: does another fsd hold one of them? 0 or -EBUSY "locked". */
 int pools_unlocked(const struct config *config, struct err *err);
-/* An offline pool_root for each configured pool. 0 or -errno. */
+/* An offline pool_root for each configured pool. Nobody else may use `c` meanwhile, as below. 0 or
+ * -errno. */
 int pools_init(struct pools *p, const struct config *config, struct catalog *c, struct err *err);
 /*
  * Before any is opened: the catalog forgets each pool that it has no part of and that no section

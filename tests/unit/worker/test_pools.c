@@ -84,7 +84,9 @@ static void test_told__can_be_read_while_a_pool_is_tried_again(void **state)
 	struct err err = ERR_INIT;
 
 	snprintf(path, sizeof(path), "%s/other", h->dir);
+	pthread_mutex_lock(&h->fsd.write_lock);
 	assert_int_equal(pools_init(&r.pools, &config, h->fsd.catalog, &err), 0);
+	pthread_mutex_unlock(&h->fsd.write_lock);
 	if (pool_root_open(&r.pools.items[0], h->fsd.catalog, &h->fsd.write_lock, &err) == 0) {
 		pools_release(&r.pools);
 		skip(); /* /tmp lies on btrfs: it fits */
