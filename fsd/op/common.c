@@ -36,8 +36,8 @@ int op_plan_site(struct fsd *f, struct job *job, const char *ref, bool exclusive
 
 	if (r < 0)
 		return r;
-	strcpy(job->site_id, out->id);
-	strcpy(job->site_name, out->name);
+	snprintf(job->site_id, sizeof(job->site_id), "%s", out->id);
+	snprintf(job->site_name, sizeof(job->site_name), "%s", out->name);
 	job_lock(job, "site", out->id, exclusive);
 	return 0;
 }
@@ -306,7 +306,7 @@ int op_site_name(struct fsd *f, const char *site_id, char name[NAME_SIZE], struc
 	int r = op_site_now(f, site_id, &s, err);
 
 	if (r == 0)
-		strcpy(name, s.name);
+		snprintf(name, NAME_SIZE, "%s", s.name);
 	return r;
 }
 
@@ -361,7 +361,7 @@ static int snapshot_now(struct fsd *f, const char *site_id, const char *snapshot
 	pthread_mutex_lock(&f->write_lock);
 	r = catalog_snapshot_get(f->catalog, site_id, snapshot, &s, err);
 	if (r == 0)
-		strcpy(out->pool, s.pool);
+		snprintf(out->pool, sizeof(out->pool), "%s", s.pool);
 	else if (r == -ENOENT)
 		r = catalog_site_get(f->catalog, site_id, out, err);
 	pthread_mutex_unlock(&f->write_lock);
@@ -669,7 +669,7 @@ int op_store_snapshot(struct job *job, int stage, const char *kind, int64_t gene
 	json_t *doc;
 	int r;
 
-	strcpy(s.kind, kind);
+	snprintf(s.kind, sizeof(s.kind), "%s", kind);
 	strcpy(s.id, job_str(job, "snapshot"));
 	strcpy(s.site, job->site_id);
 	strcpy(s.site_name, job->site_name);

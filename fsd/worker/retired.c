@@ -71,7 +71,7 @@ static bool is_due(struct look *l)
 {
 	char id[CAT_ID_SIZE], holder[JOB_ID_SIZE];
 
-	strcpy(id, l->snapshot.id);
+	snprintf(id, sizeof(id), "%s", l->snapshot.id);
 	return catalog_snapshot_get_id(l->f->catalog, id, &l->snapshot, NULL) == 0 &&
 	       l->snapshot.look && !jobs_holds(l->f, "snapshot", id, false, holder);
 }

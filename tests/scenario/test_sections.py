@@ -3,11 +3,10 @@
 
 import os
 import signal
-import subprocess
 
 import pytest
 
-from conftest import TIMEOUT, Steps, checked, program
+from conftest import Steps, checked
 from storage import pool, wait_until
 
 
@@ -16,6 +15,13 @@ def start_with(daemon, pools):
     daemon.pools = pools
     daemon.configure()
     daemon.start()
+
+
+def killed_at(steps, step, request):
+    """fsd has ended at a step of the job."""
+    steps.until(step, request)
+    steps.daemon.stop(signal.SIGKILL)
+    steps.set_hold('')
 
 
 def test_pool__that_lost_its_section_is_a_problem_while_the_catalog_has_a_part_of_it(
@@ -64,10 +70,8 @@ def test_pool__that_lost_its_section_keeps_its_jobs_in_the_queue(make_daemon, sc
     daemon.start()
     daemon.fsctl('site', 'create', 'shop', '--pool', 'main')
     daemon.fsctl('snapshot', 'shop@s')
-    steps.until('intent.committed', {'kind': 'clone', 'source': 'shop@s', 'name': 'copy',
-                                     'pool': 'old'})
-    daemon.stop(signal.SIGKILL)
-    steps.set_hold('')
+    killed_at(steps, 'intent.committed', {'kind': 'clone', 'source': 'shop@s', 'name': 'copy',
+                                          'pool': 'old'})
     start_with(daemon, {'main': scratch / 'main'})
     job = daemon.json('job', 'list')['items'][0]['id']
     assert daemon.json('status')['jobs'] == {'queued': 1, 'running': 0}
@@ -107,19 +111,14 @@ def test_job__of_a_pool_that_is_away_can_be_canceled(make_daemon, scratch, away)
     daemon = make_daemon({name: scratch / name for name in ('main', 'old')})
     steps = Steps(daemon)
     daemon.start()
-    steps.until('intent.committed', {'kind': 'site-create', 'name': 'shop', 'pool': 'old'})
-    daemon.stop(signal.SIGKILL)
-    steps.set_hold('')
+    killed_at(steps, 'intent.committed', {'kind': 'site-create', 'name': 'shop', 'pool': 'old'})
     take_away(daemon, away, scratch / 'old')
     job = daemon.json('job', 'list')['items'][0]['id']
-    with subprocess.Popen([program('tools/fsctl/fsctl'), 'job', 'wait', job], text=True,
-                          env={**os.environ, 'FSD_URL': daemon.url()}) as wait:
-        for _ in range(2):
-            assert 'is settled once that is online' in daemon.fsctl('job', 'cancel', job).stdout
-            assert daemon.json('job', 'show', job)['error']['code'] == 'canceled'
-            wait.kill()
-            daemon.stop()
-            daemon.start()
+    for _ in range(2):
+        assert 'is settled once that is online' in daemon.fsctl('job', 'cancel', job).stdout
+        assert daemon.json('job', 'show', job)['error']['code'] == 'canceled'
+        daemon.stop()
+        daemon.start()
     # It may have begun, or be past its commit point: its name is not given to another one.
     _, error = daemon.ask({'kind': 'site-create', 'name': 'shop', 'pool': 'main'})
     assert (error['code'], job in error['reason']) == ('name_taken', True), error
@@ -137,10 +136,8 @@ def test_job__of_a_pool_that_is_away_lets_its_source_go_when_it_is_canceled(make
     daemon.start()
     daemon.fsctl('site', 'create', 'shop', '--pool', 'main')
     daemon.fsctl('snapshot', 'shop@s')
-    steps.until('intent.committed', {'kind': 'clone', 'source': 'shop@s', 'name': 'copy',
-                                     'pool': 'old'})
-    daemon.stop(signal.SIGKILL)
-    steps.set_hold('')
+    killed_at(steps, 'intent.committed', {'kind': 'clone', 'source': 'shop@s', 'name': 'copy',
+                                          'pool': 'old'})
     take_away(daemon, 'disk', scratch / 'old')
     job = daemon.json('job', 'list')['items'][0]['id']
     _, error = daemon.ask({'kind': 'snapshot-delete', 'source': 'shop@s', 'confirm': True})
@@ -158,9 +155,7 @@ def test_job__that_was_canceled_while_its_pool_had_another_name_is_settled(make_
     daemon = make_daemon({name: scratch / name for name in ('main', 'old')})
     steps = Steps(daemon)
     daemon.start()
-    steps.until('renamed', {'kind': 'site-create', 'name': 'shop', 'pool': 'old'})
-    daemon.stop(signal.SIGKILL)
-    steps.set_hold('')
+    killed_at(steps, 'renamed', {'kind': 'site-create', 'name': 'shop', 'pool': 'old'})
     pools = dict(daemon.pools)
     daemon.pools = {'main': scratch / 'main', 'new': scratch / 'old'}
     take_away(daemon, 'disk', scratch / 'old')
@@ -185,10 +180,8 @@ def test_job__that_was_canceled_while_its_pool_was_away_is_settled_when_it_is_ba
     daemon.start()
     (scratch / 'dir').mkdir()
     (scratch / 'dir/file').write_text('x')
-    steps.until(step, {'kind': 'site-import', 'name': 'shop', 'dir': str(scratch / 'dir'),
-                       'mode': 'move', 'pool': 'old'})
-    daemon.stop(signal.SIGKILL)
-    steps.set_hold('')
+    killed_at(steps, step, {'kind': 'site-import', 'name': 'shop', 'dir': str(scratch / 'dir'),
+                            'mode': 'move', 'pool': 'old'})
     take_away(daemon, away, scratch / 'old')
     job = daemon.json('job', 'list')['items'][0]['id']
     daemon.fsctl('job', 'cancel', job)
@@ -246,9 +239,7 @@ def test_pool__under_another_name_is_not_made_anew_in_its_mount_point(make_daemo
     daemon.start()
     daemon.fsctl('site', 'create', 'shop', '--pool', 'old')
     known = pool(daemon, 'old')['id']
-    steps.until('intent.committed', {'kind': 'snapshot', 'site': 'shop', 'name': 'a'})
-    daemon.stop(signal.SIGKILL)
-    steps.set_hold('')
+    killed_at(steps, 'intent.committed', {'kind': 'snapshot', 'site': 'shop', 'name': 'a'})
     old.rename(scratch / 'away')
     old.mkdir()
     start_with(daemon, {'main': scratch / 'main', 'new': old})
@@ -300,9 +291,7 @@ def test_pools__may_pass_their_names_on(make_daemon, scratch):
     steps = Steps(daemon)
     daemon.start()
     daemon.fsctl('site', 'create', 'shop', '--pool', 'a')
-    steps.until('intent.committed', {'kind': 'site-create', 'name': 'blog', 'pool': 'b'})
-    daemon.stop(signal.SIGKILL)
-    steps.set_hold('')
+    killed_at(steps, 'intent.committed', {'kind': 'site-create', 'name': 'blog', 'pool': 'b'})
     start_with(daemon, {'a': scratch / 'b', 'c': scratch / 'a'})
     wait_until(lambda: pool(daemon, 'a')['online'], daemon)
     wait_until(lambda: daemon.json('job', 'list')['items'][0]['state'] == 'done', daemon)
@@ -316,9 +305,7 @@ def test_pool__takes_its_unfinished_jobs_along_under_another_name(make_daemon, s
     daemon = make_daemon({name: scratch / name for name in ('main', 'old')})
     steps = Steps(daemon)
     daemon.start()
-    steps.until('intent.committed', {'kind': 'site-create', 'name': 'shop', 'pool': 'old'})
-    daemon.stop(signal.SIGKILL)
-    steps.set_hold('')
+    killed_at(steps, 'intent.committed', {'kind': 'site-create', 'name': 'shop', 'pool': 'old'})
     daemon.pools = {'main': scratch / 'main'}
     daemon.configure()
     daemon.start()
