@@ -11,6 +11,7 @@
 
 #include "fsd/core/json.h"
 #include "fsd/op/late.h"
+#include "fsd/op/told.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/step.h"
 #include "fsd/worker/work.h"
@@ -320,7 +321,7 @@ int change_apply(struct job *job, int tree, int work, struct err *err)
 
 	if (r < 0)
 		return r;
-	op_recall_made(job, json_str_at(plan, "method"), json_str_at(plan, "consistency"));
+	told_recall_made(job, json_str_at(plan, "method"), json_str_at(plan, "consistency"));
 	items = json_object_get(plan, "items");
 	if (!json_object_get(plan, "done")) {
 		r = place_all(job, tree, work, items);

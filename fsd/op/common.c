@@ -13,6 +13,7 @@
 #include "fsd/op/compare.h"
 #include "fsd/op/late.h"
 #include "fsd/op/outside.h"
+#include "fsd/op/told.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/present.h"
 #include "fsd/worker/reflect.h"
@@ -235,8 +236,7 @@ static enum snap_consistency consistency_of(const char *name)
 	return SNAP_FUZZY;
 }
 
-/* Of several copies the weakest counts, and none is more consistent than its source. */
-static void weaken(struct job *job, const char *consistency)
+void op_weaken(struct job *job, const char *consistency)
 {
 	enum snap_consistency now = consistency_of(job->consistency);
 	enum snap_consistency other = consistency_of(consistency);
@@ -247,7 +247,7 @@ static void weaken(struct job *job, const char *consistency)
 void op_expect_consistency(struct job *job, enum snap_consistency c)
 {
 	job->consistency = snap_consistency_name(c);
-	weaken(job, job_str(job, "source_consistency"));
+	op_weaken(job, job_str(job, "source_consistency"));
 }
 
 bool op_expect_method(struct job *job, const struct pool_root *from, bool live)
@@ -446,8 +446,8 @@ void op_count_copy(struct job *job, struct pool_made *made)
 	const struct snap_copy_result *c = &made->copy;
 
 	job->method = pool_method_name(made->method);
-	weaken(job, snap_consistency_name(c->consistency));
-	weaken(job, job_str(job, "source_consistency"));
+	op_weaken(job, snap_consistency_name(c->consistency));
+	op_weaken(job, job_str(job, "source_consistency"));
 	job->bytes_cloned += c->bytes_cloned;
 	job->copied_entries += c->entries;
 	job->copied_bytes = snap_add(job->copied_bytes, c->bytes);
@@ -549,112 +549,6 @@ int op_make_generation(struct fsd *f, struct job *job, int stage, int wrapper,
 	return store_generation(job, wrapper, g, as_of, err);
 }
 
-static int store_intent(struct fsd *f, struct job *job, struct err *err)
-{
-	struct cat_job row;
-	int r = job_row(job, JOB_RUNNING, &row);
-
-	if (r < 0)
-		return err_sys(err, -r, "note", job->text);
-	r = catalog_begin(f->catalog, err);
-	if (r == 0) {
-		r = catalog_job_put(f->catalog, &row, err);
-		if (r == 0)
-			r = catalog_commit(f->catalog, err);
-		if (r < 0)
-			catalog_rollback(f->catalog);
-	}
-	cat_job_release(&row);
-	return r;
-}
-
-/* In static storage, like a job's. */
-static const char *method_word(const char *text)
-{
-	enum pool_method m;
-
-	if (strcmp(text, METHOD_MOVE) == 0)
-		return METHOD_MOVE;
-	return pool_method_parse(text, &m) == 0 ? pool_method_name(m) : NULL;
-}
-
-void op_recall_made(struct job *job, const char *method, const char *consistency)
-{
-	if (job->recovered && method)
-		job->method = method_word(method);
-	if (job->recovered && consistency)
-		weaken(job, consistency);
-}
-
-void op_recall_generation(struct fsd *f, struct job *job, int64_t number)
-{
-	struct cat_generation g;
-
-	if (catalog_generation_get(f->catalog, job->site_id, number, &g, NULL) == 0 &&
-		g.job == job->id)
-		op_recall_made(job, g.method, g.consistency);
-}
-
-static void intend(struct fsd *f, struct job *job, const char *key, json_t *value)
-{
-	pthread_mutex_lock(&f->jobs.lock); /* jobs may be listed meanwhile */
-	if (value)
-		job_intend(job, key, value);
-	else
-		json_object_del(job->intent, key);
-	pthread_mutex_unlock(&f->jobs.lock);
-}
-
-int op_note(struct fsd *f, struct job *job, const char *key, json_t *value, struct err *err)
-{
-	json_t *noted = json_incref(json_object_get(job->intent, key));
-	int r;
-
-	intend(f, job, key, value);
-	pthread_mutex_lock(&f->write_lock);
-	r = store_intent(f, job, err);
-	pthread_mutex_unlock(&f->write_lock);
-	if (r < 0)
-		intend(f, job, key, noted);
-	else
-		json_decref(noted);
-	job->commits++;
-	step("intent.noted");
-	return r;
-}
-
-int op_keep_told(struct fsd *f, struct job *job, struct err *err)
-{
-	/* Copies: another try takes back what the one before it has said. */
-	json_t *told = json_pack("{s:o,s:o*,s:s*,s:s*}", "result", json_deep_copy(job->result),
-		"warnings", json_deep_copy(job->warnings), "method", job->method, "consistency",
-		job->consistency);
-
-	if (!json_equal(told, json_object_get(job->intent, "told")))
-		return op_note(f, job, "told", told, err);
-	json_decref(told);
-	return 0;
-}
-
-void op_recall_warnings(struct job *job)
-{
-	json_t *warnings = json_object_get(json_object_get(job->intent, "told"), "warnings");
-
-	if (!warnings)
-		return;
-	json_decref(job->warnings);
-	job->warnings = json_copy(warnings);
-}
-
-void op_recall_told(struct job *job)
-{
-	json_t *told = json_object_get(job->intent, "told");
-
-	op_recall_warnings(job);
-	json_object_update_missing(job->result, json_object_get(told, "result"));
-	op_recall_made(job, json_str_at(told, "method"), json_str_at(told, "consistency"));
-}
-
 int op_store_snapshot(struct job *job, int stage, const char *kind, int64_t generation,
 	int64_t look, json_t *labels, struct err *err)
 {
@@ -710,7 +604,7 @@ int op_record_snapshot(struct fsd *f, struct job *job, struct err *err)
 
 	if (r < 0)
 		return r;
-	op_recall_made(job, s.method, s.consistency);
+	told_recall_made(job, s.method, s.consistency);
 	json_object_set_new(job->result, "snapshot", present_snapshot(f, f->catalog, &s));
 	return 0;
 }

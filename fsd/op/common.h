@@ -53,6 +53,8 @@ bool op_constant_cost(const struct pool_root *from, const struct pool_root *to);
 
 /* What a copy will be; no better than what it is made from. */
 void op_expect_consistency(struct job *job, enum snap_consistency c);
+/* Of several copies the weakest counts, and none is more consistent than its source. */
+void op_weaken(struct job *job, const char *consistency);
 
 /* What a copy from the pool `from` will be: sets job->method and job->consistency. Is its cost the
  * same whatever the size? */
@@ -107,23 +109,6 @@ int op_make_generation(struct fsd *f, struct job *job, int stage, int wrapper,
 /* Copy a tree within the pool into wrapper/tree, with this meta.json, known or mended after. */
 int op_copy_tree(struct job *job, struct pool_root *from_pool, int from_wrapper, int wrapper,
 	unsigned flags, struct err *err);
-
-/* Add a value, which is stolen, to the intent, durably: a third commit, for what no pool can tell
- * recovery. */
-int op_note(struct fsd *f, struct job *job, const char *key, json_t *value, struct err *err);
-
-/* What the job comes to (result, warnings, method, consistency), noted before the last of what else
- * would tell it is gone: recovery may find nothing left to do, and is to tell it all the same.
- * Without a commit where that is noted already. */
-int op_keep_told(struct fsd *f, struct job *job, struct err *err);
-void op_recall_told(struct job *job);
-/* Where finish begins once more: what it did before it does not do, or warn of, again. */
-void op_recall_warnings(struct job *job);
-
-/* Of a job that was recovered: how it copied, as the document of what it made says (NULL: it does
- * not); as that of its site's generation does, if the job made that (write_lock is held). */
-void op_recall_made(struct job *job, const char *method, const char *consistency);
-void op_recall_generation(struct fsd *f, struct job *job, int64_t number);
 
 /* Write the staged snapshot's meta.json: the intent's id ("snapshot"), name and expiry, the job's
  * method and consistency; `look` is the snapshot's; `labels` is borrowed. */

@@ -8,7 +8,6 @@
  * What is on its way is noted in staging/JOB/eject.json: {"ino": the directory's, "generation",
  * "released": by rename, "since", "until"}.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -17,19 +16,18 @@
 #include <unistd.h>
 
 #include "fsd/core/json.h"
-#include "fsd/op/copy_out.h"
+#include "fsd/op/eject_priv.h"
 #include "fsd/op/late.h"
 #include "fsd/op/ops.h"
+#include "fsd/op/told.h"
 #include "fsd/worker/housekeeping.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/present.h"
 #include "fsd/worker/reflect.h"
 #include "fsd/worker/step.h"
 #include "fsd/worker/work.h"
-#include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
-#include "snap/remove.h"
 #include "snap/settle.h"
 #include "snap/skip.h"
 
@@ -128,15 +126,6 @@ static int plan(struct fsd *f, struct job *job, struct err *err)
 }
 
 /* ---- what a job has in its hands ---- */
-
-struct eject {
-	struct job *job;
-	struct copy_out out;
-	char name[NAME_SIZE]; /* the site's, now */
-	bool own_link;
-	int64_t live; /* 0: its link is damaged */
-	int site, wrapper, stage; /* -1 where there is none */
-};
 
 static void eject_release(struct eject *e)
 {
@@ -333,16 +322,11 @@ static int has_tree(const struct eject *e, const json_t *note)
 	return fd_exists(wrapper, LAYOUT_TREE);
 }
 
-static bool was_released(const json_t *note)
-{
-	return json_true_at(note, "released");
-}
-
 static int was_given(struct eject *e, const json_t *note, struct err *err)
 {
 	int r;
 
-	if (was_released(note)) {
+	if (eject_released(note)) {
 		r = has_tree(e, note);
 		return r < 0 ? r : !r;
 	}
@@ -390,149 +374,12 @@ static int revert(struct fsd *f, struct job *job, struct err *err)
 	if (r < 0)
 		return err_sys(err, -r, "read " NOTE, job->site_name);
 	r = copy_out_revert(&e.out,
-		note && !was_released(note) ? (uint64_t)json_int_at(note, "ino") : 0, err);
+		note && !eject_released(note) ? (uint64_t)json_int_at(note, "ino") : 0, err);
 	json_decref(note);
 	return r;
 }
 
 /* ---- after the commit point ---- */
-
-/* When it was retired, 0: never, if its tree is whole; else -ENODATA; other -errno: what cannot be
- * seen is not gone. */
-static int64_t whole_since(const struct eject *e, int64_t number, struct err *err)
-{
-	_cleanup_fd_ int wrapper = layout_open_generation(e->site, number);
-	struct pool_root *p = e->job->pool;
-	struct tree_at tree = {wrapper, LAYOUT_TREE};
-	int r = wrapper < 0 ? err_sys(err, -wrapper, "open generation", e->name)
-			    : p->driver->tree_check(p->handle, tree, NULL, err);
-	int64_t retired;
-	json_t *doc;
-
-	if (r <= 0)
-		return r < 0 ? r : -ENODATA;
-	if (op_doc_load(wrapper, META_WRAPPER, &doc) != 1)
-		return 0;
-	retired = json_int_at(doc, "retired");
-	json_decref(doc);
-	return retired > 0 ? retired : 0;
-}
-
-/* The whole generation that was live last, else the newest one, which never was: somebody may be
- * at work on it. 0: none; or -errno. */
-static int64_t whole_generation(const struct eject *e, struct err *err)
-{
-	_cleanup_free_ int64_t *numbers = NULL;
-	int64_t last = 0, found = 0;
-	unsigned n = 0;
-	int r = layout_generations(e->site, &numbers, &n);
-
-	if (r < 0)
-		return err_sys(err, -r, "list generations", e->name);
-	for (unsigned i = 0; i < n; i++) {
-		int64_t since = whole_since(e, numbers[i], err);
-
-		if (since < 0 && since != -ENODATA)
-			return since;
-		if (since >= last) {
-			last = since;
-			found = numbers[i];
-		}
-	}
-	return found;
-}
-
-/* The live tree was given away: what is left of the site is made whole without it. 0: nothing is
- * left. */
-static int64_t mend(struct eject *e, const json_t *note, struct err *err)
-{
-	struct job *job = e->job;
-	_cleanup_fd_ int gen = fd_open_dir(e->site, "gen");
-	int64_t gone = json_int_at(note, "generation"), other;
-	char number[LAYOUT_NUMBER_SIZE];
-	int r = 0;
-
-	if (gen < 0)
-		return err_sys(err, -gen, "open gen", e->name);
-	other = whole_generation(e, err);
-	if (other <= 0)
-		return other;
-	if (e->live == gone || !e->live)
-		r = layout_publish(e->site, other, job->id);
-	layout_sweep_site(e->site, LEFT_ALL);
-	snprintf(number, sizeof(number), "%" PRId64, gone);
-	if (r == 0 && fd_exists(gen, number) == 1)
-		r = layout_discard(job->pool, job->id, gen, number);
-	return r < 0 ? err_sys(err, -r, "retire the live generation", e->name) : other;
-}
-
-/* For whoever looks what was written in the parked tree since (worker/kept.h). */
-static json_t *ejected(const struct eject *e, int64_t since)
-{
-	return json_pack("{s:o,s:I}", "path", json_text(e->out.o.path), "since", (json_int_t)since);
-}
-
-/* For whoever brings back what is left; the number is not given twice. */
-static void note_given(const struct eject *e, json_t *doc, int64_t generation)
-{
-	json_object_set_new(doc, "ejected",
-		json_pack("{s:o,s:I}", "path", json_text(e->out.o.path), "generation",
-			(json_int_t)generation));
-	if (json_int_at(doc, "last_generation") < generation)
-		json_object_set_new(doc, "last_generation", json_integer(generation));
-}
-
-static int park(struct eject *e, const json_t *note, struct err *err)
-{
-	json_t *doc;
-	int r = meta_load(e->site, META_SITE, e->name, &doc, err);
-
-	if (r < 0)
-		return r;
-	json_object_set_new(doc, "name", json_string(e->name));
-	json_object_set_new(doc, "deleted", json_integer(clock_real()));
-	json_object_del(doc, "linked");
-	if (was_released(note))
-		note_given(e, doc, json_int_at(note, "generation"));
-	else
-		json_object_set_new(doc, "ejected", ejected(e, json_int_at(note, "since")));
-	r = meta_store(e->site, META_SITE, e->name, doc, err);
-	json_decref(doc);
-	if (r == 0 && (r = layout_park(e->job->pool, e->site, e->name, e->job->site_id)) < 0)
-		r = err_sys(err, -r, "rename into deleted", e->name);
-	return r;
-}
-
-static int forget(struct eject *e, struct err *err)
-{
-	struct pool_root *p = e->job->pool;
-	json_t *doc, *parked;
-	char id[ID_SIZE];
-	int r;
-
-	if (meta_load(e->site, META_SITE, e->name, &doc, NULL) == 0) {
-		parked = json_object_get(json_object_get(doc, "parked"), "path");
-		if (parked)
-			job_warn(e->job, "%s, which import put aside, is yours now",
-				json_string_value(parked));
-		json_decref(doc);
-	}
-	id_new(id);
-	r = layout_move(p->sites, e->name, p->trash, id);
-	return r < 0 ? err_sys(err, -r, "rename into trash", e->name) : 0;
-}
-
-/* The site leaves sites/. */
-static int retire(struct eject *e, const json_t *note, struct err *err)
-{
-	int64_t left = 1;
-
-	if (fd_exists(e->job->pool->sites, e->name) != 1)
-		return 0;
-	if (was_released(note))
-		left = mend(e, note, err);
-	return left < 0 ? (int)left : left ? park(e, note, err) : forget(e, err);
-}
 
 /* DIR was the site's link: the directory takes its place, and the link goes. */
 static int finish_link(struct eject *e, const json_t *note, struct err *err)
@@ -578,7 +425,7 @@ static int merge(struct eject *e, const json_t *note, int dir, struct err *err)
 			"gen/%" PRId64 " of %.100s/.fsd/deleted/%s until undo_keep is over",
 			e->name, json_int_at(note, "generation"), e->job->pool->config->path,
 			e->job->site_id);
-	return meta_change(site, META_SITE, e->name, "ejected", ejected(e, looked), err);
+	return meta_change(site, META_SITE, e->name, "ejected", eject_mark(e, looked), err);
 }
 
 /* DIR/.fsd-JOB, what that job replaced, is nobody's any more: beside it as DIR.fsd-JOB. */
@@ -622,7 +469,7 @@ static int finish_dir(struct eject *e, const json_t *note, struct err *err)
 	dir = fd_open_dir(e->out.o.parent, e->out.o.name);
 	if (dir < 0)
 		return err_sys(err, -dir, "open", e->out.o.path);
-	r = was_released(note) ? 0 : merge(e, note, dir, err);
+	r = eject_released(note) ? 0 : merge(e, note, dir, err);
 	if (r == 0 || r == -ENOTEMPTY)
 		r = empty_of_work(e, dir, r < 0 ? NULL : err) ?: r;
 	return r;
@@ -643,18 +490,18 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 	if (r < 0)
 		return err_sys(err, -r, "read " NOTE, e.name);
 	if (r == 0) { /* all done, and swept */
-		op_recall_told(job);
+		told_recall(job);
 		return 0;
 	}
-	op_recall_warnings(job);
-	op_recall_made(job, json_str_at(note, "method"), json_str_at(note, "consistency"));
-	if (was_released(note))
+	told_recall_warnings(job);
+	told_recall_made(job, json_str_at(note, "method"), json_str_at(note, "consistency"));
+	if (eject_released(note))
 		job->method = METHOD_MOVE;
 	e.own_link = json_true_at(job->intent, "own_link");
 	/* DIR may lie on another file system than the pool. */
 	placed = copy_out_open(&e.out, &part) == 0 && finish_link(&e, note, &part) == 0 &&
 		copy_out_sync(&e.out, &part) == 0;
-	r = retire(&e, note, err);
+	r = eject_leave(&e, note, err);
 	if (r == 0 && placed)
 		placed = finish_dir(&e, note, &part) == 0;
 	if (!placed)
@@ -662,7 +509,7 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 	json_decref(note);
 	housekeeping_wake(f);
 	if (r == 0)
-		r = op_keep_told(f, job, err);
+		r = told_keep(f, job, err);
 	return r == 0 ? job_sweep(job, err) : r;
 }
 

@@ -9,6 +9,7 @@
 
 #include "fsd/core/json.h"
 #include "fsd/op/ops.h"
+#include "fsd/op/told.h"
 #include "fsd/worker/housekeeping.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/present.h"
@@ -172,7 +173,7 @@ static int record_create(struct fsd *f, struct job *job, struct err *err)
 {
 	int r = reflect_own_site(f, job, err);
 
-	op_recall_generation(f, job, job_int(job, "generation"));
+	told_recall_generation(f, job, job_int(job, "generation"));
 	return r == 0 ? put_view(f, job, job_int(job, "generation"), err) : r;
 }
 

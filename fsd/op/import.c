@@ -24,6 +24,7 @@
 #include "fsd/op/late.h"
 #include "fsd/op/ops.h"
 #include "fsd/op/outside.h"
+#include "fsd/op/told.h"
 #include "fsd/worker/housekeeping.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/room.h"
@@ -646,7 +647,7 @@ static int finish_outside(struct fsd *f, struct after *a, struct err *err)
 	else if (finish_dir(f, a, &part) < 0)
 		tell_aside(a, &part);
 	if (r == 0)
-		r = op_keep_told(f, a->job, err);
+		r = told_keep(f, a->job, err);
 	return r == 0 ? meta_change(a->site, META_SITE, a->job->site_name, "import", NULL, err) : r;
 }
 
@@ -664,11 +665,11 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 	if (r < 0)
 		return r;
 	a.info = json_object_get(doc, "import");
-	op_recall_warnings(job);
+	told_recall_warnings(job);
 	if (a.info)
 		r = finish_outside(f, &a, err);
 	else
-		op_recall_told(job);
+		told_recall(job);
 	outside_release(&a.o);
 	json_decref(doc);
 	return r;
@@ -678,7 +679,7 @@ static int record(struct fsd *f, struct job *job, struct err *err)
 {
 	int r = op_record_site(f, job, job->site_name, NULL, err);
 
-	op_recall_generation(f, job, 1);
+	told_recall_generation(f, job, 1);
 	return r;
 }
 

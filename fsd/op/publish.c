@@ -10,6 +10,7 @@
 #include "fsd/core/json.h"
 #include "fsd/op/generation.h"
 #include "fsd/op/ops.h"
+#include "fsd/op/told.h"
 #include "fsd/worker/housekeeping.h"
 #include "fsd/worker/meta.h"
 #include "snap/base/err.h"
@@ -208,7 +209,7 @@ int publish_record(struct fsd *f, struct job *job, struct err *err)
 		r = catalog_generations(f->catalog, job->site_id, take_retired, pair, err);
 	if (r < 0)
 		return r;
-	op_recall_generation(f, job, site.live);
+	told_recall_generation(f, job, site.live);
 	json_object_set_new(job->result, "generation", json_integer(site.live));
 	json_object_set_new(job->result, "retired", pair[1] ? json_integer(pair[1]) : json_null());
 	return 0;

@@ -220,7 +220,7 @@ static int rename_linked(struct fsd *f, struct job *job, struct link *l, struct 
 	int sites = job->pool->sites, r = outside_identify(&l->o, &id, err);
 
 	if (r == 0)
-		r = op_note(f, job, "folder", json_pack("{s:I,s:I,s:I}", "ino", (json_int_t)id.ino,
+		r = job_note(f, job, "folder", json_pack("{s:I,s:I,s:I}", "ino", (json_int_t)id.ino,
 			"born", (json_int_t)id.born, "fs", (json_int_t)id.fs), err);
 	if (r == 0)
 		r = make_bridge(job, err);
@@ -239,7 +239,7 @@ static int note_name(struct fsd *f, struct job *job, struct err *err)
 
 	if (r < 0 || strcmp(name, job_str(job, "from")) == 0)
 		return r;
-	return op_note(f, job, "from", json_string(name), err);
+	return job_note(f, job, "from", json_string(name), err);
 }
 
 static int run(struct fsd *f, struct job *job, struct err *err)

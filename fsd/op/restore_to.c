@@ -13,6 +13,7 @@
 #include "fsd/core/json.h"
 #include "fsd/op/copy_out.h"
 #include "fsd/op/ops.h"
+#include "fsd/op/told.h"
 #include "fsd/op/wanted.h"
 #include "snap/base/err.h"
 #include "snap/base/fd.h"
@@ -100,17 +101,17 @@ static int copy_out(struct fsd *f, struct job *job, struct copy_out *c, int tree
 	/* No document in the pool tells what it comes to. As a rule that is known now, and noted
 	 * together with the note that it has begun. */
 	expect(job, &c->o);
-	r = op_keep_told(f, job, err);
+	r = told_keep(f, job, err);
 	if (r < 0)
 		return r;
 	dir = copy_out_make(c, &ino, err);
 	if (dir < 0)
 		return dir;
-	r = op_note(f, job, "ino", json_integer((json_int_t)ino), err);
+	r = job_note(f, job, "ino", json_integer((json_int_t)ino), err);
 	if (r == 0)
 		r = copy_tree(c, tree, dir, err);
 	if (r == 0)
-		r = op_keep_told(f, job, err);
+		r = told_keep(f, job, err);
 	return r == 0 ? copy_out_place(c, ino, RENAME_NOREPLACE, err) : r;
 }
 
@@ -162,7 +163,7 @@ static int finish(struct fsd *f, struct job *job, struct err *err)
 	int r = copy_out_open(&c, err);
 
 	(void)f;
-	op_recall_told(job);
+	told_recall(job);
 	if (r == 0)
 		r = copy_out_sync(&c, err);
 	if (r == 0 || !outside_given_up(job, err))

@@ -179,7 +179,7 @@ static int refuse_many_labels(const struct job *job, json_t *doc, struct err *er
 int set_note_before(struct fsd *f, struct job *job, json_t *before, struct err *err)
 {
 	if (!json_equal(before, json_object_get(job->intent, "before")))
-		return op_note(f, job, "before", before, err);
+		return job_note(f, job, "before", before, err);
 	json_decref(before);
 	return 0;
 }

@@ -9,6 +9,7 @@
 
 #include "fsd/op/common.h"
 #include "fsd/op/ops.h"
+#include "fsd/op/told.h"
 #include "fsd/worker/meta.h"
 #include "fsd/worker/room.h"
 #include "snap/base/clock.h"
@@ -193,7 +194,7 @@ static int record(struct fsd *f, struct job *job, struct err *err)
 	int r = op_record_site(f, job, job->site_name, NULL, err);
 
 	if (*job_str(job, "source_site")) /* an empty one is made by no method */
-		op_recall_generation(f, job, 1);
+		told_recall_generation(f, job, 1);
 	return r;
 }
 

@@ -158,6 +158,55 @@ int job_sweep(struct job *job, struct err *err)
 	return layout_remove(job->pool, job->pool->staging, job->text, &ctx, err);
 }
 
+/* ---- what recovery is to know ---- */
+
+int job_store(struct fsd *f, struct job *job, struct err *err)
+{
+	struct cat_job row;
+	int r = job_row(job, JOB_QUEUED, &row);
+
+	if (r < 0)
+		return err_sys(err, -r, "note", job->text);
+	pthread_mutex_lock(&f->write_lock);
+	r = catalog_begin(f->catalog, err);
+	if (r == 0) {
+		r = catalog_job_put(f->catalog, &row, err);
+		if (r == 0)
+			r = catalog_commit(f->catalog, err);
+		if (r < 0)
+			catalog_rollback(f->catalog);
+	}
+	pthread_mutex_unlock(&f->write_lock);
+	cat_job_release(&row);
+	return r;
+}
+
+static void intend(struct fsd *f, struct job *job, const char *key, json_t *value)
+{
+	pthread_mutex_lock(&f->jobs.lock); /* jobs may be listed meanwhile */
+	if (value)
+		job_intend(job, key, value);
+	else
+		json_object_del(job->intent, key);
+	pthread_mutex_unlock(&f->jobs.lock);
+}
+
+int job_note(struct fsd *f, struct job *job, const char *key, json_t *value, struct err *err)
+{
+	json_t *noted = json_incref(json_object_get(job->intent, key));
+	int r;
+
+	intend(f, job, key, value);
+	r = job_store(f, job, err);
+	if (r < 0)
+		intend(f, job, key, noted);
+	else
+		json_decref(noted);
+	job->commits++;
+	step("intent.noted");
+	return r;
+}
+
 /* ---- running it ---- */
 
 /* What of the pool explains a failed call in it? */

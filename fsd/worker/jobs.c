@@ -431,21 +431,12 @@ static void let_sources_go(struct job *job)
  * is settled once the pool is online. Until then it keeps what it was to change, and its name. */
 static int cancel_unseen(struct fsd *f, struct job *job, struct err *err)
 {
-	struct cat_job row;
 	int r;
 
 	pthread_mutex_lock(&f->jobs.lock);
 	let_sources_go(job);
 	pthread_mutex_unlock(&f->jobs.lock);
-	r = job_row(job, JOB_QUEUED, &row);
-	if (r == 0) {
-		pthread_mutex_lock(&f->write_lock);
-		r = catalog_job_put(f->catalog, &row, err);
-		pthread_mutex_unlock(&f->write_lock);
-		cat_job_release(&row);
-	} else {
-		err_sys(err, ENOMEM, "cancel", job->text);
-	}
+	r = job_store(f, job, err);
 	jobs_put_back(f, job);
 	return r;
 }

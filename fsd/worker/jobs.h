@@ -151,6 +151,10 @@ void job_lock(struct job *job, const char *type, const char *name, bool exclusiv
  * done), "problems" (what is wrong). Any bytes: names in trees are their users'. */
 void job_fault(struct job *job, const char *list, const char *path, const char *reason);
 
+/* Set a value of the intent, which is stolen, durably: a third commit, for what no pool can tell
+ * recovery. Where it fails the intent is as it was. */
+int job_note(struct fsd *f, struct job *job, const char *key, json_t *value, struct err *err);
+
 /* Intent fields; they exist (asserted) once planned. Borrowed. */
 void job_intend(struct job *job, const char *key, json_t *value);
 void job_intend_str(struct job *job, const char *key, const char *value);
@@ -272,6 +276,8 @@ bool jobs_run_in(struct fsd *f, const struct pool_root *pool);
 bool jobs_in_the_way(struct fsd *f, const struct job *job);
 /* The catalog's record of a job in this state; cat_job_release() it. 0 or -ENOMEM. */
 int job_row(const struct job *job, enum job_state state, struct cat_job *row);
+/* Its record, without an outcome, durably. write_lock must not be held. */
+int job_store(struct fsd *f, struct job *job, struct err *err);
 /* The JSON object of a job in memory: before it is queued, or ended, on its thread. */
 json_t *job_view(const struct job *job, enum job_state state);
 /*
