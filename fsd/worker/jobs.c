@@ -57,8 +57,6 @@ static struct job *in_the_way(const struct jobs *j, const struct job *job)
 {
 	bool earlier = true;
 
-	if (snap_canceled(&job->ctx)) /* it will do nothing, so nothing stands in its way */
-		return NULL;
 	for (struct job *o = j->head; o; o = o->next) {
 		if (o == job)
 			earlier = false;
@@ -107,7 +105,8 @@ static struct job *first_step(const struct jobs *j, struct job *job)
 
 	if (!has_room(job)) /* first: thousands may wait for the same pool */
 		return NULL;
-	while ((o = in_the_way(j, job))) {
+	/* A canceled one will do nothing, so nothing stands in its way. */
+	while (!snap_canceled(&job->ctx) && (o = in_the_way(j, job))) {
 		if (o->state == JOB_RUNNING)
 			return NULL;
 		job = o; /* which is older */

@@ -195,6 +195,33 @@ def test_job__that_was_canceled_while_its_pool_was_away_is_settled_when_it_is_ba
     assert checked(daemon)[0] == 0
 
 
+@pytest.mark.parametrize('restart', [False, True])
+def test_job__that_was_canceled_behind_another_one_is_not_judged_by_what_that_has_not_done_yet(
+        make_daemon, scratch, restart):
+    daemon = make_daemon({name: scratch / name for name in ('main', 'old')}, max_jobs=1)
+    steps = Steps(daemon)
+    daemon.start()
+    daemon.fsctl('site', 'create', 'shop', '--pool', 'old')
+    daemon.fsctl('snapshot', 'shop@s')
+    steps.until('job.ran', {'kind': 'site-create', 'name': 'busy', 'pool': 'main'})
+    hold, release = (daemon.http('POST', '/v1/jobs', {
+        'kind': 'snapshot-hold', 'source': 'shop@s', 'hold': held,
+        'confirm': True})[1]['job']['id'] for held in (True, False))
+    daemon.stop(signal.SIGKILL)
+    steps.set_hold('')
+    take_away(daemon, 'disk', scratch / 'old')
+    daemon.fsctl('job', 'cancel', release)
+    if restart:
+        daemon.stop()
+        daemon.start()
+    bring_back(daemon, 'disk', scratch / 'old')
+    daemon.fsctl('job', 'wait', hold)
+    daemon.fsctl('job', 'wait', release, check=False)
+    assert daemon.json('job', 'show', release)['state'] == 'canceled'
+    assert len(daemon.json('snapshot', 'show', 'shop@s')['holds']) == 1
+    assert checked(daemon)[0] == 0
+
+
 def test_pool__that_was_retired_frees_its_name(make_daemon, scratch):
     daemon = make_daemon({name: scratch / name for name in 'ab'}).start()
     daemon.fsctl('site', 'create', 'shop', '--pool', 'a')
