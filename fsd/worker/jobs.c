@@ -414,8 +414,7 @@ static int end_waiting(struct fsd *f, struct job *job, struct err *err)
 	return r;
 }
 
-/* jobs.lock is held. */
-static void let_sources_go(struct job *job)
+void jobs_let_sources_go(struct job *job)
 {
 	unsigned n = 0;
 
@@ -430,12 +429,17 @@ static void let_sources_go(struct job *job)
  * is settled once the pool is online. Until then it keeps what it was to change, and its name. */
 static int cancel_unseen(struct fsd *f, struct job *job, struct err *err)
 {
+	bool before = job->was_canceled;
 	int r;
 
-	pthread_mutex_lock(&f->jobs.lock);
-	let_sources_go(job);
-	pthread_mutex_unlock(&f->jobs.lock);
+	job->was_canceled = true;
 	r = job_store(f, job, err);
+	pthread_mutex_lock(&f->jobs.lock);
+	if (r == 0)
+		jobs_let_sources_go(job);
+	else
+		job->was_canceled = before;
+	pthread_mutex_unlock(&f->jobs.lock);
 	jobs_put_back(f, job);
 	return r;
 }
@@ -449,11 +453,13 @@ int jobs_cancel(struct fsd *f, int64_t id, struct err *err)
 	pthread_mutex_lock(&f->jobs.lock);
 	job = find(&f->jobs, id);
 	if (job) {
+		waited = job->state == JOB_QUEUED;
+		unseen = job->unseen;
+	}
+	if (job && !unseen) {
 		job->was_canceled = true;
 		job->given_up = job->look_again != 0;
 		atomic_store(&job->ctx.cancel, true);
-		waited = job->state == JOB_QUEUED;
-		unseen = job->unseen;
 	}
 	if (waited) {
 		take(&f->jobs, job); /* and its locks, until that is recorded */

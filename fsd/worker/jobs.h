@@ -266,6 +266,8 @@ void job_free(struct job **job);
 void jobs_enqueue(struct fsd *f, struct job *job);
 /* The oldest of this pool that was loaded and not looked at yet; it counts as running. Or NULL. */
 struct job *jobs_next_unseen(struct fsd *f, const struct pool_root *pool);
+/* It will read nothing any more: shared locks go. jobs.lock is held, or nobody else has it yet. */
+void jobs_let_sources_go(struct job *job);
 /* It has to wait after all; what it came to cannot be seen yet; it has ended. The last frees it. */
 void jobs_put_back(struct fsd *f, struct job *job);
 void jobs_look_later(struct fsd *f, struct job *job);

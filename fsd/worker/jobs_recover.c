@@ -103,6 +103,8 @@ static int job_of(struct fsd *f, struct pool_root *pool, const struct cat_job *r
 	restore_locks(job);
 	job->was_canceled = json_true_at(job->intent, "_canceled");
 	json_object_del(job->intent, "_canceled");
+	if (job->was_canceled)
+		jobs_let_sources_go(job);
 	*out = job;
 	return 0;
 }
@@ -199,6 +201,13 @@ static void end(struct fsd *f, struct job *job)
 	jobs_retire(f, job);
 }
 
+static void end_not_begun(struct fsd *f, struct job *job)
+{
+	err_set(&job->err, ECANCELED, "canceled", NULL, "canceled before it started");
+	job->started = 0;
+	end(f, job);
+}
+
 /* An earlier one is in the way, so it cannot have begun. What it asks for may hold already, but
  * will not when it is its turn. */
 static void wait_for_others(struct fsd *f, struct job *job)
@@ -207,9 +216,8 @@ static void wait_for_others(struct fsd *f, struct job *job)
 		jobs_put_back(f, job);
 		return;
 	}
-	err_set(&job->err, ECANCELED, "canceled", NULL, "canceled before it started");
 	job->outcome = JOB_CANCELED;
-	end(f, job);
+	end_not_begun(f, job);
 }
 
 static void look(struct fsd *f, struct job *job)
@@ -242,7 +250,10 @@ static void look(struct fsd *f, struct job *job)
 		jobs_put_back(f, job);
 		return;
 	}
-	end(f, job);
+	if (job->outcome == JOB_CANCELED && !staged)
+		end_not_begun(f, job);
+	else
+		end(f, job);
 }
 
 void jobs_recover(struct fsd *f, struct pool_root *pool)

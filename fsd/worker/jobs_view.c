@@ -29,12 +29,23 @@ static json_t *counted(const struct job *job, uint64_t n)
 	return job->recovered ? json_null() : json_integer(bytes(n));
 }
 
+/* An earlier fsd has not left word when it began. */
+static bool start_known(const struct job *job)
+{
+	return !job->recovered || !job->started;
+}
+
+static json_t *seconds(const struct job *job)
+{
+	int64_t took = job->finished && job->started ? job->finished - job->started : 0;
+
+	return start_known(job) ? json_real((double)took / (double)NSEC_PER_SEC) : json_null();
+}
+
 static json_t *stats(const struct job *job)
 {
 	bool copied = has_copied(job);
-	json_t *s = json_pack("{s:f,s:o,s:o,s:o,s:I,s:I}", "seconds",
-		job->finished && job->started
-			? (double)(job->finished - job->started) / (double)NSEC_PER_SEC : 0,
+	json_t *s = json_pack("{s:o,s:o,s:o,s:o,s:I,s:I}", "seconds", seconds(job),
 		"entries", counted(job, copied ? job->copied_entries : job->ctx.entries_done),
 		"bytes", counted(job, copied ? job->copied_bytes : job->ctx.bytes_done),
 		"bytes_cloned", counted(job, job->bytes_cloned),
@@ -148,7 +159,7 @@ int job_row(const struct job *job, enum job_state state, struct cat_job *row)
 	*row = (struct cat_job){
 		.id = job->id,
 		.created = job->created,
-		.started = job->started,
+		.started = start_known(job) ? job->started : 0,
 		.finished = state > JOB_RUNNING ? job->finished : 0,
 	};
 	strcpy(row->kind, op_specs[job->shown].name);
@@ -263,7 +274,8 @@ static json_t *view(struct fsd *f, const struct cat_job *row,
 			if (job->id != row->id || job->state != JOB_RUNNING)
 				continue;
 			strcpy(now.state, job_state_name(JOB_RUNNING));
-			now.started = job->started;
+			now.error = NULL; /* of a cancel before it could be looked at */
+			now.started = start_known(job) ? job->started : 0;
 			done = progress(job);
 		}
 		pthread_mutex_unlock(&f->jobs.lock);

@@ -85,7 +85,7 @@ static int renew(struct ejected *e, struct err *err)
 	return r;
 }
 
-static int tell(struct ejected *e, int64_t number, struct err *err)
+static int tell(struct ejected *e, int64_t number, bool copied, struct err *err)
 {
 	char directory[PATH_MAX], reason[PATH_MAX + 64];
 	const struct kept_told told = {
@@ -100,7 +100,8 @@ static int tell(struct ejected *e, int64_t number, struct err *err)
 
 	snprintf(directory, sizeof(directory), "%s/.fsd/deleted/%s/gen/%" PRId64 "/" LAYOUT_TREE,
 		e->pool->config->path, e->id, number);
-	snprintf(reason, sizeof(reason), "after %s had been made of its site", e->directory);
+	snprintf(reason, sizeof(reason), copied ? "after %s had been made of its site"
+		: "after it was retired; %s was made of the live one", e->directory);
 	pthread_mutex_lock(&e->f->write_lock);
 	if (kept_may_purge(e->f, e->id, err))
 		r = kept_tell(e->f, &told);
@@ -138,7 +139,7 @@ static int look_at_generation(struct ejected *e, int64_t number, bool live, stru
 		return err_sys(err, -tree, "open the tree", e->id);
 	r = snap_changed(tree, since, ctx, &e->late, err);
 	if (r == 0 && e->late.total)
-		r = tell(e, number, err);
+		r = tell(e, number, live && e->by_copy, err);
 	paths_release(&e->late);
 	if (r == 0) /* what was replaced in it before, and was still kept for undo */
 		r = kept_tell_replaced(e->f, e->id, tree, e->told ? e->since : 0, ctx, err);

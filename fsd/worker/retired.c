@@ -39,12 +39,17 @@ struct look {
 static void log_late(const struct look *l)
 {
 	const struct cat_snapshot *s = &l->snapshot;
+	struct cat_site site;
 	struct err e = ERR_INIT;
 
 	err_set(&e, EBUSY, "late_writes", l->name,
 		"%" PRIu64 " paths were written in it after it was retired, first: %s",
 		l->late.total, l->late.items[0].path);
-	err_hint(&e, "fsctl restore %.300s PATH... brings them over", l->name);
+	if (catalog_site_get(l->f->catalog, s->site, &site, NULL) == 0 && !site.deleted)
+		err_hint(&e, "fsctl restore %.300s PATH... brings them over", l->name);
+	else
+		err_hint(&e, "fsctl clone %.300s NAME makes a site of it, fsctl restore %.300s "
+			"--to DIR a directory", l->name, l->name);
 	log_err(LOG_WARNING, "a retired generation was still in use", &e, "site", s->site, NULL);
 }
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What tests of pools share."""
 
+import contextlib
+import sqlite3
 import subprocess
 import time
 
@@ -28,3 +30,33 @@ def wait_until(what, daemon):
 
 def pool(daemon, name='main'):
     return daemon.json('pool', 'show', name)
+
+
+@contextlib.contextmanager
+def mounted(*args):
+    command('mount', *args)
+    try:
+        yield
+    finally:
+        command('umount', args[-1])
+
+
+@contextlib.contextmanager
+def reading(catalog):
+    """While somebody reads, the catalog's log grows instead of being written from its beginning."""
+    with contextlib.closing(sqlite3.connect(catalog, isolation_level=None)) as reader:
+        reader.execute('BEGIN')
+        reader.execute('SELECT count(*) FROM sqlite_schema').fetchall()
+        yield
+
+
+@contextlib.contextmanager
+def filled(where):
+    rest = where / 'rest'
+    with contextlib.suppress(OSError), open(rest, 'wb', buffering=0) as file:
+        while file.write(b'x' * 4096):
+            pass
+    try:
+        yield
+    finally:
+        rest.unlink()

@@ -212,6 +212,7 @@ def test_eject__keeps_and_tells_what_was_written_into_a_retired_generation(host)
     os.close(held)
     late = {'directory': str(kept / 'gen/1/tree'), 'total': 1, 'paths': ['index.php']}
     assert told(host, 'eject.late_writes') == [late, late]
+    assert 'were written in it after it was retired' in host.daemon.log()
     assert (kept / 'gen/1/tree/index.php').read_text() == (
         'index.php old and a visitor once more')
     undo_is_over(host)

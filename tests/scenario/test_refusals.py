@@ -13,8 +13,8 @@ import re
 import shutil
 import signal
 import socket
-import stat
 import sqlite3
+import stat
 import subprocess
 import threading
 import time
@@ -22,19 +22,7 @@ import time
 import pytest
 
 from conftest import TIMEOUT, Steps, checked, needs_root, wait_for
-
-
-def command(*args):
-    subprocess.run([str(a) for a in args], check=True, stdout=subprocess.DEVNULL)
-
-
-@contextlib.contextmanager
-def mounted(*args):
-    command('mount', *args)
-    try:
-        yield
-    finally:
-        command('umount', args[-1])
+from storage import command, filled, mounted, reading
 
 
 def look(folder):
@@ -684,27 +672,6 @@ def test_catalog__that_another_program_holds(daemon):
         assert daemon.http('GET', '/v1/sites/shop')[0] == 200  # readers do not wait
         other.execute('ROLLBACK')
     daemon.fsctl('snapshot', 'shop@a')
-
-
-@contextlib.contextmanager
-def reading(catalog):
-    """While somebody reads, the catalog's log grows instead of being written from its beginning."""
-    with contextlib.closing(sqlite3.connect(catalog, isolation_level=None)) as reader:
-        reader.execute('BEGIN')
-        reader.execute('SELECT count(*) FROM sqlite_schema').fetchall()
-        yield
-
-
-@contextlib.contextmanager
-def filled(where):
-    rest = where / 'rest'
-    with contextlib.suppress(OSError), open(rest, 'wb', buffering=0) as file:
-        while file.write(b'x' * 4096):
-            pass
-    try:
-        yield
-    finally:
-        rest.unlink()
 
 
 @needs_root

@@ -253,6 +253,18 @@ def test_retired__is_kept_for_who_is_told_of_it_after_its_time(shop):
     assert all_of(shop, 'name') == ['undo-1']
 
 
+def test_retired__of_a_site_that_is_gone_is_told_with_what_brings_it_back(shop):
+    with shop.daemon.steps.held('retired.look') as reached:
+        shop.retire()
+        reached()
+        shop.daemon.fsctl('site', 'delete', 'shop', '--yes')
+    shop.until_told()
+    said, = (line for line in shop.daemon.log().splitlines() if 'was still in use' in line)
+    name, = all_of(shop, 'name')
+    assert f'fsctl clone shop@{name} NAME' in said, said
+    shop.daemon.fsctl('clone', f'shop@{name}', 'again')
+
+
 def restarted_when_over(shop):
     """fsd looks at its start for what has expired, and undo-1 has by then."""
     wait_for(lambda: all(expires < datetime.now(timezone.utc)

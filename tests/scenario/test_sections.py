@@ -2,12 +2,14 @@
 """Pools whose sections in the configuration go, come back, are renamed or exchanged."""
 
 import os
+import re
 import signal
 
 import pytest
 
-from conftest import Steps, checked
-from storage import pool, wait_until
+from conftest import Steps, checked, needs_root
+from storage import filled, mounted, pool, reading, wait_until
+from terminal import Terminal
 
 
 def start_with(daemon, pools):
@@ -106,6 +108,12 @@ def bring_back(daemon, away, old):
     wait_until(lambda: pool(daemon, 'old')['online'], daemon)
 
 
+def assert_not_begun(daemon, job):
+    job = daemon.json('job', 'show', job)
+    assert (job['state'], job['started']) == ('canceled', None), job
+    assert job['error']['reason'] == 'canceled before it started'
+
+
 @pytest.mark.parametrize('away', ['section', 'disk'])
 def test_job__of_a_pool_that_is_away_can_be_canceled(make_daemon, scratch, away):
     daemon = make_daemon({name: scratch / name for name in ('main', 'old')})
@@ -143,11 +151,47 @@ def test_job__of_a_pool_that_is_away_lets_its_source_go_when_it_is_canceled(make
     _, error = daemon.ask({'kind': 'snapshot-delete', 'source': 'shop@s', 'confirm': True})
     assert error['code'] == 'has_dependents', error
     daemon.fsctl('job', 'cancel', job)
+    listing = Terminal(daemon, 'job', 'list')
+    assert listing.end() == 0 and re.search(f'{job} .* queued, canceled ', listing.seen)
+    told = daemon.fsctl('job', 'wait', job, '--timeout', '1', check=False).stderr
+    assert 'canceled while pool old was offline' in told, told
+    daemon.stop()
+    daemon.start()
     daemon.fsctl('snapshot', 'delete', 'shop@s', '--yes')
     bring_back(daemon, 'disk', scratch / 'old')
-    assert daemon.json('job', 'show', job)['state'] == 'canceled'
+    assert_not_begun(daemon, job)
     assert daemon.json('site', 'list')['items'][0]['name'] == 'shop'
     assert checked(daemon)[0] == 0
+
+
+@needs_root
+def test_job__of_a_pool_that_is_away_is_what_it_was_where_its_cancel_finds_no_room(
+        make_daemon, scratch):
+    where = scratch / 'small'
+    where.mkdir()
+    with mounted('-t', 'tmpfs', '-o', 'size=16m,mode=755', 'none', where):
+        catalog = where / 'catalog.db'
+        daemon = make_daemon({name: scratch / name for name in ('main', 'old')}, catalog=catalog)
+        steps = Steps(daemon)
+        daemon.start()
+        try:
+            daemon.fsctl('site', 'create', 'shop', '--pool', 'main')
+            daemon.fsctl('snapshot', 'shop@s')
+            killed_at(steps, 'intent.committed', {'kind': 'clone', 'source': 'shop@s',
+                                                  'name': 'copy', 'pool': 'old'})
+            take_away(daemon, 'disk', scratch / 'old')
+            job = daemon.json('job', 'list')['items'][0]['id']
+            with reading(catalog), filled(where):
+                refused = daemon.fsctl('job', 'cancel', job, check=False)
+                assert 'full' in refused.stderr, refused
+            _, error = daemon.ask({'kind': 'snapshot-delete', 'source': 'shop@s',
+                                   'confirm': True})
+            assert (error['code'], job in error['reason']) == ('has_dependents', True), error
+            bring_back(daemon, 'disk', scratch / 'old')
+            daemon.fsctl('job', 'wait', job)
+            assert daemon.json('site', 'show', 'copy')['pool'] == 'old'
+        finally:
+            assert daemon.stop() == 0
 
 
 def test_job__that_was_canceled_while_its_pool_had_another_name_is_settled(make_daemon, scratch):
@@ -217,7 +261,7 @@ def test_job__that_was_canceled_behind_another_one_is_not_judged_by_what_that_ha
     bring_back(daemon, 'disk', scratch / 'old')
     daemon.fsctl('job', 'wait', hold)
     daemon.fsctl('job', 'wait', release, check=False)
-    assert daemon.json('job', 'show', release)['state'] == 'canceled'
+    assert_not_begun(daemon, release)
     assert len(daemon.json('snapshot', 'show', 'shop@s')['holds']) == 1
     assert checked(daemon)[0] == 0
 

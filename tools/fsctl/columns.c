@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/fsctl/job.h"
 #include "tools/fsctl/outline.h"
 #include "tools/fsctl/text.h"
 
@@ -87,7 +88,7 @@ static const struct column jobs[] = {
 	{"JOB", "id", H_TEXT, true},
 	{"KIND", "kind", H_TEXT, true},
 	{"ABOUT", NULL, H_SUBJECT, true},
-	{"STATE", "state", H_TEXT, true},
+	{"STATE", "state", H_JOB_STATE, true},
 	{"CREATED", "created", H_TIME, true},
 	{"TOOK", "stats.seconds", H_SECONDS, true},
 	{"ACTOR", "actor", H_TEXT, true},
@@ -305,6 +306,11 @@ static void put_cell(FILE *f, const struct column *col, const struct fsc_value *
 		break;
 	case H_UNDO:
 		put_undo(f, v, human);
+		break;
+	case H_JOB_STATE:
+		put_safe(f, str(v, NULL));
+		if (human && job_waits_for_pool(item))
+			fputs(", canceled", f);
 		break;
 	}
 }

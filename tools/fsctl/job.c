@@ -7,6 +7,7 @@
 
 #include "tools/fsctl/ask.h"
 #include "tools/fsctl/progress.h"
+#include "tools/fsctl/text.h"
 
 /* In a first exchange: a script is answered when the job has ended; a person is to see a bar. */
 #define WAIT_SCRIPT 60
@@ -78,6 +79,28 @@ static int wait_with_bar(struct cli *c, struct progress *bar, const char *id, in
 	return err.exit == FSC_EXIT_UNREACHABLE ? away(c, id, &err) : cli_fail(c, &err);
 }
 
+bool job_waits_for_pool(const struct fsc_value *job)
+{
+	return !fsc_job_ended(job) && fsc_value_str(job, "error.reason");
+}
+
+/* Where a bar does not. */
+static void say_what_it_waits_for(const struct cli *c, const char *id)
+{
+	char *path = fsc_path("/v1/jobs/%s", id);
+	struct fsc_value *job = NULL;
+	struct fsc_error err;
+
+	if (path && fsc_get(c->fsc, path, &job, &err) == 0 && job_waits_for_pool(job)) {
+		fprintf(stderr, "fsctl: job %s: ", id);
+		put_safe(stderr, fsc_value_str(job, "error.reason"));
+		fputc('\n', stderr);
+	}
+	if (job)
+		fsc_value_free(&job);
+	free(path);
+}
+
 int job_wait(struct cli *c, const char *id, int timeout, struct fsc_value **job)
 {
 	struct progress bar;
@@ -85,6 +108,8 @@ int job_wait(struct cli *c, const char *id, int timeout, struct fsc_value **job)
 	int r;
 
 	progress_init(&bar, c, id);
+	if (!bar.shown && !c->quiet)
+		say_what_it_waits_for(c, id);
 	sigint_catch(&sigint, c);
 	r = wait_with_bar(c, &bar, id, timeout, job);
 	sigint_release(&sigint, c);
@@ -316,12 +341,6 @@ int run_job_wait(struct cli *c)
 	return r;
 }
 
-/* Canceled, but what it has begun cannot be seen before its pool is back. */
-static bool waits_for_pool(const struct fsc_value *job)
-{
-	return !fsc_job_ended(job) && fsc_value_str(job, "error.reason");
-}
-
 /* After the wait: was it the cancel that ended it? */
 static int answer_canceled(struct cli *c, const struct fsc_value *job)
 {
@@ -334,7 +353,7 @@ static int answer_canceled(struct cli *c, const struct fsc_value *job)
 			"it ended before it could be stopped", NULL);
 	if (c->json || c->quiet)
 		return 0;
-	if (fsc_job_ended(job) || !waits_for_pool(job))
+	if (fsc_job_ended(job) || !job_waits_for_pool(job))
 		printf("job %s is %s\n", c->args[0], fsc_job_ended(job) ? state : "being stopped");
 	else
 		printf("job %s: %s\n", c->args[0], fsc_value_str(job, "error.reason"));
@@ -380,7 +399,7 @@ int run_job_cancel(struct cli *c)
 		return show_cancel(c);
 	if (fsc_job_cancel(c->fsc, c->args[0], &job, &err) < 0)
 		return cli_fail(c, &err);
-	if (!fsc_job_ended(job) && !waits_for_pool(job) && !c->no_wait) {
+	if (!fsc_job_ended(job) && !job_waits_for_pool(job) && !c->no_wait) {
 		fsc_value_free(&job);
 		r = job_wait(c, c->args[0], -1, &job);
 		if (r)

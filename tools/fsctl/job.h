@@ -31,6 +31,9 @@ int job_item(struct cli *c, size_t *printed);
 /* Wait for a job that exists. 0 and *job, or the exit code. */
 int job_wait(struct cli *c, const char *id, int timeout_ms, struct fsc_value **job);
 
+/* Canceled, but what it has begun cannot be seen before its pool is back. */
+bool job_waits_for_pool(const struct fsc_value *job);
+
 /* ---- result.c ---- */
 
 /* What a job that is done has made, as text, or as the bare name (--quiet). */

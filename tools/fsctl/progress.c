@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/fsctl/job.h"
 #include "tools/fsctl/text.h"
 
 /* ---- ^C ---- */
@@ -187,7 +188,8 @@ void progress_line(const struct progress *p, const struct fsc_progress *now, int
 	int room;
 
 	if (state && strcmp(state, "queued") == 0) {
-		snprintf(out, size, "%s  waiting for its turn", p->label);
+		snprintf(out, size, "%s  %s", p->label, job_waits_for_pool(now->job)
+			? "canceled; waiting for its pool" : "waiting for its turn");
 	} else {
 		if (part >= 0)
 			snprintf(percent, sizeof(percent), "  %3d%%", (int)(part * 100));
