@@ -46,14 +46,12 @@ uint64_t stat_digest(const struct io_stat *st)
 }
 
 /*
- * A ctime that lies further in the future than two ticks comes from a clock that was set back: the
- * next change will take it back too, so it hides nothing.
+ * The stat was taken at some time since `before`. A ctime that still lies two ticks in the future
+ * comes from a clock that was set back: the next change will take it back too, so it hides nothing.
  */
-static bool within_two_ticks(const struct settle *s, int64_t now, int64_t ctime)
+static bool within_two_ticks(const struct settle *s, int64_t before, int64_t ctime)
 {
-	int64_t gap = now > ctime ? now - ctime : ctime - now;
-
-	return gap < 2 * s->tick;
+	return ctime > before - 2 * s->tick && ctime < settle_now() + 2 * s->tick;
 }
 
 int settle_record(struct settle *s, const char *path, const struct io_stat *st, int64_t now,

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "fixture.h"
+#include "snap/base/clock.h"
 #include "snap/base/err.h"
 #include "snap/copy.h"
 #include "snap/remove.h"
@@ -506,26 +507,29 @@ static struct io_stat stat_at(int64_t ctime_ns)
 static void test_settle__takes_no_stat_within_two_ticks_of_its_ctime(void **state)
 {
 	struct settle s;
-	int64_t now = 1000000000000;
-	struct io_stat old, young, future;
+	int64_t now = settle_now() - NSEC_PER_SEC; /* a batch may take that long */
+	struct io_stat old, young, meanwhile, future;
 
 	(void)state;
 	settle_init(&s, false);
 	old = stat_at(now - 2 * s.tick);
 	young = stat_at(now - 2 * s.tick + 1);
-	future = stat_at(now + 3600000000000);
+	meanwhile = stat_at(now + NSEC_PER_SEC / 2);
+	future = stat_at(now + 3600 * NSEC_PER_SEC);
 	assert_int_equal(settle_record(&s, "old", &old, now, false), 0);
 	assert_int_equal(settle_record(&s, "young", &young, now, false), 0);
+	assert_int_equal(settle_record(&s, "meanwhile", &meanwhile, now, false), 0);
 	assert_int_equal(settle_record(&s, "future", &future, now, false), 0);
 	assert_int_equal(settle_record(&s, "open", &old, now, true), 0);
 	assert_int_equal(settle_compare(&s, "old", &old), SETTLE_SAME);
 	assert_int_equal(settle_compare(&s, "old", &young), SETTLE_DIFFERENT);
 	assert_int_equal(settle_compare(&s, "young", &young), SETTLE_DIFFERENT);
+	assert_int_equal(settle_compare(&s, "meanwhile", &meanwhile), SETTLE_DIFFERENT);
 	assert_int_equal(settle_compare(&s, "open", &old), SETTLE_DIFFERENT);
 	assert_int_equal(settle_compare(&s, "new", &old), SETTLE_NEW);
 	/* A clock that was set back hides nothing, and is not waited for. */
 	assert_int_equal(settle_compare(&s, "future", &future), SETTLE_SAME);
-	assert_true(s.newest <= now);
+	assert_int_equal(s.newest, now + NSEC_PER_SEC / 2);
 	settle_release(&s);
 }
 
