@@ -33,13 +33,14 @@ def first_line(*argv, default='unknown'):
 
 
 class Row:
-    """One number, beside the peer's where there is one; a goal is on the value or on the ratio."""
+    """One number, beside the peer's where there is one. A goal is on the value, on its ratio to the
+    peer's, or (least) on how many times as fast it is."""
 
     def __init__(self, cell, what, value, unit, *, peer=None, theirs=None, most=None,
-                 most_ratio=None, note=''):
+                 most_ratio=None, least=None, note=''):
         self.cell, self.what, self.value, self.unit = cell, what, value, unit
         self.peer, self.theirs, self.note = peer, theirs, note
-        self.most, self.most_ratio = most, most_ratio
+        self.most, self.most_ratio, self.least = most, most_ratio, least
 
     @property
     def ratio(self):
@@ -47,6 +48,8 @@ class Row:
 
     @property
     def verdict(self):
+        if self.least is not None:
+            return 'PASS' if self.theirs >= self.least * self.value else 'FAIL'
         if self.most is None and self.most_ratio is None:
             return ''
         value, most = ((self.value, self.most) if self.most is not None
@@ -61,9 +64,14 @@ class Row:
             goal = f'at most {self.most:g}{unit}'
         elif self.most_ratio is not None:
             goal = f'at most {self.most_ratio:g} x'
+        elif self.least is not None:
+            goal = f'at least {self.least:.3g} x as fast'
+        ratio = f'{self.ratio:.2f} x' if self.ratio else ''
+        if self.least is not None:
+            ratio = f'{1 / self.ratio:.2f} x as fast'
         return (f'{self.value:.2f}{unit}' if self.unit else f'{self.value:g}',
                 f'{self.peer}: {self.theirs:.2f}{unit}' if self.peer else '',
-                f'{self.ratio:.2f} x' if self.ratio else '', goal)
+                ratio, goal)
 
     def print(self):
         value, peer, ratio, goal = self.texts()
@@ -74,8 +82,8 @@ class Row:
     def data(self):
         return {'cell': self.cell, 'what': self.what, 'value': self.value, 'unit': self.unit,
                 'peer': self.peer, 'peer_value': self.theirs, 'ratio': self.ratio,
-                'most': self.most, 'most_ratio': self.most_ratio, 'verdict': self.verdict,
-                'note': self.note}
+                'most': self.most, 'most_ratio': self.most_ratio, 'least': self.least,
+                'verdict': self.verdict, 'note': self.note}
 
 
 def where(root, build):
