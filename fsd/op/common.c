@@ -564,12 +564,12 @@ int op_store_snapshot(struct job *job, int stage, const char *kind, int64_t gene
 	int r;
 
 	snprintf(s.kind, sizeof(s.kind), "%s", kind);
-	strcpy(s.id, job_str(job, "snapshot"));
-	strcpy(s.site, job->site_id);
-	strcpy(s.site_name, job->site_name);
-	strcpy(s.name, job_str(job, "name"));
-	strcpy(s.method, job->method);
-	strcpy(s.consistency, job->consistency);
+	snprintf(s.id, sizeof(s.id), "%s", job_str(job, "snapshot"));
+	snprintf(s.site, sizeof(s.site), "%s", job->site_id);
+	snprintf(s.site_name, sizeof(s.site_name), "%s", job->site_name);
+	snprintf(s.name, sizeof(s.name), "%s", job_str(job, "name"));
+	snprintf(s.method, sizeof(s.method), "%s", job->method);
+	snprintf(s.consistency, sizeof(s.consistency), "%s", job->consistency);
 	doc = meta_snapshot_new(&s, labels);
 	if (job->unsettled)
 		json_object_set(doc, "unsettled", job->unsettled);
@@ -631,7 +631,7 @@ int op_record_site(struct fsd *f, struct job *job, const char *name, struct cat_
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&f->jobs.lock); /* jobs may be listed meanwhile */
-	strcpy(job->site_name, site.name);
+	snprintf(job->site_name, sizeof(job->site_name), "%s", site.name);
 	pthread_mutex_unlock(&f->jobs.lock);
 	json_object_set_new(job->result, "site", present_site(f, f->catalog, &site));
 	if (out)

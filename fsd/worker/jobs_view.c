@@ -29,17 +29,19 @@ static json_t *counted(const struct job *job, uint64_t n)
 	return job->recovered ? json_null() : json_integer(bytes(n));
 }
 
-/* An earlier fsd has not left word when it began. */
-static bool start_known(const struct job *job)
+/* 0: not begun; or an earlier fsd began it, and has not left word when. */
+static int64_t started(const struct job *job)
 {
-	return !job->recovered || !job->started;
+	return job->recovered ? 0 : job->started;
 }
 
 static json_t *seconds(const struct job *job)
 {
-	int64_t took = job->finished && job->started ? job->finished - job->started : 0;
+	int64_t since = started(job), took = job->finished && since ? job->finished - since : 0;
 
-	return start_known(job) ? json_real((double)took / (double)NSEC_PER_SEC) : json_null();
+	if (job->started && !since)
+		return json_null();
+	return json_real((double)took / (double)NSEC_PER_SEC);
 }
 
 static json_t *stats(const struct job *job)
@@ -159,7 +161,7 @@ int job_row(const struct job *job, enum job_state state, struct cat_job *row)
 	*row = (struct cat_job){
 		.id = job->id,
 		.created = job->created,
-		.started = start_known(job) ? job->started : 0,
+		.started = started(job),
 		.finished = state > JOB_RUNNING ? job->finished : 0,
 	};
 	strcpy(row->kind, op_specs[job->shown].name);
@@ -275,7 +277,7 @@ static json_t *view(struct fsd *f, const struct cat_job *row,
 				continue;
 			strcpy(now.state, job_state_name(JOB_RUNNING));
 			now.error = NULL; /* of a cancel before it could be looked at */
-			now.started = start_known(job) ? job->started : 0;
+			now.started = started(job);
 			done = progress(job);
 		}
 		pthread_mutex_unlock(&f->jobs.lock);

@@ -162,6 +162,25 @@ class Daemon:
         return UnixConnection(self.socket)
 
 
+class Image:
+    """A file system of its own."""
+
+    def __init__(self, kind, mnt, size):
+        self.mnt = mnt
+        with contextlib.ExitStack() as undo:
+            os.mkdir(mnt)
+            with open(f'{mnt}.img', 'wb') as f:
+                f.truncate(size * GB)
+            undo.callback(os.unlink, f'{mnt}.img')
+            sh(f'mkfs.{kind}', '-q', f'{mnt}.img')
+            # Without direct I/O every dirty page would be dirty twice.
+            self.loop = sh('losetup', '--find', '--show', '--direct-io=on', f'{mnt}.img').strip()
+            undo.callback(sh, 'losetup', '--detach', self.loop)
+            sh('mount', '-o', 'noatime', self.loop, mnt)
+            undo.callback(sh, 'umount', mnt)
+            self.undo = undo.pop_all()
+
+
 class Bench:
     """The image, the daemon on it and what the cells share."""
 
@@ -196,17 +215,9 @@ class Bench:
         self.undo.close()
 
     def mount(self):
-        image = os.path.join(self.run, 'image')
-        self.mnt = os.path.join(self.run, 'mnt')
-        os.mkdir(self.mnt)
-        with open(image, 'wb') as f:
-            f.truncate(self.args.size * GB)
-        sh('mkfs.btrfs', '-q', image)
-        # Without direct I/O every dirty page would be dirty twice.
-        self.loop = sh('losetup', '--find', '--show', '--direct-io=on', image).strip()
-        self.undo.callback(sh, 'losetup', '--detach', self.loop)
-        sh('mount', '-o', 'noatime', self.loop, self.mnt)
-        self.undo.callback(sh, 'umount', self.mnt)
+        image = Image('btrfs', os.path.join(self.run, 'mnt'), self.args.size)
+        self.undo.callback(image.undo.close)
+        self.mnt, self.loop = image.mnt, image.loop
         self.pool = os.path.join(self.mnt, 'pool')
         self.peer = os.path.join(self.mnt, 'peer')
         sh(self.btrfs, 'subvolume', 'create', self.pool)

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -14,8 +13,8 @@
 
 static int usage(void)
 {
-	fputs("usage: engine [--reflink] [--durable] [--live] [--threads N] copy SOURCE NEW\n"
-		"       engine [--threads N] remove PATH\n", stderr);
+	fputs("usage: engine [--reflink] copy SOURCE NEW\n"
+		"       engine remove PATH\n", stderr);
 	return 2;
 }
 
@@ -53,9 +52,6 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"reflink", no_argument, NULL, 'r'},
-		{"durable", no_argument, NULL, 'd'},
-		{"live", no_argument, NULL, 'l'},
-		{"threads", required_argument, NULL, 't'},
 		{0},
 	};
 	struct snap_copy_opts opts = {0};
@@ -64,16 +60,9 @@ int main(int argc, char **argv)
 	int o, r;
 
 	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (o == 'r')
-			opts.reflink = true;
-		else if (o == 'd')
-			opts.durable = true;
-		else if (o == 'l')
-			opts.source_is_live = true;
-		else if (o == 't')
-			ctx.threads = (unsigned)atoi(optarg);
-		else
+		if (o != 'r')
 			return usage();
+		opts.reflink = true;
 	}
 	argv += optind;
 	argc -= optind;

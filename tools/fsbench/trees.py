@@ -8,10 +8,9 @@ import subprocess
 import tempfile
 import time
 
-from bench import GB, ROOT, sh
+from bench import ROOT, Image, sh
 
 KINDS = ('ext4', 'xfs', 'btrfs')
-MB = 1 << 20
 
 
 class Used:
@@ -42,24 +41,12 @@ def drop_caches():
         f.write('3')
 
 
-class Image:
-    """A file system of its own, with the trees that were asked for."""
+class Trees(Image):
+    """A file system with the trees that were asked for."""
 
     def __init__(self, kind, folder, size, corpus):
+        super().__init__(kind, os.path.join(folder, kind), size)
         self.kind, self.corpus = kind, corpus
-        self.undo = contextlib.ExitStack()
-        self.mnt = os.path.join(folder, kind)
-        image = f'{self.mnt}.img'
-        os.mkdir(self.mnt)
-        with open(image, 'wb') as f:
-            f.truncate(size * GB)
-        self.undo.callback(os.unlink, image)
-        sh(f'mkfs.{kind}', '-q', image)
-        # Without direct I/O every page would be in memory twice.
-        loop = sh('losetup', '--find', '--show', '--direct-io=on', image).strip()
-        self.undo.callback(sh, 'losetup', '--detach', loop)
-        sh('mount', '-o', 'noatime', loop, self.mnt)
-        self.undo.callback(sh, 'umount', self.mnt)
 
     def path(self, name):
         return os.path.join(self.mnt, name)
@@ -72,18 +59,15 @@ class Image:
             sh('sync', '-f', self.mnt)
         return path
 
-    def close(self):
-        self.undo.close()
-
 
 @contextlib.contextmanager
 def image_for(b, kind):
     corpus = sh(os.path.join(ROOT, 'tools/corpus'), b.args.corpus).strip()
-    image = Image(kind, b.run, b.args.size, corpus)
+    image = Trees(kind, b.run, b.args.size, corpus)
     try:
         yield image
     finally:
-        image.close()
+        image.undo.close()
 
 
 def make_corpus(image, path):

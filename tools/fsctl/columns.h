@@ -9,8 +9,7 @@
 #include "client/fsclient.h"
 
 enum how { H_TEXT, H_NUMBER, H_SIZE, H_TIME, H_BOOL, H_LIST, H_MAP, H_SNAPSHOT, H_GENERATION,
-	H_SECONDS, H_JSON, H_PATH, H_SENTENCES, H_UNDO, H_SUBJECT,
-	H_JOB_STATE };
+	H_SECONDS, H_JSON, H_PATH, H_SENTENCES, H_UNDO, H_SUBJECT, H_JOB_STATE };
 
 struct column {
 	const char *head, *path;
